@@ -1,0 +1,178 @@
+"""A provider: the servers of a kind of mailbox, and how its owners give us access (OAuth)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from config.checks import HostName, Port, Seconds, Section, Text, WebUrl
+from config.secrets import Secret
+
+Tls = Literal["implicit", "starttls"]
+Mechanism = Literal["OAUTHBEARER", "XOAUTH2"]
+SentCopy = Literal["auto", "append", "never"]
+TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+
+_RESERVED_PARAMS: Final = frozenset(
+    {"client_id", "client_secret", "code_challenge", "code_challenge_method", "nonce"}
+    | {"redirect_uri", "response_mode", "response_type", "scope", "state"}
+)
+
+
+class Server(Section):
+    """Where a mail server listens. TLS is always on; there is no plaintext (RFC 8314)."""
+
+    host: HostName
+    """Name or IP address of the server."""
+    port: Port | None = None
+    """Port; when left out, the usual one of the protocol and of `tls`."""
+    tls: Tls = "implicit"
+    """`implicit` (TLS from the first byte) or `starttls` (required, never optional)."""
+
+
+class OAuth(Section):
+    """How access is asked for (RFC 6749 with PKCE). Give `issuer`, or the addresses themselves."""
+
+    issuer: WebUrl | None = None
+    """Issuer whose discovery document names the addresses (OpenID Connect, RFC 8414), and that callbacks must name."""
+    authorize_url: WebUrl | None = None
+    """Address where the user consents; goes before what discovery says."""
+    token_url: WebUrl | None = None
+    """Address that gives tokens; goes before what discovery says."""
+    userinfo_url: WebUrl | None = None
+    """Address that tells whose token it is; goes before what discovery says."""
+    revoke_url: WebUrl | None = None
+    """Address that revokes a grant (RFC 7009); goes before what discovery says."""
+    introspect_url: WebUrl | None = None
+    """Address that tells whether a token lives and whose it is (RFC 7662); used where there is no userinfo."""
+    client_id: Text
+    """Our application's id at the provider."""
+    client_secret: Secret | None = None
+    """Our application's secret; leave it out for a public client."""
+    token_auth_method: TokenAuthMethod | None = None
+    """How the secret is shown to the token address; when left out, client_secret_basic with a secret, else none."""
+    scopes: tuple[Text, ...] = ("openid", "email", "offline_access")
+    """What is asked for."""
+    scopes_needed: tuple[Text, ...] = ()
+    """The scopes without which a grant is not accepted, as the provider's answer spells them."""
+    address_claim: Text = "email"
+    """The claim of userinfo (or introspection) that holds the mailbox's address."""
+    extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
+    """More parameters for the authorize address, e.g. prompt: consent."""
+
+    @field_validator("extra_authorize_params")
+    @classmethod
+    def _no_reserved_param(cls, params: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(_RESERVED_PARAMS & params.keys()):
+            raise ValueError(f"{', '.join(taken)}: ingestd sets this by itself; remove it")
+        return params
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.issuer is None and (self.authorize_url is None or self.token_url is None):
+            raise ValueError("needs either issuer, or authorize_url and token_url")
+        if self.issuer is None and self.userinfo_url is None and self.introspect_url is None:
+            raise ValueError("needs issuer, userinfo_url or introspect_url: who linked the mailbox must be checked")
+        if self.token_auth_method not in {None, "none"} and self.client_secret is None:
+            raise ValueError(f"token_auth_method {self.token_auth_method} needs client_secret (or client_secret_file)")
+        return self
+
+
+class FolderNames(Section):
+    """Names of folders, for servers that do not tell their roles (no SPECIAL-USE, no known name)."""
+
+    sent: Text | None = None
+    """Folder of sent mail."""
+    spam: Text | None = None
+    """Folder of unwanted mail."""
+    trash: Text | None = None
+    """Folder of deleted mail."""
+
+
+class GenericProvider(Section):
+    """Any server with IMAP, SMTP and OAuth: everything is told."""
+
+    kind: Literal["generic"]
+    """`generic`, or the name of a preset: `google`."""
+    imap: Server
+    """The server that mail is read from."""
+    smtp: Server
+    """The server that replies are sent through."""
+    oauth: OAuth
+    """How the mailboxes' owners give access."""
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("OAUTHBEARER", "XOAUTH2")
+    """SASL mechanisms that we may use, the preferred one first; only those that the server offers are."""
+    sent_copy: SentCopy = "auto"
+    """`auto` (look in Sent, file a copy if there is none), `append` (always file one) or `never`."""
+    sent_wait_seconds: Seconds | None = None
+    """How long `auto` waits for the provider's own copy; when left out, that of `outbound`."""
+    authserv_ids: tuple[HostName, ...] = ()
+    """Names under which the provider writes Authentication-Results (RFC 8601); no other's are believed."""
+    folders: FolderNames = FolderNames()
+    """Folder names that the server does not tell."""
+    tls_ca_file: Path | None = None
+    """PEM file of the authorities to trust for this provider, in place of the system's: IMAP, SMTP and OAuth."""
+
+
+class Endpoint(Section):
+    """Where to connect, with nothing left open."""
+
+    host: str
+    """Name or IP address of the server."""
+    port: int
+    """TCP port."""
+    tls: Tls
+    """How TLS begins."""
+
+
+class Provider(Section):
+    """A provider with everything filled in, as the rest of the program takes it."""
+
+    name: str
+    """The provider's key in the configuration."""
+    kind: str
+    """`generic`, or the preset's name."""
+    imap: Endpoint
+    """The server that mail is read from."""
+    smtp: Endpoint
+    """The server that replies are sent through."""
+    oauth: OAuth
+    """How access is asked for; `token_auth_method` is never None."""
+    mechanisms: tuple[Mechanism, ...]
+    """SASL mechanisms, the preferred one first."""
+    sent_copy: SentCopy
+    """Who files the Sent copy."""
+    sent_wait_seconds: float
+    """How long to wait for the provider's own copy."""
+    authserv_ids: tuple[str, ...]
+    """Names whose Authentication-Results are believed."""
+    folders: FolderNames
+    """Folder names that the server does not tell."""
+    tls_ca_file: Path | None
+    """PEM file of trusted authorities, None for the system's."""
+
+
+def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float) -> Provider:
+    """Fill in what the configuration leaves to us. `sent_wait_seconds` is the default of `outbound`."""
+    oauth = configured.oauth
+    method: TokenAuthMethod = "client_secret_basic" if oauth.client_secret else "none"
+    return Provider(
+        name=name,
+        kind=configured.kind,
+        imap=_endpoint(configured.imap, implicit_port=993, starttls_port=143),
+        smtp=_endpoint(configured.smtp, implicit_port=465, starttls_port=587),
+        oauth=oauth.model_copy(update={"token_auth_method": oauth.token_auth_method or method}),
+        mechanisms=configured.mechanisms,
+        sent_copy=configured.sent_copy,
+        sent_wait_seconds=configured.sent_wait_seconds or sent_wait_seconds,
+        authserv_ids=configured.authserv_ids,
+        folders=configured.folders,
+        tls_ca_file=configured.tls_ca_file,
+    )
+
+
+def _endpoint(server: Server, *, implicit_port: int, starttls_port: int) -> Endpoint:
+    usual = implicit_port if server.tls == "implicit" else starttls_port
+    return Endpoint(host=server.host, port=server.port or usual, tls=server.tls)

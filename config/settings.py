@@ -1,0 +1,332 @@
+"""The settings' types: one class a section, one line a field, a default right for most.
+
+They are immutable. `config.loader.load` makes them from a file, and names the
+line of every mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+
+from config.checks import (
+    Bytes,
+    Count,
+    DatabaseUrl,
+    HostName,
+    HostPort,
+    MailAddress,
+    MasterKey,
+    ProviderName,
+    Seconds,
+    Section,
+    Text,
+    WebUrl,
+    database_identity,
+    decode_master_key,
+)
+from config.presets import AnyProvider
+from config.providers import Provider, resolve
+from config.secrets import mask_url
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _at_least(value: float, info: ValidationInfo, other: str) -> None:
+    """Refuse a value below that of a field before it (absent when that one was refused itself)."""
+    if other in info.data and value < info.data[other]:
+        raise ValueError(f"must not be less than {other} ({info.data[other]:g})")
+
+
+class Backoff(Section):
+    """How long to wait between attempts: doubled each time, with jitter, up to a limit."""
+
+    initial_seconds: Seconds = 1.0
+    """Pause after the first failure."""
+    max_seconds: Seconds = 300.0
+    """The longest pause."""
+
+    @field_validator("max_seconds")
+    @classmethod
+    def _ordered(cls, value: float, info: ValidationInfo) -> float:
+        _at_least(value, info, "initial_seconds")
+        return value
+
+
+class Storage(Section):
+    """Where tickets, mail and keys are kept."""
+
+    database: DatabaseUrl = "sqlite:////var/lib/ingestd/content.db"
+    """Address of the content database: sqlite:///path or postgresql://user:password@host/name."""
+    keystore: DatabaseUrl = "sqlite:////var/lib/ingestd/keys/keys.db"
+    """Address of the key store: another database, never backed up together with the content."""
+    blobs_dir: Path = Path("/var/lib/ingestd/blobs")
+    """Folder for large raw mails."""
+    blob_bytes_min: Bytes = 256 * KIB
+    """Raw mails that are larger than this after compression go to the folder, smaller ones to the database."""
+    busy_timeout_seconds: Seconds = 10.0
+    """How long a SQLite transaction waits for another process's."""
+    pool_size: Count = 10
+    """Connections to PostgreSQL that one process opens, for each of the two databases."""
+    data_version_poll_seconds: Seconds = 0.2
+    """How often SQLite is asked whether another process wrote something."""
+    transaction_attempts_max: Count = 5
+    """Attempts of a transaction that the database aborted (busy, serialization, deadlock)."""
+    transaction_backoff: Backoff = Backoff(initial_seconds=0.05, max_seconds=2.0)
+    """Pauses between those attempts."""
+    transaction_seconds_max: Seconds = 30.0
+    """A PostgreSQL statement that runs longer is cancelled."""
+
+    @field_validator("keystore")
+    @classmethod
+    def _apart(cls, value: str, info: ValidationInfo) -> str:
+        # In one database, one backup would hold both the locks and the keys.
+        if "database" in info.data and database_identity(value) == database_identity(info.data["database"]):
+            raise ValueError("must be another database than storage.database, so that no backup holds both")
+        return value
+
+    @field_serializer("database", "keystore")
+    def _mask(self, value: str) -> str:
+        return mask_url(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """As pydantic's, with passwords masked."""
+        for name, value in super().__repr_args__():
+            yield name, mask_url(value) if name in {"database", "keystore"} else value
+
+
+class Keys(Section):
+    """The key that wraps all others."""
+
+    master_key: MasterKey
+    """32 random bytes in base64; whoever has it and the key store can read everything."""
+
+    def master_key_bytes(self) -> bytes:
+        """Return the 32 bytes."""
+        return decode_master_key(self.master_key)
+
+
+class Api(Section):
+    """The HTTP side."""
+
+    listen_host: HostName = "127.0.0.1"
+    """Address to listen on."""
+    listen_port: Annotated[int, Field(ge=0, le=65535)] = 8025
+    """Port to listen on; 0 takes a free one."""
+    public_url: WebUrl = "http://127.0.0.1:8025"
+    """Address under which browsers reach the API: the base of the OAuth callback, as registered at the providers."""
+    request_bytes_max: Bytes = 48 * MIB
+    """The largest request body (a reply's attachments are in base64)."""
+    request_seconds_max: Seconds = 60.0
+    """A request that takes longer is ended."""
+    requests_max: Count = 200
+    """Requests that are served at the same time; more get 503."""
+    page_items_max: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Items on a page of a list."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        if "?" in value:
+            raise ValueError("must be an address without a query: https://helpdesk.example.com/mail")
+        return value.rstrip("/")
+
+
+class MailboxDefaults(Section):
+    """What holds for a mailbox unless it says otherwise."""
+
+    start_from: Literal["now", "days", "everything"] = "now"
+    """What the first reading takes: `now` (only new mail), `days` (the last `start_days`) or `everything`."""
+    start_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """How many days back `start_from: days` reads."""
+    folders: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = ("INBOX",)
+    """The folders that are watched."""
+    contact_forms: Annotated[tuple[MailAddress, ...], Field(max_length=1000)] = ()
+    """Senders (contact forms) whose Reply-To is the requester."""
+    after_import: Literal["nothing", "seen"] = "nothing"
+    """What is done to a message in the mailbox after it became a ticket: `nothing`, or mark it `seen`."""
+
+    @field_validator("start_days")
+    @classmethod
+    def _days_given(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("start_from") == "days" and value < 1:
+            raise ValueError("must be 1 or more with start_from: days")
+        return value
+
+
+class Inbound(Section):
+    """How mailboxes are read."""
+
+    batch_messages_max: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Messages in one transaction."""
+    batch_bytes_max: Bytes = 32 * MIB
+    """Bytes of raw mail in one batch; a larger message is a batch by itself."""
+    message_bytes_max: Bytes = 50 * MIB
+    """A message that is larger is quarantined with its header alone."""
+    batches_max: Count = 4
+    """Batches that are in memory at the same time, over all mailboxes."""
+    poll_seconds: Seconds = 60.0
+    """How often a mailbox without IDLE is asked; also the slow poll beneath IDLE."""
+    idle_renew_seconds: Annotated[float, Field(ge=1, le=1740)] = 1500.0
+    """IDLE is renewed after this time (RFC 2177: well within 29 minutes)."""
+    idle_renew_jitter: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Share of that time by which renewals are spread, so that they do not come all at once."""
+    imap_threads: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Threads that run IMAP commands; waiting in IDLE takes none."""
+    connect_timeout_seconds: Seconds = 20.0
+    """How long connecting to an IMAP server may take."""
+    read_timeout_seconds: Seconds = 60.0
+    """How long an IMAP server may stay silent in an answer."""
+    backoff: Backoff = Backoff(initial_seconds=2.0, max_seconds=900.0)
+    """Pauses after a failed reading of a mailbox."""
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
+    """A worker process that was silent for so long loses its mailboxes."""
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    """How often a worker process shows that it lives: at most half of `lease_seconds`."""
+    mailboxes_max: Count = 5000
+    """Mailboxes that one worker process takes."""
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _often_enough(cls, value: float, info: ValidationInfo) -> float:
+        if "lease_seconds" in info.data and value * 2 > info.data["lease_seconds"]:
+            raise ValueError(f"must be at most half of lease_seconds ({info.data['lease_seconds']:g})")
+        return value
+
+
+class Outbound(Section):
+    """How replies are sent, and what is done when the outcome is unknown."""
+
+    attempts_max: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Attempts before a deferred reply counts as failed."""
+    backoff: Backoff = Backoff(initial_seconds=30.0, max_seconds=3600.0)
+    """Pauses between the attempts."""
+    sends_max: Count = 20
+    """Replies that are sent at the same time, over all mailboxes."""
+    connect_timeout_seconds: Seconds = 20.0
+    """How long connecting to an SMTP server may take."""
+    command_timeout_seconds: Seconds = 60.0
+    """How long an SMTP server may take to answer a command."""
+    dot_timeout_seconds: Seconds = 600.0
+    """How long it may take to answer the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)."""
+    connection_idle_seconds: Seconds = 60.0
+    """An SMTP connection that is unused for so long is closed."""
+    sent_wait_seconds: Seconds = 20.0
+    """How long to look for the provider's own Sent copy before one is filed."""
+    sent_attempts_max: Annotated[int, Field(ge=1, le=100)] = 8
+    """Attempts to file the Sent copy; its failure never sends again."""
+    resend_when_absent: bool = False
+    """Send an unknown reply again when its absence from Sent is proved; false leaves it to a person."""
+    absence_seconds: Annotated[float, Field(ge=60, le=86_400)] = 900.0
+    """How long a reply must have been absent from Sent to count as not sent."""
+    proofs_min: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Copies that the provider must have filed by itself before absence proves anything."""
+    reply_bytes_max: Bytes = 25 * MIB
+    """The largest reply, composed, with its attachments."""
+    recipients_max: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Recipients of one reply."""
+
+
+class Parser(Section):
+    """The processes that parse mail, apart from the daemon."""
+
+    processes: Annotated[int, Field(ge=1, le=256)] = 2
+    """Processes; about one a core."""
+    seconds_max: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """A message that takes longer is quarantined, its process killed."""
+    memory_bytes_max: Annotated[int, Field(ge=128 * MIB, le=1 << 40)] = 1024 * MIB
+    """Address space of one process; a message that needs more is quarantined."""
+    messages_max: Count = 5000
+    """A process is replaced after so many messages."""
+
+
+class Linking(Section):
+    """OAuth: linking mailboxes and keeping their tokens."""
+
+    flow_seconds: Annotated[float, Field(ge=30, le=3600)] = 600.0
+    """How long a user may take from our page to the callback."""
+    flows_max: Count = 1000
+    """Linkings that may be open at the same time."""
+    refresh_ahead_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
+    """Tokens are refreshed so long before they end."""
+    http_timeout_seconds: Seconds = 20.0
+    """How long a request to a provider may take."""
+    attempts_max: Annotated[int, Field(ge=1, le=100)] = 4
+    """Attempts of a request that failed for now (429, 5xx, no answer)."""
+    backoff: Backoff = Backoff(initial_seconds=1.0, max_seconds=60.0)
+    """Pauses between those attempts; Retry-After goes before them."""
+    response_bytes_max: Bytes = 1 * MIB
+    """The largest answer that is read from a provider."""
+    discovery_seconds: Seconds = 86_400.0
+    """How long a discovery document is kept."""
+
+
+class Egress(Section):
+    """Where the daemon may connect to."""
+
+    allow: Annotated[tuple[HostPort, ...], Field(max_length=1000)] = ()
+    """More hosts, as host or host:port, e.g. those that a discovery document names outside its issuer's host."""
+    resolve_timeout_seconds: Seconds = 10.0
+    """How long the look-up of a name may take."""
+
+
+class Logging(Section):
+    """What is written to standard error."""
+
+    format: Literal["json", "console"] = "json"
+    """`json` (one object a line) or `console` (for people)."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written."""
+
+
+class Metrics(Section):
+    """Figures for Prometheus."""
+
+    enabled: bool = True
+    """Whether /metrics is served."""
+
+
+class Settings(Section):
+    """Everything that an operator decides."""
+
+    storage: Storage = Storage()
+    """Where tickets, mail and keys are kept."""
+    keys: Keys
+    """The key that wraps all others."""
+    api: Api = Api()
+    """The HTTP side."""
+    providers: Annotated[dict[ProviderName, AnyProvider], Field(max_length=1000)] = Field(default_factory=dict)
+    """The providers whose mailboxes can be linked, by a name of your choice."""
+    mailbox_defaults: MailboxDefaults = MailboxDefaults()
+    """What holds for a mailbox unless it says otherwise."""
+    inbound: Inbound = Inbound()
+    """How mailboxes are read."""
+    outbound: Outbound = Outbound()
+    """How replies are sent."""
+    parser: Parser = Parser()
+    """The processes that parse mail."""
+    linking: Linking = Linking()
+    """OAuth: linking mailboxes and keeping their tokens."""
+    egress: Egress = Egress()
+    """Where the daemon may connect to."""
+    logging: Logging = Logging()
+    """What is written to standard error."""
+    metrics: Metrics = Metrics()
+    """Figures for Prometheus."""
+    shutdown_seconds: Annotated[float, Field(gt=0, le=600)] = 25.0
+    """How long a stop waits for work in flight."""
+
+    @model_validator(mode="after")
+    def _replies_fit(self) -> Self:
+        # Base64 needs 4 bytes for 3; a reply that the API can never take would be a silent limit.
+        if self.api.request_bytes_max < self.outbound.reply_bytes_max * 4 // 3:
+            raise ValueError("api.request_bytes_max must be at least 4/3 of outbound.reply_bytes_max (base64)")
+        return self
+
+    def provider(self, name: str) -> Provider:
+        """Return a provider with everything filled in. Raises KeyError for an unknown name."""
+        return resolve(name, self.providers[name], sent_wait_seconds=self.outbound.sent_wait_seconds)

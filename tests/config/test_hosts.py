@@ -1,0 +1,91 @@
+"""Which hosts the daemon contacts, and that a discovery document cannot add one."""
+
+from __future__ import annotations
+
+import pytest
+
+from config import Host, endpoint_allowed, hosts
+
+from .conftest import Load
+
+TEXT = """\
+storage:
+  database: postgresql://u:p@db.example.com/content
+  keystore: postgresql://u:p@db.example.com/keys
+providers:
+  work:
+    kind: generic
+    imap: {host: mail.example.com}
+    smtp: {host: mail.example.com, port: 465}
+    oauth: {client_id: x, issuer: 'https://login.example.com/realm', revoke_url: 'https://login.example.com/revoke'}
+  local:
+    kind: generic
+    imap: {host: '::1'}
+    smtp: {host: 127.0.0.1}
+    oauth: {client_id: x, issuer: 'http://127.0.0.1:9000'}
+egress:
+  allow: [Other.example.com, 'one.example.com:8443', '2001:db8::1', '[2001:db8::2]:443']
+"""
+
+
+def test_every_host_is_listed_with_its_reasons(load_text: Load) -> None:
+    discovery = "and what its discovery document names on the same host and port"
+    assert hosts(load_text(TEXT)) == [
+        Host("db.example.com", 5432, "storage.database; storage.keystore"),
+        Host("mail.example.com", 993, "providers.work.imap"),
+        Host("mail.example.com", 465, "providers.work.smtp"),
+        Host(
+            "login.example.com",
+            443,
+            f"providers.work.oauth.issuer, {discovery}; providers.work.oauth.revoke_url",
+        ),
+        Host("::1", 993, "providers.local.imap"),
+        Host("127.0.0.1", 465, "providers.local.smtp"),
+        Host("127.0.0.1", 9000, f"providers.local.oauth.issuer, {discovery}"),
+        Host("other.example.com", None, "egress.allow"),
+        Host("one.example.com", 8443, "egress.allow"),
+        Host("2001:db8::1", None, "egress.allow"),
+        Host("2001:db8::2", 443, "egress.allow"),
+    ]
+
+
+def test_sqlite_alone_contacts_nobody(load_text: Load) -> None:
+    assert hosts(load_text("")) == []
+
+
+def test_google_is_listed_whole(load_text: Load) -> None:
+    settings = load_text("providers: {g: {kind: google, oauth: {client_id: x, client_secret: y}}}\n")
+    assert [(host.host, host.port) for host in hosts(settings)] == [
+        ("imap.gmail.com", 993),
+        ("smtp.gmail.com", 465),
+        ("oauth2.googleapis.com", 443),
+        ("openidconnect.googleapis.com", 443),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "allowed"),
+    [
+        ("work", "https://login.example.com/token", True),
+        ("work", "https://LOGIN.example.com:443/token", True),
+        ("work", "https://login.example.com:8443/token", False),
+        ("work", "http://login.example.com/token", False),
+        ("work", "https://evil.example.com/token", False),
+        ("work", "https://login.example.com@evil.example.com/token", False),
+        ("work", "https://login.example.com.evil.example.com/token", False),
+        ("work", "https://other.example.com:1/token", True),
+        ("work", "https://one.example.com:8443/token", True),
+        ("work", "https://one.example.com/token", False),
+        ("work", "https://[2001:db8::1]/token", True),
+        ("work", "http://127.0.0.1:9000/token", False),
+        ("local", "http://127.0.0.1:9000/token", True),
+        ("local", "http://127.0.0.1:9001/token", False),
+        ("work", "ftp://login.example.com/token", False),
+        ("work", "https://[broken", False),
+        ("work", "https://login.example.com:99999/", False),
+        ("work", "", False),
+    ],
+)
+def test_a_discovery_document_adds_no_host(load_text: Load, provider: str, url: str, allowed: bool) -> None:
+    settings = load_text(TEXT)
+    assert endpoint_allowed(url, settings.provider(provider), settings) is allowed

@@ -1,0 +1,129 @@
+"""Defaults, presets and what the loader makes of the file's values."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from config import Settings
+from config.presets import GoogleProvider
+from config.providers import GenericProvider
+from config.shapes import bare, model_of
+
+from .conftest import Load
+
+WORK = """\
+providers:
+  work:
+    kind: generic
+    imap: {host: IMAP.example.com., tls: starttls}
+    smtp: {host: smtp.example.com, tls: starttls}
+    oauth: {client_id: x, issuer: https://login.example.com}
+"""
+
+
+def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    below = [model_of(field.annotation, None) for field in model.model_fields.values()]
+    return [model, *(found for each in below if each for found in _all_models(each))]
+
+
+MODELS = [*_all_models(Settings), *_all_models(GenericProvider), *_all_models(GoogleProvider)]
+
+
+def test_the_smallest_file_has_all_defaults(load_text: Load) -> None:
+    settings = load_text("")
+    assert settings.providers == {}
+    assert (settings.inbound.batch_messages_max, settings.inbound.lease_seconds) == (50, 15)
+    assert settings.storage.database == "sqlite:////var/lib/ingestd/content.db"
+    assert settings.outbound.resend_when_absent is False
+
+
+def test_every_field_has_one_line_that_says_what_it_is() -> None:
+    for model in MODELS:
+        assert model.__doc__
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            assert "\n" not in field.description
+            assert bare(field.annotation) is not None
+
+
+def test_settings_are_immutable(load_text: Load) -> None:
+    settings = load_text("")
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.api.listen_port = 1
+
+
+def test_a_section_without_keys_means_its_defaults(load_text: Load) -> None:
+    assert load_text("egress:\nproviders:\ninbound:\n") == load_text("")
+
+
+def test_plain_text_is_read_as_in_yaml_1_2(load_text: Load) -> None:
+    settings = load_text("mailbox_defaults: {folders: [no, on, 8:25, 2026-01-01, 0x10, 1_000]}\n")
+    assert settings.mailbox_defaults.folders == ("no", "on", "8:25", "2026-01-01", "0x10", "1_000")
+
+
+def test_references_work_in_every_value(load_text: Load) -> None:
+    settings = load_text(
+        "api: {listen_port: '${PORT}'}\nmetrics: {enabled: '${ON}'}\ninbound: {poll_seconds: '${S}'}\n",
+        {"PORT": "1", "ON": "false", "S": "2.5"},
+    )
+    assert (settings.api.listen_port, settings.metrics.enabled, settings.inbound.poll_seconds) == (1, False, 2.5)
+
+
+def test_paths_begin_at_the_file(load_text: Load, tmp_path: object) -> None:
+    text = "storage: {blobs_dir: blobs, database: 'sqlite:///a.db', keystore: 'sqlite:////k/k.db'}\n"
+    storage = load_text(text).storage
+    assert str(storage.blobs_dir) == f"{tmp_path}/blobs"
+    assert storage.database == f"sqlite:///{tmp_path}/a.db"
+    assert storage.keystore == "sqlite:////k/k.db"
+
+
+def test_a_generic_provider_is_filled_in(load_text: Load) -> None:
+    provider = load_text(WORK + "outbound: {sent_wait_seconds: 7}\n").provider("work")
+    assert (provider.imap.host, provider.imap.port, provider.imap.tls) == ("imap.example.com", 143, "starttls")
+    assert provider.smtp.port == 587
+    assert provider.oauth.token_auth_method == "none"
+    assert (provider.sent_copy, provider.sent_wait_seconds) == ("auto", 7)
+
+
+def test_google_needs_an_id_and_a_secret_only(load_text: Load) -> None:
+    text = "providers: {g: {kind: google, oauth: {client_id: x, client_secret: y}}}\n"
+    provider = load_text(text).provider("g")
+    assert (provider.imap.host, provider.imap.port) == ("imap.gmail.com", 993)
+    assert (provider.smtp.host, provider.smtp.port) == ("smtp.gmail.com", 465)
+    assert provider.oauth.token_url == "https://oauth2.googleapis.com/token"
+    assert provider.oauth.scopes_needed == ("https://mail.google.com/",)
+    assert provider.oauth.extra_authorize_params == {"access_type": "offline", "prompt": "consent"}
+
+
+def test_every_value_of_a_preset_can_be_overridden(load_text: Load) -> None:
+    provider = load_text(
+        """\
+        providers:
+          g:
+            kind: google
+            imap: {host: 127.0.0.1, port: 1993}
+            smtp: {port: 587, tls: starttls}
+            mechanisms: [OAUTHBEARER]
+            sent_copy: never
+            sent_wait_seconds: 1
+            authserv_ids: [mx.example.com]
+            oauth:
+              client_id: x
+              token_auth_method: none
+              token_url: http://127.0.0.1:9/token
+              revoke_url: http://[::1]:9/revoke
+              scopes: [mail]
+              scopes_needed: [mail]
+        """
+    ).provider("g")
+    assert (provider.imap.host, provider.imap.port) == ("127.0.0.1", 1993)
+    assert (provider.smtp.host, provider.smtp.port, provider.smtp.tls) == ("smtp.gmail.com", 587, "starttls")
+    assert provider.oauth.token_url == "http://127.0.0.1:9/token"
+    assert provider.oauth.scopes_needed == ("mail",)
+    assert (provider.sent_copy, provider.sent_wait_seconds) == ("never", 1)
+
+
+def test_an_unknown_provider(load_text: Load) -> None:
+    with pytest.raises(KeyError):
+        load_text("").provider("nobody")
