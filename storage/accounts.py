@@ -1,0 +1,67 @@
+"""Accounts and their counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+
+from storage.database import now
+from storage.errors import NotFound
+from storage.tables import accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    account_id: UUID
+    status: str
+    created_at: datetime
+    sealed: bytes
+
+
+def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
+    conn.execute(
+        insert(accounts).values(
+            account_id=account_id,
+            status="active",
+            created_at=now(conn),
+            next_ticket_number=1,
+            next_event_sequence=1,
+            sealed=sealed,
+        )
+    )
+
+
+def list_accounts(conn: Connection) -> list[Account]:
+    rows = conn.execute(
+        select(
+            accounts.c.account_id,
+            accounts.c.status,
+            accounts.c.created_at,
+            accounts.c.sealed,
+        ).order_by(accounts.c.account_id)
+    )
+    return [Account(*row) for row in rows]
+
+
+def draw_numbers(conn: Connection, account_id: UUID, *, tickets: int = 0, events: int = 0) -> tuple[int, int]:
+    """Take the next `tickets` ticket numbers and `events` event sequences; return the first of each.
+
+    Call it last in a transaction: the counter row stays locked until the commit, so
+    that the order of numbers is the order of commits, and a reader of events who has
+    seen number N will never see a smaller one appear. Gaps are legal.
+    """
+    row = conn.execute(
+        update(accounts)
+        .where(accounts.c.account_id == account_id)
+        .values(
+            next_ticket_number=accounts.c.next_ticket_number + tickets,
+            next_event_sequence=accounts.c.next_event_sequence + events,
+        )
+        .returning(accounts.c.next_ticket_number, accounts.c.next_event_sequence)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"no account {account_id}")
+    return row[0] - tickets, row[1] - events

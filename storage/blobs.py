@@ -1,0 +1,150 @@
+"""Raw messages too large for a row, as files: one folder a mailbox, one file a message.
+
+A blob is written before the transaction that refers to it commits, so a crash can leave
+a file without a row (the orphan sweep removes it) but never a row without its file.
+
+A file is a sequence of sealed chunks, each behind its length as 4 bytes, big-endian.
+No library here makes a file durable this way (obstore never syncs), so these lines are ours.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from storage.errors import NotFound, SealBroken
+
+_LENGTH = struct.Struct(">I")
+_CHUNK_BYTES_MAX = 64 * 1024 * 1024
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    account_id: UUID
+    mailbox_id: UUID
+    owner_id: UUID
+    modified_at: datetime
+
+
+class FolderBlobs:
+    """Blobs in a folder. All calls block: run them in a thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(
+        self,
+        account_id: UUID,
+        mailbox_id: UUID,
+        owner_id: UUID,
+        chunks: Sequence[bytes],
+    ) -> None:
+        """Store a blob so that it survives a power cut, or not at all."""
+        folder = self._folder(account_id, mailbox_id)
+        _make_folders(folder, self.root)
+        temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                for chunk in chunks:
+                    file.write(_LENGTH.pack(len(chunk)))
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(folder / str(owner_id))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(folder)
+
+    def get(
+        self,
+        account_id: UUID,
+        mailbox_id: UUID,
+        owner_id: UUID,
+        *,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[bytes]:
+        """Return the sealed chunks `first` to `last`. Raises NotFound, SealBroken."""
+        try:
+            with open(self._folder(account_id, mailbox_id) / str(owner_id), "rb") as file:
+                chunks = []
+                position = 0
+                while (last is None or position <= last) and (head := file.read(_LENGTH.size)):
+                    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else _CHUNK_BYTES_MAX + 1
+                    if length > _CHUNK_BYTES_MAX:
+                        raise SealBroken(f"the blob of {owner_id} is damaged")
+                    if position < first:
+                        file.seek(length, os.SEEK_CUR)
+                    else:
+                        chunks.append(file.read(length))
+                    position += 1
+        except FileNotFoundError:
+            raise NotFound(f"the blob of {owner_id} is missing") from None
+        return chunks
+
+    def delete(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID) -> None:
+        folder = self._folder(account_id, mailbox_id)
+        with suppress(FileNotFoundError):
+            (folder / str(owner_id)).unlink()
+            _sync_folder(folder)
+
+    def delete_mailbox(self, account_id: UUID, mailbox_id: UUID) -> int:
+        """Delete all blobs of a mailbox, unfinished ones too; return how many there were."""
+        folder = self._folder(account_id, mailbox_id)
+        if not folder.is_dir():
+            return 0
+        count = sum(1 for _ in folder.iterdir())
+        shutil.rmtree(folder)
+        _sync_folder(folder.parent)
+        return count
+
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every finished blob."""
+        for account in self.root.iterdir() if self.root.is_dir() else ():
+            for mailbox in account.iterdir():
+                for file in mailbox.iterdir():
+                    if not file.name.startswith(_TEMPORARY):
+                        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+                        yield StoredBlob(
+                            UUID(account.name),
+                            UUID(mailbox.name),
+                            UUID(file.name),
+                            modified,
+                        )
+
+    def sweep_temporary(self, before: datetime) -> int:
+        """Delete unfinished files older than `before`: their writer is dead."""
+        count = 0
+        for file in self.root.glob(f"*/*/{_TEMPORARY}*"):
+            if datetime.fromtimestamp(file.stat().st_mtime, UTC) < before:
+                file.unlink(missing_ok=True)
+                count += 1
+        return count
+
+    def _folder(self, account_id: UUID, mailbox_id: UUID) -> Path:
+        return self.root / str(account_id) / str(mailbox_id)
+
+
+def _make_folders(folder: Path, root: Path) -> None:
+    missing = [path for path in (folder, *folder.parents) if path.is_relative_to(root) and not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,473 @@
+"""One database, SQLite or PostgreSQL, and the one way to run a transaction in it.
+
+Every storage function is `def f(conn, ...)` in SQLAlchemy Core, and
+`Database.transaction` runs it:
+
+- on SQLite in the one writer thread (`BEGIN IMMEDIATE`, WAL, synchronous=FULL), so that
+  writers queue here and never meet SQLITE_BUSY among themselves; reads may go to a few
+  reader threads of their own;
+- on PostgreSQL through `AsyncConnection.run_sync` (asyncpg).
+
+Nothing else opens a transaction. Before and after each commit the database calls
+`committing` and `committed`, which do nothing here: crash tests find their kill points there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+import tenacity
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
+
+from storage.errors import StorageUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NOTIFY_CHANNEL = "ingestd"
+_ROLLED_BACK = frozenset({"40001", "40P01"})
+"""SQLSTATEs after which nothing was committed and the same transaction may simply run again."""
+_READERS = 4
+_ATTEMPTS = 5
+
+
+class Database:
+    """A database and its transactions. Build with `open_database`; use from one event loop."""
+
+    def __init__(
+        self,
+        url: URL,
+        metadata: MetaData,
+        *,
+        busy_timeout_seconds: float,
+        pool_size: int,
+    ) -> None:
+        self.url = url
+        self.metadata = metadata
+        self._woken: Callable[[frozenset[str]], None] = lambda _topics: None
+        self._sqlite: _SqliteEngines | None = None
+        self._postgres: AsyncEngine | None = None
+        if url.get_backend_name() == "sqlite":
+            self._sqlite = _SqliteEngines(url, busy_timeout_seconds)
+        else:
+            self._postgres = _postgres_engine(url, pool_size)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._sqlite is not None
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        return Path(self.url.database) if self._sqlite and self.url.database else None
+
+    @overload
+    async def transaction(
+        self,
+        account_id: UUID,
+        function: Callable[Concatenate[Connection, UUID, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    @overload
+    async def transaction(
+        self,
+        account_id: None,
+        function: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    async def transaction(
+        self,
+        account_id: UUID | None,
+        function: Callable[..., T],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> T:
+        """Run `function(conn, account_id, ...)` in one transaction and return what it returns.
+
+        With `account_id` None the function belongs to no account and gets
+        `function(conn, ...)`. A deadlock or serialization failure is retried, as
+        nothing was committed. Raises StorageUnavailable where the database cannot
+        be used; what the function raises rolls back and passes through.
+        """
+        return await self._run(False, account_id, function, args, kwargs)
+
+    @overload
+    async def read(
+        self,
+        account_id: UUID,
+        function: Callable[Concatenate[Connection, UUID, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    @overload
+    async def read(
+        self,
+        account_id: None,
+        function: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    async def read(
+        self,
+        account_id: UUID | None,
+        function: Callable[..., T],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> T:
+        """As `transaction`, but read-only and, on SQLite, beside the writer instead of behind it."""
+        return await self._run(True, account_id, function, args, kwargs)
+
+    async def _run(
+        self,
+        read_only: bool,
+        account_id: UUID | None,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
+        scope = () if account_id is None else (account_id,)
+
+        def call(conn: Connection) -> T:
+            return function(conn, *scope, *args, **kwargs)
+
+        name = getattr(function, "__name__", "transaction")
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_was_rolled_back),
+            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            reraise=True,
+        ):
+            with attempt:
+                try:
+                    value, topics = await self._once(read_only, name, call)
+                except (
+                    OperationalError,
+                    InterfaceError,
+                    DBAPIError,
+                    PoolTimeoutError,
+                    OSError,
+                ) as error:
+                    if _was_rolled_back(error):
+                        raise
+                    if unavailable := _unavailable(error):
+                        raise unavailable from error
+                    raise
+        if topics:
+            self._woken(topics)
+        return value
+
+    async def _once(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
+        if self._sqlite:
+            engines = self._sqlite
+            executor = engines.readers if read_only else engines.writer
+            run = asyncio.get_running_loop().run_in_executor(executor, self._sqlite_once, read_only, name, call)
+            # A cancelled caller must not leave its transaction running unseen: wait for its end first.
+            return await _uncancelled(run)
+        assert self._postgres is not None
+        async with AsyncExitStack() as stack:
+            conn = await stack.enter_async_context(self._postgres.connect())
+            if read_only:
+                await conn.execution_options(postgresql_readonly=True)
+            transaction = await conn.begin()
+            value, topics = await conn.run_sync(lambda c: (call(c), _take_topics(c)))
+            if not read_only:
+                self.committing(name)
+            await _uncancelled(asyncio.ensure_future(transaction.commit()))
+            if not read_only:
+                self.committed(name)
+        return value, topics
+
+    def _sqlite_once(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
+        assert self._sqlite is not None
+        with self._sqlite.connect(read_only) as conn, conn.begin() as transaction:
+            value = call(conn)
+            topics = _take_topics(conn)
+            if read_only:
+                transaction.rollback()
+            else:
+                self.committing(name)
+                transaction.commit()
+                self.committed(name)
+        return value, topics
+
+    def committing(self, name: str) -> None:
+        """Called before the commit of the transaction that ran the function `name`."""
+
+    def committed(self, name: str) -> None:
+        """Called after it."""
+
+    def on_wake(self, woken: Callable[[frozenset[str]], None]) -> None:
+        """Have `woken` called with the topics that a transaction of this process announced (`wake`)."""
+        self._woken = woken
+
+    def data_version(self) -> int:
+        """SQLite only, blocking: a number that changes when another connection has committed."""
+        assert self._sqlite is not None
+        return self._sqlite.data_version()
+
+    async def watch_version(self) -> int:
+        """SQLite only: `data_version` in its own thread."""
+        assert self._sqlite is not None
+        return await asyncio.get_running_loop().run_in_executor(self._sqlite.watcher, self.data_version)
+
+    async def compact(self, pages: int) -> tuple[int, bool]:
+        """SQLite only: give up to `pages` free pages back, then truncate the WAL.
+
+        Returns the free pages that are left, and whether the WAL could be
+        truncated (an open reader prevents it: try again later).
+        """
+        assert self._sqlite is not None
+        return await asyncio.get_running_loop().run_in_executor(self._sqlite.writer, self._sqlite.compact, pages)
+
+    async def listen(self, woken: Callable[[frozenset[str]], None]) -> None:
+        """PostgreSQL only: call `woken` for every NOTIFY until cancelled. Raises StorageUnavailable on a loss."""
+        import asyncpg  # noqa: PLC0415  (only where PostgreSQL is used)
+
+        url = self.url.set(drivername="postgresql")
+        try:
+            conn = await asyncpg.connect(url.render_as_string(hide_password=False))
+        except (OSError, asyncpg.PostgresError) as error:
+            raise StorageUnavailable("the database does not accept a listening connection") from error
+        lost = asyncio.Event()
+        try:
+            conn.add_termination_listener(lambda _conn: lost.set())
+            await conn.add_listener(
+                NOTIFY_CHANNEL,
+                lambda _c, _pid, _ch, payload: woken(frozenset({payload})),
+            )
+            await lost.wait()
+            raise StorageUnavailable("the listening connection to the database was lost")
+        finally:
+            await conn.close(timeout=2)
+
+    async def close(self) -> None:
+        if self._sqlite:
+            await asyncio.get_running_loop().run_in_executor(None, self._sqlite.close)
+        if self._postgres:
+            await self._postgres.dispose()
+
+
+def open_database(
+    url: str,
+    metadata: MetaData,
+    *,
+    busy_timeout_seconds: float = 10.0,
+    pool_size: int = 10,
+) -> Database:
+    """Return the database at `url`: `sqlite:///path` or `postgresql://user@host/name`."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+    return Database(parsed, metadata, busy_timeout_seconds=busy_timeout_seconds, pool_size=pool_size)
+
+
+def wake(conn: Connection, topic: str) -> None:
+    """Announce `topic` when this transaction commits: to the daemon's own tasks, to its replicas by NOTIFY,
+    and on SQLite to another process by the change of PRAGMA data_version."""
+    topics: set[str] = conn.info.setdefault("topics", set())
+    if topic not in topics and conn.dialect.name == "postgresql":
+        conn.execute(select(func.pg_notify(NOTIFY_CHANNEL, topic)))
+    topics.add(topic)
+
+
+def now(conn: Connection) -> datetime:
+    """Return the database's clock, the only one that leases are measured by."""
+    if conn.dialect.name == "postgresql":
+        moment: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC)
+    return datetime.now(UTC)  # SQLite has no clock but its machine's
+
+
+def _take_topics(conn: Connection) -> frozenset[str]:
+    # Connection.info outlives the transaction: it belongs to the pooled connection.
+    topics: set[str] = conn.info.pop("topics", set())
+    return frozenset(topics)
+
+
+async def _uncancelled(future: asyncio.Future[T]) -> T:
+    """Wait for `future` even while being cancelled, then pass the cancellation on."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+class _SqliteEngines:
+    """A writer with one connection and one thread, and a few readers."""
+
+    def __init__(self, url: URL, busy_timeout_seconds: float) -> None:
+        self._busy_ms = int(busy_timeout_seconds * 1000)
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self.watcher = ThreadPoolExecutor(1, thread_name_prefix="sqlite-watcher")
+        self._write_engine = self._engine(url, 1, "BEGIN IMMEDIATE")
+        self._read_engine = self._engine(url, _READERS + 1, "BEGIN")
+        event.listen(self._read_engine, "connect", _query_only)
+        self._watch: sqlite3.Connection | None = None
+        self._url = url
+
+    def _engine(self, url: URL, size: int, begin: str) -> Engine:
+        engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            hide_parameters=True,  # an exception's text must not quote what was stored
+            # The driver would begin transactions by itself, deferred; SQLAlchemy's begin event does it instead.
+            connect_args={
+                "check_same_thread": False,
+                "isolation_level": None,
+                "cached_statements": 256,
+            },
+        )
+        event.listen(engine, "connect", self._configure)
+        event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))
+        return engine
+
+    def _configure(self, conn: Any, _record: Any) -> None:
+        cursor = conn.cursor()
+        for pragma in (
+            f"busy_timeout={self._busy_ms}",
+            # These two must come before the first page is written.
+            "auto_vacuum=INCREMENTAL",
+            "secure_delete=ON",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def connect(self, read_only: bool) -> Connection:
+        return (self._read_engine if read_only else self._write_engine).connect()
+
+    def data_version(self) -> int:
+        if self._watch is None:
+            self._watch = sqlite3.connect(str(self._url.database), check_same_thread=False, isolation_level=None)
+        return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+
+    def compact(self, pages: int) -> tuple[int, bool]:
+        with self._write_engine.connect() as conn:
+            raw = conn.connection.driver_connection
+            assert raw is not None
+            raw.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+            free = int(raw.execute("PRAGMA freelist_count").fetchone()[0])
+            busy, _log, _checkpointed = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return free, not busy
+
+    def close(self) -> None:
+        for executor in (self.writer, self.readers, self.watcher):
+            executor.shutdown(wait=True)
+        if self._watch is not None:
+            self._watch.close()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+
+
+def _query_only(conn: Any, _record: Any) -> None:
+    conn.execute("PRAGMA query_only=ON")
+
+
+def _postgres_engine(url: URL, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        pool_timeout=30,
+        # A statement that waits for a lock for ever would stop its mailbox unseen.
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "lock_timeout": "30s",
+                "idle_in_transaction_session_timeout": "60s",
+            },
+        },
+    )
+
+
+def _was_rolled_back(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _ROLLED_BACK
+
+
+def _unavailable(error: BaseException) -> StorageUnavailable | None:
+    """Tell an outage from a bug. Texts of drivers can quote values, so they never get out."""
+    if isinstance(error, PoolTimeoutError):
+        return StorageUnavailable("no database connection became free")
+    if isinstance(error, OSError):
+        return StorageUnavailable(f"the database cannot be reached: {error.strerror or type(error).__name__}")
+    if not isinstance(error, DBAPIError):
+        return None
+    if isinstance(error.orig, sqlite3.Error):
+        reason = _sqlite_reason(error.orig)
+        return StorageUnavailable(f"SQLite: {reason}") if reason else None
+    state = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return StorageUnavailable("the connection to the database was lost")
+    # 08 connection, 25P03 idle timeout, 53 resources (disk full), 55P03 lock timeout, 57 shutdown, 58 I/O.
+    if state and (state[:2] in {"08", "53", "57", "58"} or state in {"25P03", "55P03"}):
+        return StorageUnavailable(f"PostgreSQL is not available: SQLSTATE {state}")
+    return None
+
+
+_SQLITE_REASONS = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_BUSY": "another process holds the database",
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+    "SQLITE_READONLY": "the file cannot be written",
+    "SQLITE_IOERR": "input/output error",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_NOTADB": "the file is not a SQLite database",
+}
+
+
+def _sqlite_reason(error: sqlite3.Error) -> str | None:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return next(
+        (reason for prefix, reason in _SQLITE_REASONS.items() if name.startswith(prefix)),
+        None,
+    )
+
+
+def describe(url: URL) -> str:
+    """Name a database for people, without a password."""
+    return url.render_as_string(hide_password=True)
+
+
+def ping(conn: Connection) -> None:
+    conn.execute(text("SELECT 1"))

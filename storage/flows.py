@@ -1,0 +1,125 @@
+"""Authorization requests under way. A state is used once: taking it is one conditional update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from storage.database import now, wake
+from storage.errors import NotFound
+from storage.tables import link_flows
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    account_id: UUID
+    flow_id: UUID
+    mailbox_id: UUID
+    provider: str
+    relink: bool
+    status: str
+    """waiting, opened, taken, completed or failed."""
+    reason: str | None
+    browser_hash: bytes | None
+    expires_at: datetime
+    sealed: bytes
+
+
+_COLUMNS = [link_flows.c[name] for name in Flow.__dataclass_fields__]
+
+
+def insert_flow(
+    conn: Connection,
+    account_id: UUID,
+    flow_id: UUID,
+    *,
+    mailbox_id: UUID,
+    provider: str,
+    relink: bool,
+    state_hash: bytes,
+    lifetime_seconds: float,
+    sealed: bytes,
+) -> None:
+    at = now(conn)
+    # Old flows go when new ones come: what they hold is of no use to anybody.
+    conn.execute(
+        delete(link_flows).where(
+            link_flows.c.account_id == account_id,
+            link_flows.c.expires_at < at - timedelta(hours=1),
+        )
+    )
+    conn.execute(
+        insert(link_flows).values(
+            account_id=account_id,
+            flow_id=flow_id,
+            mailbox_id=mailbox_id,
+            provider=provider,
+            relink=relink,
+            status="waiting",
+            state_hash=state_hash,
+            created_at=at,
+            expires_at=at + timedelta(seconds=lifetime_seconds),
+            sealed=sealed,
+        )
+    )
+
+
+def get_flow(conn: Connection, account_id: UUID, flow_id: UUID) -> Flow:
+    """Raises NotFound."""
+    row = conn.execute(
+        select(*_COLUMNS).where(link_flows.c.account_id == account_id, link_flows.c.flow_id == flow_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("no such authorization request")
+    return Flow(*row)
+
+
+def open_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
+    """Bind a waiting request to the browser that opened it, once. Raises NotFound."""
+    return _move(conn, state_hash, "waiting", {"status": "opened", "browser_hash": browser_hash})
+
+
+def take_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
+    """Use up the state of an opened request, in the browser that opened it.
+
+    Raises NotFound for a state that is unknown, used, expired, or another browser's.
+    """
+    flow = _move(conn, state_hash, "opened", {"status": "taken"})
+    if flow.browser_hash != browser_hash:
+        raise NotFound("the authorization request belongs to another browser session")
+    return flow
+
+
+def end_flow(
+    conn: Connection,
+    account_id: UUID,
+    flow_id: UUID,
+    *,
+    status: str,
+    reason: str | None = None,
+) -> None:
+    conn.execute(
+        update(link_flows)
+        .where(link_flows.c.account_id == account_id, link_flows.c.flow_id == flow_id)
+        .values(status=status, reason=reason)
+    )
+    wake(conn, "flows")
+
+
+def _move(conn: Connection, state_hash: bytes, status: str, values: dict[str, object]) -> Flow:
+    row = conn.execute(
+        update(link_flows)
+        .where(
+            link_flows.c.state_hash == state_hash,
+            link_flows.c.status == status,
+            link_flows.c.expires_at > now(conn),
+        )
+        .values(**values)
+        .returning(*_COLUMNS)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("the authorization request is unknown, used or expired")
+    return Flow(*row)

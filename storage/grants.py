@@ -1,0 +1,83 @@
+"""The OAuth tokens of mailboxes, sealed under the mailbox's key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+
+from storage.database import now
+from storage.errors import CursorMoved, NotFound
+from storage.mailboxes import hold_unfenced
+from storage.tables import grants
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    version: int
+    refreshed_at: datetime
+    expires_at: datetime | None
+    """When the access token ends."""
+    sealed: bytes
+
+
+def get_grant(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Grant:
+    """Raises NotFound."""
+    row = conn.execute(
+        select(
+            grants.c.version,
+            grants.c.refreshed_at,
+            grants.c.expires_at,
+            grants.c.sealed,
+        ).where(grants.c.account_id == account_id, grants.c.mailbox_id == mailbox_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"mailbox {mailbox_id} has no grant")
+    return Grant(*row)
+
+
+def put_grant(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    expires_at: datetime | None,
+    sealed: bytes,
+) -> None:
+    """Store the tokens of a new link, in place of older ones."""
+    hold_unfenced(conn, account_id, mailbox_id)
+    values = {"refreshed_at": now(conn), "expires_at": expires_at, "sealed": sealed}
+    same = (grants.c.account_id == account_id) & (grants.c.mailbox_id == mailbox_id)
+    if conn.execute(update(grants).where(same).values(version=grants.c.version + 1, **values)).rowcount == 0:
+        conn.execute(insert(grants).values(account_id=account_id, mailbox_id=mailbox_id, version=1, **values))
+
+
+def replace_grant(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    *,
+    version: int,
+    expires_at: datetime | None,
+    sealed: bytes,
+) -> None:
+    """Store refreshed tokens. Raises CursorMoved if the grant is not `version` any more: it was
+    linked again, or refreshed by another process, meanwhile. Raises NotFound once it is being disconnected."""
+    hold_unfenced(conn, account_id, mailbox_id)
+    changed = conn.execute(
+        update(grants)
+        .where(
+            grants.c.account_id == account_id,
+            grants.c.mailbox_id == mailbox_id,
+            grants.c.version == version,
+        )
+        .values(
+            version=version + 1,
+            refreshed_at=now(conn),
+            expires_at=expires_at,
+            sealed=sealed,
+        )
+    )
+    if changed.rowcount != 1:
+        raise CursorMoved(f"the grant of mailbox {mailbox_id} has changed")

@@ -1,0 +1,364 @@
+"""Messages, their raw bytes and attachments, the keys they are found by, and the quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, insert, select
+
+from storage.database import now
+from storage.errors import NotFound
+from storage.mailboxes import readable
+from storage.tables import (
+    attachments,
+    mailboxes,
+    messages,
+    quarantine,
+    raw_chunks,
+    thread_keys,
+)
+
+ROWS = "rows"
+"""The raw message lies in `raw_chunks`."""
+BLOB = "blob"
+"""The raw message lies in the blob store, under account, mailbox and owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A raw message about to be written: sealed chunks, or a blob that was stored before this transaction."""
+
+    place: str
+    chunks: int
+    size_bytes: int
+    sealed: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    attachment_id: UUID
+    size_bytes: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    message_id: UUID
+    mailbox_id: UUID
+    ticket_id: UUID
+    direction: str
+    """in or out."""
+    kind: str
+    identity_key: bytes
+    received_at: datetime
+    raw: Raw
+    sealed: bytes
+    attachments: Sequence[NewAttachment] = ()
+    thread_keys: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewQuarantine:
+    quarantine_id: UUID
+    mailbox_id: UUID
+    identity_key: bytes
+    reason: str
+    received_at: datetime
+    raw: Raw
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    account_id: UUID
+    message_id: UUID
+    mailbox_id: UUID
+    ticket_id: UUID
+    direction: str
+    kind: str
+    received_at: datetime
+    created_at: datetime
+    size_bytes: int
+    chunks: int
+    raw_place: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRow:
+    attachment_id: UUID
+    position: int
+    size_bytes: int
+    sealed: bytes
+
+
+_COLUMNS = [messages.c[name] for name in Message.__dataclass_fields__]
+_READABLE = messages.join(
+    mailboxes,
+    and_(
+        mailboxes.c.account_id == messages.c.account_id,
+        mailboxes.c.mailbox_id == messages.c.mailbox_id,
+    ),
+)
+
+
+def known_identities(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    identity_keys: Collection[bytes],
+) -> set[bytes]:
+    """Return those of `identity_keys` that are a message or a quarantine row of the mailbox already."""
+    found: set[bytes] = set()
+    for table in (messages, quarantine):
+        rows = conn.execute(
+            select(table.c.identity_key).where(
+                table.c.account_id == account_id,
+                table.c.mailbox_id == mailbox_id,
+                table.c.identity_key.in_(identity_keys),
+            )
+        )
+        found.update(bytes(key) for (key,) in rows)
+    return found
+
+
+def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage]) -> None:
+    """Write messages with all that hangs on them. Uniqueness of `identity_key` is the database's to keep."""
+    if not new:
+        return
+    at = now(conn)
+    conn.execute(insert(messages), [_message_row(account_id, one, at) for one in new])
+    _insert_chunks(conn, account_id, [(one.message_id, one.mailbox_id, one.raw) for one in new])
+    parts = [
+        {
+            "account_id": account_id,
+            "attachment_id": part.attachment_id,
+            "mailbox_id": one.mailbox_id,
+            "message_id": one.message_id,
+            "position": position,
+            "size_bytes": part.size_bytes,
+            "sealed": part.sealed,
+        }
+        for one in new
+        for position, part in enumerate(one.attachments)
+    ]
+    if parts:
+        conn.execute(insert(attachments), parts)
+    keys = [
+        {
+            "account_id": account_id,
+            "mailbox_id": one.mailbox_id,
+            "thread_key": key,
+            "message_id": one.message_id,
+        }
+        for one in new
+        for key in dict.fromkeys(one.thread_keys)
+    ]
+    if keys:
+        conn.execute(insert(thread_keys), keys)
+
+
+def insert_quarantine(conn: Connection, account_id: UUID, new: Sequence[NewQuarantine]) -> None:
+    if not new:
+        return
+    at = now(conn)
+    conn.execute(
+        insert(quarantine),
+        [
+            {
+                "account_id": account_id,
+                "quarantine_id": one.quarantine_id,
+                "mailbox_id": one.mailbox_id,
+                "identity_key": one.identity_key,
+                "reason": one.reason,
+                "received_at": one.received_at,
+                "created_at": at,
+                "size_bytes": one.raw.size_bytes,
+                "chunks": one.raw.chunks,
+                "raw_place": one.raw.place,
+                "sealed": one.sealed,
+            }
+            for one in new
+        ],
+    )
+    _insert_chunks(conn, account_id, [(one.quarantine_id, one.mailbox_id, one.raw) for one in new])
+
+
+def add_thread_key(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    message_id: UUID,
+    thread_key: bytes,
+) -> None:
+    """Let a message be known by one more Message-ID, such as the one its provider gave it."""
+    present = conn.execute(
+        select(thread_keys.c.message_id).where(
+            thread_keys.c.account_id == account_id,
+            thread_keys.c.mailbox_id == mailbox_id,
+            thread_keys.c.thread_key == thread_key,
+            thread_keys.c.message_id == message_id,
+        )
+    ).one_or_none()
+    if present is None:
+        conn.execute(
+            insert(thread_keys).values(
+                account_id=account_id,
+                mailbox_id=mailbox_id,
+                thread_key=thread_key,
+                message_id=message_id,
+            )
+        )
+
+
+def tickets_by_thread_key(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collection[bytes]
+) -> dict[bytes, UUID]:
+    """Map those of `keys` that a message of this mailbox is known by to its ticket.
+
+    Two mails can share a Message-ID; the older one counts, as a forger comes second.
+    """
+    rows = conn.execute(
+        select(thread_keys.c.thread_key, messages.c.ticket_id)
+        .join(
+            messages,
+            and_(
+                messages.c.account_id == thread_keys.c.account_id,
+                messages.c.message_id == thread_keys.c.message_id,
+            ),
+        )
+        .where(
+            thread_keys.c.account_id == account_id,
+            thread_keys.c.mailbox_id == mailbox_id,
+            thread_keys.c.thread_key.in_(keys),
+        )
+        .order_by(thread_keys.c.message_id.desc())
+    )
+    return {bytes(key): ticket_id for key, ticket_id in rows}
+
+
+def tickets_by_message(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, message_ids: Collection[UUID]
+) -> dict[UUID, UUID]:
+    """Map messages of this mailbox to their tickets."""
+    rows = conn.execute(
+        select(messages.c.message_id, messages.c.ticket_id).where(
+            messages.c.account_id == account_id,
+            messages.c.mailbox_id == mailbox_id,
+            messages.c.message_id.in_(message_ids),
+        )
+    )
+    return dict(rows)
+
+
+def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message:
+    """Raises NotFound, also while its mailbox is being forgotten."""
+    row = conn.execute(_select(account_id).where(messages.c.message_id == message_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no message {message_id}")
+    return Message(*row)
+
+
+def list_messages(conn: Connection, account_id: UUID, ticket_id: UUID, *, limit: int = 1000) -> list[Message]:
+    """Return a ticket's messages in the order in which they came."""
+    query = _select(account_id).where(messages.c.ticket_id == ticket_id)
+    return [Message(*row) for row in conn.execute(query.order_by(messages.c.message_id).limit(limit))]
+
+
+def list_attachments(conn: Connection, account_id: UUID, message_id: UUID) -> list[AttachmentRow]:
+    rows = conn.execute(
+        select(
+            attachments.c.attachment_id,
+            attachments.c.position,
+            attachments.c.size_bytes,
+            attachments.c.sealed,
+        )
+        .select_from(
+            attachments.join(
+                mailboxes,
+                and_(
+                    mailboxes.c.account_id == attachments.c.account_id,
+                    mailboxes.c.mailbox_id == attachments.c.mailbox_id,
+                ),
+            )
+        )
+        .where(
+            attachments.c.account_id == account_id,
+            attachments.c.message_id == message_id,
+            readable(account_id),
+        )
+        .order_by(attachments.c.position)
+    )
+    return [AttachmentRow(*row) for row in rows]
+
+
+def get_chunks(
+    conn: Connection,
+    account_id: UUID,
+    owner_id: UUID,
+    *,
+    first: int = 0,
+    last: int | None = None,
+) -> list[bytes]:
+    """Return the sealed chunks `first` to `last` (to the end where None) of a raw message that lies in rows."""
+    query = (
+        select(raw_chunks.c.sealed)
+        .where(
+            raw_chunks.c.account_id == account_id,
+            raw_chunks.c.owner_id == owner_id,
+            raw_chunks.c.position >= first,
+        )
+        .order_by(raw_chunks.c.position)
+    )
+    if last is not None:
+        query = query.where(raw_chunks.c.position <= last)
+    return [bytes(sealed) for (sealed,) in conn.execute(query)]
+
+
+def blob_owners(conn: Connection) -> set[UUID]:
+    """Return every message and quarantine row whose bytes lie in the blob store, for the orphan sweep."""
+    owned = select(messages.c.message_id).where(messages.c.raw_place == BLOB)
+    held = select(quarantine.c.quarantine_id).where(quarantine.c.raw_place == BLOB)
+    return {owner for query in (owned, held) for (owner,) in conn.execute(query)}
+
+
+def _select(account_id: UUID) -> Select[Any]:
+    return select(*_COLUMNS).select_from(_READABLE).where(messages.c.account_id == account_id, readable(account_id))
+
+
+def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "message_id": one.message_id,
+        "mailbox_id": one.mailbox_id,
+        "ticket_id": one.ticket_id,
+        "direction": one.direction,
+        "kind": one.kind,
+        "identity_key": one.identity_key,
+        "received_at": one.received_at,
+        "created_at": at,
+        "size_bytes": one.raw.size_bytes,
+        "chunks": one.raw.chunks,
+        "raw_place": one.raw.place,
+        "sealed": one.sealed,
+    }
+
+
+def _insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID, UUID, Raw]]) -> None:
+    rows = [
+        {
+            "account_id": account_id,
+            "owner_id": owner_id,
+            "position": position,
+            "mailbox_id": mailbox_id,
+            "sealed": sealed,
+        }
+        for owner_id, mailbox_id, raw in raws
+        for position, sealed in enumerate(raw.sealed)
+    ]
+    if rows:
+        conn.execute(insert(raw_chunks), rows)

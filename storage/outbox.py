@@ -1,0 +1,341 @@
+"""The outbox: replies, where each stands, and every attempt to send one."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+
+from storage.database import now, wake
+from storage.errors import Conflict, NotFound
+from storage.leases import Held
+from storage.mailboxes import WORKED, readable
+from storage.tables import attempts, idempotency, mailboxes, outbox
+
+
+class ReplyStatus(enum.StrEnum):
+    """Where a reply stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    """It may have been sent: to be resolved by looking, else by a person."""
+    FAILED = "failed"
+    BOUNCED = "bounced"
+    CANCELLED = "cancelled"
+
+
+class SentCopy(enum.StrEnum):
+    """Where the copy in the Sent folder stands. A step of its own: it never touches the send."""
+
+    NONE = "none"
+    """Not sent yet, or no copy is wanted."""
+    DUE = "due"
+    FILED = "filed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    account_id: UUID
+    message_id: UUID
+    mailbox_id: UUID
+    status: ReplyStatus
+    status_since: datetime
+    reason: str | None
+    attempts: int
+    due_at: datetime | None
+    """When the next step is due; None where nothing will happen by itself."""
+    sent_at: datetime | None
+    sent_copy: SentCopy
+    sent_copy_attempts: int
+    epoch: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    number: int
+    worker_id: UUID
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    stage: str | None
+    code: int | None
+    enhanced_code: str | None
+
+
+_COLUMNS = [outbox.c[name] for name in Reply.__dataclass_fields__]
+
+
+def _reply(row: Any) -> Reply:
+    values = dict(zip(Reply.__dataclass_fields__, row, strict=True))
+    values["status"] = ReplyStatus(values["status"])
+    values["sent_copy"] = SentCopy(values["sent_copy"])
+    return Reply(**values)
+
+
+def insert_reply(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    message_id: UUID,
+    *,
+    epoch: int,
+    sealed: bytes,
+) -> None:
+    at = now(conn)
+    conn.execute(
+        insert(outbox).values(
+            account_id=account_id,
+            message_id=message_id,
+            mailbox_id=mailbox_id,
+            status=ReplyStatus.QUEUED,
+            status_since=at,
+            attempts=0,
+            due_at=at,
+            sent_copy=SentCopy.NONE,
+            sent_copy_attempts=0,
+            epoch=epoch,
+            sealed=sealed,
+        )
+    )
+    wake(conn, "outbox")
+
+
+def get_reply(conn: Connection, account_id: UUID, message_id: UUID) -> Reply:
+    """Raises NotFound."""
+    row = conn.execute(
+        select(*_COLUMNS)
+        .select_from(
+            outbox.join(
+                mailboxes,
+                and_(
+                    mailboxes.c.account_id == outbox.c.account_id,
+                    mailboxes.c.mailbox_id == outbox.c.mailbox_id,
+                ),
+            )
+        )
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.message_id == message_id,
+            readable(account_id),
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"no reply {message_id}")
+    return _reply(row)
+
+
+def list_due(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int) -> list[Reply]:
+    """Return the mailbox's replies whose next step is due, oldest first."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.due_at <= now(conn),
+        )
+        .order_by(outbox.c.message_id)
+        .limit(limit)
+    )
+    return [_reply(row) for row in rows]
+
+
+def due_mailboxes(conn: Connection, worker_id: UUID, *, limit: int) -> tuple[list[Held], timedelta | None]:
+    """Return the mailboxes that this process holds and that have a step due, and how long until the next
+    one is due in any other; None where nothing waits."""
+    held = (
+        select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence, func.min(outbox.c.due_at))
+        .select_from(
+            outbox.join(
+                mailboxes,
+                and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
+            )
+        )
+        .where(mailboxes.c.worker_id == worker_id, mailboxes.c.state.in_(WORKED), outbox.c.due_at.is_not(None))
+        .group_by(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence)
+        .order_by(func.min(outbox.c.due_at))
+        .limit(limit)
+    )
+    at = now(conn)
+    due, next_in = [], None
+    for account_id, mailbox_id, fence, due_at in conn.execute(held):
+        if due_at <= at:
+            due.append(Held(account_id, mailbox_id, fence))
+        else:
+            next_in = due_at - at
+            break
+    return due, next_in
+
+
+def list_in_flight(conn: Connection, account_id: UUID, mailbox_id: UUID) -> list[Reply]:
+    """Return replies that stand at `sending`: when a worker begins, its predecessor died within the attempt."""
+    rows = conn.execute(
+        select(*_COLUMNS).where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.status == ReplyStatus.SENDING,
+        )
+    )
+    return [_reply(row) for row in rows]
+
+
+def change_reply(
+    conn: Connection,
+    account_id: UUID,
+    message_id: UUID,
+    *,
+    was: ReplyStatus,
+    status: ReplyStatus,
+    due_at: datetime | None,
+    reason: str | None = None,
+    sent_at: datetime | None = None,
+    sent_copy: SentCopy | None = None,
+    sent_copy_attempts: int | None = None,
+) -> None:
+    """Move a reply from one status to another. Raises Conflict if it is not at `was` any more."""
+    values: dict[str, Any] = {"status": status, "due_at": due_at, "reason": reason}
+    if status != was:
+        values["status_since"] = now(conn)
+    optional = {"sent_at": sent_at, "sent_copy": sent_copy, "sent_copy_attempts": sent_copy_attempts}
+    values |= {name: value for name, value in optional.items() if value is not None}
+    changed = conn.execute(
+        update(outbox)
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.message_id == message_id,
+            outbox.c.status == was,
+        )
+        .values(**values)
+    )
+    if changed.rowcount != 1:
+        raise Conflict(f"reply {message_id} is not {was} any more")
+
+
+def start_attempt(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    message_id: UUID,
+    worker_id: UUID,
+) -> int:
+    """Record, before anything is sent, that an attempt begins; return its number, from 1."""
+    number: int = conn.execute(
+        update(outbox)
+        .where(outbox.c.account_id == account_id, outbox.c.message_id == message_id)
+        .values(attempts=outbox.c.attempts + 1)
+        .returning(outbox.c.attempts)
+    ).scalar_one()
+    conn.execute(
+        insert(attempts).values(
+            account_id=account_id,
+            message_id=message_id,
+            number=number,
+            mailbox_id=mailbox_id,
+            worker_id=worker_id,
+            started_at=now(conn),
+        )
+    )
+    return number
+
+
+def end_attempt(
+    conn: Connection,
+    account_id: UUID,
+    message_id: UUID,
+    number: int,
+    *,
+    outcome: str,
+    stage: str | None = None,
+    code: int | None = None,
+    enhanced_code: str | None = None,
+) -> None:
+    conn.execute(
+        update(attempts)
+        .where(
+            attempts.c.account_id == account_id,
+            attempts.c.message_id == message_id,
+            attempts.c.number == number,
+        )
+        .values(
+            ended_at=now(conn),
+            outcome=outcome,
+            stage=stage,
+            code=code,
+            enhanced_code=enhanced_code,
+        )
+    )
+
+
+def list_attempts(conn: Connection, account_id: UUID, message_id: UUID) -> list[Attempt]:
+    columns = [attempts.c[name] for name in Attempt.__dataclass_fields__]
+    rows = conn.execute(
+        select(*columns)
+        .where(attempts.c.account_id == account_id, attempts.c.message_id == message_id)
+        .order_by(attempts.c.number)
+    )
+    return [Attempt(*row) for row in rows]
+
+
+def remember_request(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    *,
+    request_key: bytes,
+    request_hash: bytes,
+    message_id: UUID,
+) -> UUID | None:
+    """Note an idempotency key, as hashes; return the reply of the first request where there was one.
+
+    Raises Conflict where the same key came with another request.
+    """
+    same = and_(idempotency.c.account_id == account_id, idempotency.c.request_key == request_key)
+    row = conn.execute(select(idempotency.c.request_hash, idempotency.c.message_id).where(same)).one_or_none()
+    if row is not None:
+        if bytes(row[0]) != request_hash:
+            raise Conflict("this idempotency key was used for another request")
+        first: UUID = row[1]
+        return first
+    conn.execute(
+        insert(idempotency).values(
+            account_id=account_id,
+            request_key=request_key,
+            mailbox_id=mailbox_id,
+            message_id=message_id,
+            request_hash=request_hash,
+            created_at=now(conn),
+        )
+    )
+    return None
+
+
+def forget_requests(conn: Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` idempotency rows from before `before`; return how many."""
+    old = select(idempotency.c.account_id, idempotency.c.request_key).where(idempotency.c.created_at < before)
+    rows = conn.execute(old.limit(limit)).all()
+    for account_id, request_key in rows:
+        conn.execute(
+            idempotency.delete().where(
+                idempotency.c.account_id == account_id,
+                idempotency.c.request_key == request_key,
+            )
+        )
+    return len(rows)
+
+
+def count_by_status(conn: Connection) -> dict[str, int]:
+    """Return how many replies of all accounts stand at each status, for metrics."""
+    rows = conn.execute(
+        select(outbox.c.status, func.count())
+        .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
+        .group_by(outbox.c.status)
+    )
+    return dict(rows)

@@ -1,0 +1,359 @@
+"""The tables of the content database.
+
+`account_id` is in every table that holds an account's data and leads every key.
+Columns named `sealed` hold one sealed, versioned record (see `storage.records`);
+`*_key` columns hold keyed hashes. Everything else is plain, so that it can be
+filtered and sorted by: ids, times, sizes, statuses and counts, nothing personal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from storage.types import Id, Instant
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+store_meta = Table(
+    "store_meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="facts about this database: its id, its epoch, the key store's ledger position it knows",
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", Id, primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("heartbeat_at", Instant, nullable=False),
+    comment="the leases: one row a worker process, alive while its heartbeat is young",
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("next_ticket_number", BigInteger, nullable=False),
+    Column("next_event_sequence", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("trouble", Text),
+    Column("reason", Text),
+    Column("state_since", Instant, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("worker_id", Id),
+    Column("cursor_sequence", BigInteger, nullable=False),
+    Column("cursor_sealed", LargeBinary),
+    Column("start_from", Text, nullable=False),
+    Column("start_days", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("read_at", Instant),
+    Column("sent_found", Integer, nullable=False),
+    Column("sent_appended", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "mailbox_id"),
+    UniqueConstraint("mailbox_id"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "worker_id"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("refreshed_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "mailbox_id"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    comment="the OAuth tokens of a mailbox",
+)
+
+link_flows = Table(
+    "link_flows",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("flow_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("relink", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("state_hash", LargeBinary, nullable=False),
+    Column("browser_hash", LargeBinary),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "flow_id"),
+    UniqueConstraint("state_hash"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="authorization requests under way, each with a one-use state",
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("ticket_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("requester_key", LargeBinary, nullable=False),
+    Column("suspected_ticket_id", Id),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "ticket_id"),
+    UniqueConstraint("account_id", "number"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "account_id", "mailbox_id", "number"),
+)
+
+participants = Table(
+    "participants",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("ticket_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("address_key", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "ticket_id", "address_key"),
+    ForeignKeyConstraint(
+        ["account_id", "ticket_id"],
+        ["tickets.account_id", "tickets.ticket_id"],
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    Index(None, "account_id", "mailbox_id"),
+    comment="who has standing on a ticket: its requester and those an agent wrote to",
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("ticket_id", Id, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("identity_key", LargeBinary, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("raw_place", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "message_id"),
+    UniqueConstraint("account_id", "mailbox_id", "identity_key"),
+    ForeignKeyConstraint(
+        ["account_id", "ticket_id"],
+        ["tickets.account_id", "tickets.ticket_id"],
+        # A ticket's number is drawn last in its transaction, after its messages were written.
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    Index(None, "account_id", "ticket_id", "message_id"),
+)
+
+thread_keys = Table(
+    "thread_keys",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("thread_key", LargeBinary, nullable=False),
+    Column("message_id", Id, nullable=False),
+    PrimaryKeyConstraint("account_id", "mailbox_id", "thread_key", "message_id"),
+    ForeignKeyConstraint(["account_id", "message_id"], ["messages.account_id", "messages.message_id"]),
+    Index(None, "account_id", "message_id"),
+    comment="the Message-IDs a message is known by in its mailbox, as keyed hashes",
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("attachment_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "attachment_id"),
+    UniqueConstraint("account_id", "message_id", "position"),
+    ForeignKeyConstraint(["account_id", "message_id"], ["messages.account_id", "messages.message_id"]),
+    Index(None, "account_id", "mailbox_id"),
+)
+
+raw_chunks = Table(
+    "raw_chunks",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("owner_id", Id, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "owner_id", "position"),
+    Index(None, "account_id", "mailbox_id"),
+    comment="raw messages, compressed and sealed in independent chunks; owner is a message or a quarantine row",
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("quarantine_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("identity_key", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("raw_place", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "quarantine_id"),
+    UniqueConstraint("account_id", "mailbox_id", "identity_key"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    comment="messages that could not be understood, with their bytes",
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_since", Instant, nullable=False),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Instant),
+    Column("sent_at", Instant),
+    Column("sent_copy", Text, nullable=False),
+    Column("sent_copy_attempts", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "message_id"),
+    ForeignKeyConstraint(["account_id", "message_id"], ["messages.account_id", "messages.message_id"]),
+    Index(None, "account_id", "mailbox_id", "due_at"),
+    comment="replies and where each stands",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("worker_id", Id, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("outcome", Text),
+    Column("stage", Text),
+    Column("code", Integer),
+    Column("enhanced_code", Text),
+    PrimaryKeyConstraint("account_id", "message_id", "number"),
+    ForeignKeyConstraint(["account_id", "message_id"], ["outbox.account_id", "outbox.message_id"]),
+    Index(None, "account_id", "mailbox_id"),
+    comment="every attempt to send a reply: when, by whom, the server's answer",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("mailbox_id", Id),
+    Column("ticket_id", Id),
+    Column("message_id", Id),
+    Column("detail", Text),
+    PrimaryKeyConstraint("account_id", "sequence"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "account_id", "mailbox_id"),
+    comment="what happened, in the order of commits; ids only, never content",
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("request_key", LargeBinary, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "request_key"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "account_id", "mailbox_id"),
+    Index(None, "created_at"),
+    comment="requests already answered, as hashes, for 24 h",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("step_at", Instant, nullable=False),
+    Column("counts", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "mailbox_id"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="how far a disconnect has come; what stays is a tombstone without personal data",
+)
+
+MAILBOX_TABLES = (
+    # In the order in which rows can be deleted without breaking a reference.
+    attempts,
+    outbox,
+    idempotency,
+    thread_keys,
+    attachments,
+    raw_chunks,
+    quarantine,
+    participants,
+    messages,
+    tickets,
+    link_flows,
+    events,
+    grants,
+)
+"""Every table with rows of a mailbox, but for `mailboxes` itself and `erasures`."""

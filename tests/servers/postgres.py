@@ -1,0 +1,70 @@
+"""A private PostgreSQL server for the tests, thrown away with them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+
+def find_binaries() -> Path | None:
+    """Return the folder with initdb, or None where PostgreSQL is not installed."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+class PostgresServer:
+    """A cluster in a temporary folder, on a free loopback port, with fsync off: only crash safety
+    of PostgreSQL itself needs it, and that is not ours to test."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="ingestd-pg-"))
+        self._data = self._folder / "data"
+        self.port = 0
+
+    def start(self) -> None:
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            user = pwd.getpwnam("postgres")
+            os.chown(self._folder, user.pw_uid, user.pw_gid)
+            self._folder.chmod(0o755)
+        if not self._data.exists():
+            self._run("initdb", "-D", str(self._data), "-U", "ingestd", "-A", "trust", "-E", "UTF8", "--locale=C")
+        if not self.port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
+            "-c fsync=off -c max_connections=200 -c timezone=UTC"
+        )
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self, *, immediate: bool = True) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate" if immediate else "fast", "stop")
+
+    def create_database(self) -> str:
+        """Create an empty database and return its address."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "ingestd", name)
+        return f"postgresql://ingestd@127.0.0.1:{self.port}/{name}"
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._binaries / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        # No pipes: the server that pg_ctl starts would keep them open.
+        quiet = subprocess.DEVNULL
+        done = subprocess.run(command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{program} failed with status {done.returncode}")
