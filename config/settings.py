@@ -147,8 +147,6 @@ class MailboxDefaults(Section):
     """The folders that are watched."""
     contact_forms: Annotated[tuple[MailAddress, ...], Field(max_length=1000)] = ()
     """Senders (contact forms) whose Reply-To is the requester."""
-    after_import: Literal["nothing", "seen"] = "nothing"
-    """What is done to a message in the mailbox after it became a ticket: `nothing`, or mark it `seen`."""
 
     @field_validator("start_days")
     @classmethod
@@ -166,7 +164,7 @@ class Inbound(Section):
     batch_bytes_max: Bytes = 32 * MIB
     """Bytes of raw mail in one batch; a larger message is a batch by itself."""
     message_bytes_max: Bytes = 50 * MIB
-    """A message that is larger is quarantined with its header alone."""
+    """Of a message that is larger only the header is taken; its ticket message says so."""
     batches_max: Count = 4
     """Batches that are in memory at the same time, over all mailboxes."""
     poll_seconds: Seconds = 60.0
@@ -269,7 +267,7 @@ class Egress(Section):
     """Where the daemon may connect to."""
 
     allow: Annotated[tuple[HostPort, ...], Field(max_length=1000)] = ()
-    """More hosts, as host or host:port, e.g. those that a discovery document names outside its issuer's host."""
+    """More hosts, as host (port 443) or host:port: those that a discovery document names beside its issuer's."""
     resolve_timeout_seconds: Seconds = 10.0
     """How long the look-up of a name may take."""
 

@@ -85,8 +85,10 @@ class FolderBlobs:
                         raise SealBroken(f"the blob of {owner_id} is damaged")
                     if position < first:
                         file.seek(length, os.SEEK_CUR)
+                    elif len(chunk := file.read(length)) == length:
+                        chunks.append(chunk)
                     else:
-                        chunks.append(file.read(length))
+                        raise SealBroken(f"the blob of {owner_id} is cut short")
                     position += 1
         except FileNotFoundError:
             raise NotFound(f"the blob of {owner_id} is missing") from None
@@ -107,6 +109,11 @@ class FolderBlobs:
         shutil.rmtree(folder)
         _sync_folder(folder.parent)
         return count
+
+    def count(self, account_id: UUID, mailbox_id: UUID) -> int:
+        """Return how many files of a mailbox there are, unfinished ones too."""
+        folder = self._folder(account_id, mailbox_id)
+        return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
     def list(self) -> Iterator[StoredBlob]:
         """Yield every finished blob."""

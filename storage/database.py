@@ -18,7 +18,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -51,6 +51,7 @@ _ROLLED_BACK = frozenset({"40001", "40P01"})
 """SQLSTATEs after which nothing was committed and the same transaction may simply run again."""
 _READERS = 4
 _ATTEMPTS = 5
+_CHECKPOINT_WAIT_MS = 100
 
 
 class Database:
@@ -202,7 +203,7 @@ class Database:
             if read_only:
                 await conn.execution_options(postgresql_readonly=True)
             transaction = await conn.begin()
-            value, topics = await conn.run_sync(lambda c: (call(c), _take_topics(c)))
+            value, topics = await conn.run_sync(_with_topics, call)
             if not read_only:
                 self.committing(name)
             await _uncancelled(asyncio.ensure_future(transaction.commit()))
@@ -213,8 +214,7 @@ class Database:
     def _sqlite_once(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
         assert self._sqlite is not None
         with self._sqlite.connect(read_only) as conn, conn.begin() as transaction:
-            value = call(conn)
-            topics = _take_topics(conn)
+            value, topics = _with_topics(conn, call)
             if read_only:
                 transaction.rollback()
             else:
@@ -311,6 +311,11 @@ def now(conn: Connection) -> datetime:
     return datetime.now(UTC)  # SQLite has no clock but its machine's
 
 
+def _with_topics(conn: Connection, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
+    _take_topics(conn)  # left by a transaction that rolled back: it would keep `wake` from notifying again
+    return call(conn), _take_topics(conn)
+
+
 def _take_topics(conn: Connection) -> frozenset[str]:
     # Connection.info outlives the transaction: it belongs to the pooled connection.
     topics: set[str] = conn.info.pop("topics", set())
@@ -322,7 +327,9 @@ async def _uncancelled(future: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([future])
+        while not future.done():  # cancelled again, perhaps: it still must not go on unseen
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
         raise
 
 
@@ -360,10 +367,11 @@ class _SqliteEngines:
 
     def _configure(self, conn: Any, _record: Any) -> None:
         cursor = conn.cursor()
+        if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
+            # It must come before the first page is written; later it would take the write lock for nothing.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in (
             f"busy_timeout={self._busy_ms}",
-            # These two must come before the first page is written.
-            "auto_vacuum=INCREMENTAL",
             "secure_delete=ON",
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -384,9 +392,15 @@ class _SqliteEngines:
         with self._write_engine.connect() as conn:
             raw = conn.connection.driver_connection
             assert raw is not None
-            raw.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+            # This pragma frees a page a step, and execute() takes one step only.
+            raw.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
             free = int(raw.execute("PRAGMA freelist_count").fetchone()[0])
-            busy, _log, _checkpointed = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            try:
+                # It would wait for readers with the writers behind it; the caller tries again instead.
+                raw.execute(f"PRAGMA busy_timeout={min(self._busy_ms, _CHECKPOINT_WAIT_MS)}")
+                busy, _log, _checkpointed = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={self._busy_ms}")
         return free, not busy
 
     def close(self) -> None:

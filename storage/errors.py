@@ -46,3 +46,7 @@ class MasterKeyWrong(StorageError):
 
 class LedgerStale(StorageError):
     """The key store is older than the content database knows it to be: a stale copy was restored."""
+
+
+class StoreLocked(StorageError):
+    """Another process has this SQLite store to itself."""

@@ -78,8 +78,12 @@ def get_flow(conn: Connection, account_id: UUID, flow_id: UUID) -> Flow:
 
 
 def open_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
-    """Bind a waiting request to the browser that opened it, once. Raises NotFound."""
-    return _move(conn, state_hash, "waiting", {"status": "opened", "browser_hash": browser_hash})
+    """Bind a request to the browser that opened it last. Raises NotFound.
+
+    It may be opened again until it comes back: people reload pages. Whoever came first
+    and is in another browser then cannot complete it.
+    """
+    return _move(conn, state_hash, ("waiting", "opened"), {"status": "opened", "browser_hash": browser_hash})
 
 
 def take_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
@@ -87,7 +91,7 @@ def take_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
 
     Raises NotFound for a state that is unknown, used, expired, or another browser's.
     """
-    flow = _move(conn, state_hash, "opened", {"status": "taken"})
+    flow = _move(conn, state_hash, ("opened",), {"status": "taken"})
     if flow.browser_hash != browser_hash:
         raise NotFound("the authorization request belongs to another browser session")
     return flow
@@ -109,12 +113,12 @@ def end_flow(
     wake(conn, "flows")
 
 
-def _move(conn: Connection, state_hash: bytes, status: str, values: dict[str, object]) -> Flow:
+def _move(conn: Connection, state_hash: bytes, statuses: tuple[str, ...], values: dict[str, object]) -> Flow:
     row = conn.execute(
         update(link_flows)
         .where(
             link_flows.c.state_hash == state_hash,
-            link_flows.c.status == status,
+            link_flows.c.status.in_(statuses),
             link_flows.c.expires_at > now(conn),
         )
         .values(**values)

@@ -228,9 +228,9 @@ def ledger_head(conn: Connection, *, lock: bool = False) -> LedgerPosition:
     return START if row is None else LedgerPosition(row[0], bytes(row[1]))
 
 
-def list_ledger(conn: Connection, after: int = 0) -> list[LedgerEntry]:
-    rows = conn.execute(select(ledger).where(ledger.c.sequence > after).order_by(ledger.c.sequence))
-    return [LedgerEntry(**row._mapping) for row in rows]
+def list_ledger(conn: Connection, after: int = 0, *, limit: int | None = None) -> list[LedgerEntry]:
+    query = select(ledger).where(ledger.c.sequence > after).order_by(ledger.c.sequence).limit(limit)
+    return [LedgerEntry(**row._mapping) for row in conn.execute(query)]
 
 
 def find_receipt(conn: Connection, account_id: UUID, mailbox_id: UUID) -> LedgerEntry | None:
@@ -247,9 +247,12 @@ def find_receipt(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Ledger
     return None if row is None else LedgerEntry(**row._mapping)
 
 
-def broken_links(entries: Iterable[LedgerEntry]) -> list[int]:
-    """Return the sequences of a whole ledger's entries that do not follow from the one before."""
-    broken, previous, expected = [], _GENESIS, 1
+def broken_links(entries: Iterable[LedgerEntry], after: LedgerPosition = START) -> list[int]:
+    """Return the sequences of those entries that do not follow from the one before.
+
+    `entries` are the ledger's from the position `after` on; by default the whole ledger.
+    """
+    broken, previous, expected = [], after.hash, after.sequence + 1
     for one in entries:
         digest = _entry_hash(
             previous,

@@ -54,6 +54,14 @@ def others_alive(conn: Connection, worker_id: UUID | None, lease_seconds: float)
     return len(conn.execute(alive).all())
 
 
+def clear(conn: Connection) -> None:
+    """Forget all leases: only for a store that one process has to itself (SQLite, under its lock)."""
+    conn.execute(
+        update(mailboxes).where(mailboxes.c.worker_id.is_not(None)).values(worker_id=None, fence=mailboxes.c.fence + 1)
+    )
+    conn.execute(delete(workers))
+
+
 def release(conn: Connection, worker_id: UUID) -> None:
     """Give everything back at once, at the end of a process."""
     conn.execute(

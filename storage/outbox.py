@@ -199,12 +199,13 @@ def change_reply(
     sent_at: datetime | None = None,
     sent_copy: SentCopy | None = None,
     sent_copy_attempts: int | None = None,
+    sealed: bytes | None = None,
 ) -> None:
     """Move a reply from one status to another. Raises Conflict if it is not at `was` any more."""
     values: dict[str, Any] = {"status": status, "due_at": due_at, "reason": reason}
     if status != was:
         values["status_since"] = now(conn)
-    optional = {"sent_at": sent_at, "sent_copy": sent_copy, "sent_copy_attempts": sent_copy_attempts}
+    optional = {"sent_at": sent_at, "sent_copy": sent_copy, "sent_copy_attempts": sent_copy_attempts, "sealed": sealed}
     values |= {name: value for name, value in optional.items() if value is not None}
     changed = conn.execute(
         update(outbox)
@@ -338,4 +339,4 @@ def count_by_status(conn: Connection) -> dict[str, int]:
         .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
         .group_by(outbox.c.status)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())

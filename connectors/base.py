@@ -1,0 +1,253 @@
+"""What a way to reach a mailbox must be able to do: one Protocol, its values and its errors.
+
+A connector knows one server protocol and nothing of tickets, databases or
+keys. It yields raw messages and takes raw messages; its *cursor* (where reading
+stopped) and its *locators* (where a message lies) are opaque text to everybody else.
+
+Errors are typed by what the caller does next; nobody outside a connector ever
+reads a server's error text.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+class Trouble(enum.StrEnum):
+    """Why a mailbox cannot be worked on: the error taxonomy that operators see."""
+
+    TOKEN_EXPIRED = "token_expired"
+    GRANT_REVOKED = "grant_revoked"
+    CONSENT_OR_MFA = "consent_or_mfa"
+    ADMIN_BLOCKED = "admin_blocked"
+    PROTOCOL_DISABLED = "protocol_disabled"
+    WRONG_MAILBOX = "wrong_mailbox"
+    THROTTLED = "throttled"
+    TRANSIENT = "transient"
+
+
+class ConnectorError(Exception):
+    """A mailbox could not be reached or used; `trouble` says which kind.
+
+    The text is ours, made of host, port, command and response code. It never
+    holds the server's free text, an address, a token or content.
+    """
+
+    trouble: Trouble = Trouble.TRANSIENT
+
+
+class AuthError(ConnectorError):
+    """The server refused the token. Refresh it once; only the token endpoint may call a grant revoked."""
+
+    trouble = Trouble.TOKEN_EXPIRED
+
+
+class RateLimited(ConnectorError):
+    """The provider asks us to wait. Try again after `retry_after` seconds, not before."""
+
+    trouble = Trouble.THROTTLED
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CursorInvalid(ConnectorError):
+    """The cursor means nothing to the server any more. Repair by comparing ids and hashes."""
+
+
+class TemporaryError(ConnectorError):
+    """It may work later. Retry with backoff; the mailbox keeps its place."""
+
+
+class PermanentError(ConnectorError):
+    """It will not work before a person changes something; `trouble` says what."""
+
+    def __init__(self, message: str, *, trouble: Trouble = Trouble.PROTOCOL_DISABLED) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A message as the server holds it."""
+
+    locator: str
+    """Where it lies now: opaque, changes when it is moved."""
+    folder: str
+    """The name of the folder it was read from, as text."""
+    size_bytes: int
+    received_at: datetime
+    """When the server took it (IMAP INTERNALDATE), aware, UTC."""
+    content: bytes | None
+    """RFC 5322 bytes, or None where `size_bytes` is over the caller's limit."""
+    header: bytes
+    """The header block alone; always there, also when `content` is None."""
+    provider_id: str | None = None
+    """The provider's own id that outlives moves (RFC 8474 EMAILID, X-GM-MSGID, Graph immutable id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in the order of arrival and the cursor that stands behind the last of them."""
+
+    messages: Sequence[RawMessage]
+    cursor: str
+    more: bool
+    """Whether the server is known to have more right now."""
+
+
+class StartFrom(enum.StrEnum):
+    """What the first reading of a mailbox takes."""
+
+    NOW = "now"
+    DAYS = "days"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """How to read a mailbox; the same for every connector."""
+
+    folders: Sequence[str] = ("INBOX",)
+    start_from: StartFrom = StartFrom.NOW
+    start_days: int = 0
+    batch_messages_max: int = 50
+    batch_bytes_max: int = 32 * 1024 * 1024
+    message_bytes_max: int = 50 * 1024 * 1024
+
+
+class SendStatus(enum.StrEnum):
+    """What is known after an attempt to send."""
+
+    ACCEPTED = "accepted"
+    """The server took responsibility (250 to the final dot)."""
+    REFUSED = "refused"
+    """A final no; nothing was sent."""
+    DEFERRED = "deferred"
+    """A no for now, before the final dot; nothing was sent, retrying is safe."""
+    UNKNOWN = "unknown"
+    """Lost after the final dot may have been seen (RFC 1047): never repeat it blindly."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """The outcome of one attempt; an expected value, not an exception."""
+
+    status: SendStatus
+    stage: str
+    """connect, auth, mail, rcpt, data or dot: how far it went."""
+    code: int | None = None
+    """The server's reply code, e.g. 250."""
+    enhanced_code: str | None = None
+    """RFC 3463, e.g. "5.1.1"."""
+    refused_recipients: Mapping[str, int] = field(default_factory=dict)
+    """Recipients that were refused while others were accepted, with the reply code."""
+    retry_after: float | None = None
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """RFC 5321 envelope: bare addresses."""
+
+    sender: str
+    recipients: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FiledCopy:
+    """A message found in, or put into, the Sent folder."""
+
+    locator: str
+    message_id: str | None
+    """The Message-ID that the filed copy has, which may differ from the one we sent."""
+    provider_id: str | None = None
+
+
+class EditKind(enum.StrEnum):
+    READ = "read"
+    KEYWORD = "keyword"
+    MOVE = "move"
+    SPAM = "spam"
+    TRASH = "trash"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    kind: EditKind
+    target: str | None = None
+    """The keyword (KEYWORD) or folder name (MOVE)."""
+
+
+class TokenSource(Protocol):
+    """Gives an access token for one mailbox; single-flight and refresh live behind it."""
+
+    async def __call__(self, *, rejected: str | None = None) -> str:
+        """Return a token that should work now.
+
+        `rejected` is a token that the server has just refused: a fresh one is
+        fetched unless somebody else already did. Raises AuthError or
+        PermanentError when the grant itself is gone, TemporaryError when the
+        token endpoint cannot be asked.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """Reads a mailbox. Used by one task; opens its connection at first use and again after a loss."""
+
+    def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
+        """Yield what has come since `cursor` (None: as the plan says), oldest first, then end.
+
+        A batch holds at most the plan's limits, but at least one message. A
+        batch without messages can still move the cursor. After a yield returns
+        control, the caller has committed the batch. Raises CursorInvalid,
+        AuthError, RateLimited, TemporaryError, PermanentError.
+        """
+        ...
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """Return True as soon as something may have changed, False after the timeout.
+
+        Costs no thread while it waits.
+        """
+        ...
+
+    async def fetch(self, locator: str) -> RawMessage | None:
+        """Return one message whole, or None if it lies there no more."""
+        ...
+
+    async def edit(self, locator: str, edit: Edit) -> str | None:
+        """Do one edit, idempotently; return the new locator where it is known, None where not."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Sender(Protocol):
+    """Sends through the mailbox's own provider, and keeps its Sent folder."""
+
+    async def send(self, envelope: Envelope, content: bytes) -> SendOutcome:
+        """Make one attempt. Raises AuthError, RateLimited, PermanentError, TemporaryError only
+        when it is certain that nothing was sent (connect and auth stages)."""
+        ...
+
+    async def find_in_sent(self, message_id: str, token: str) -> Sequence[FiledCopy]:
+        """Return the copies in Sent that carry this Message-ID, or our own header (OWN_HEADER) with this token."""
+        ...
+
+    async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
+        """Put a copy into Sent, marked as read, dated `sent_at`. Does not look first."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+OWN_HEADER = "X-Ingestd-Id"
+"""The header of ours that carries the reply's HMAC, for providers that rewrite Message-IDs."""

@@ -1,0 +1,218 @@
+"""The one guard that every outgoing connection passes.
+
+Two nets. The first: whoever opens a connection asks `EgressGuard.resolve` and
+connects to an address it returned, never to a name (a name that is resolved twice
+can answer differently: DNS rebinding). The second: an audit hook that stops any
+connect to an address the guard did not give out, whatever library made it.
+Code that bypasses CPython's sockets (Rust, C) is not seen by the second net.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.base import PermanentError, TemporaryError, Trouble
+
+PERMITTED_MAX = 10_000
+"""Addresses kept as permitted; the oldest goes first. A later connect resolves again, so none is missed."""
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_WATCHED_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+
+
+class EgressRefused(PermanentError):
+    """This host may not be contacted. An operator must configure it, or the account must name another."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, trouble=Trouble.ADMIN_BLOCKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A resolved address, ready for `socket.connect`."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def ip(self) -> str:
+        return str(self.sockaddr[0])
+
+
+class EgressGuard:
+    """Knows which hosts may be contacted, and which addresses they were seen to have.
+
+    `allowed` are the (host, port) pairs that the operator configured; they may
+    be private unless `allow_private` is off. `account_ports` are the ports that
+    hosts supplied by an account may have; such hosts are never private.
+    """
+
+    def __init__(
+        self,
+        allowed: Collection[tuple[str, int]],
+        *,
+        allow_private: bool = True,
+        account_ports: Collection[int] = (443,),
+    ) -> None:
+        self._allowed = {(_normal_host(host), port) for host, port in allowed}
+        self._allow_private = allow_private
+        self._account_ports = frozenset(account_ports)
+        self._permitted: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def permit(self, host: str, port: int) -> None:
+        """Add a host that the operator configured elsewhere (a database), and resolve it now.
+
+        Blocks on the resolver: for start-up. Call `resolve` again before a
+        reconnect where the host may have moved. Raises TemporaryError when it cannot be resolved.
+        """
+        self._allowed.add((_normal_host(host), port))
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            raise TemporaryError(f"cannot resolve {host}:{port}") from None
+        self._record(_addresses(found), port)
+
+    async def resolve(self, host: str, port: int, *, account_supplied: bool = False) -> list[Address]:
+        """Return the addresses of `host`, at least one, and let connections to them pass.
+
+        Raises EgressRefused (not configured, or private where it may not be) and
+        TemporaryError (the resolver has no answer).
+        """
+        name = _normal_host(host)
+        if account_supplied:
+            if port not in self._account_ports:
+                raise EgressRefused(f"port {port} is not open to hosts that accounts supply")
+        elif (name, port) not in self._allowed:
+            raise EgressRefused(f"{name}:{port} is not configured")
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise TemporaryError(f"cannot resolve {name}:{port}") from None
+        addresses = _addresses(found)
+        if not addresses:
+            raise TemporaryError(f"{name}:{port} has no address")
+        # One private address among public ones is refused whole: it is how rebinding looks.
+        if (account_supplied or not self._allow_private) and not all(is_public(a.ip) for a in addresses):
+            raise EgressRefused(f"{name}:{port} has an address that is not public")
+        self._record(addresses, port)
+        return addresses
+
+    def check(self, ip: str, port: int) -> None:
+        """Raise EgressRefused unless `resolve` or `permit` gave this address out."""
+        if (_normal_ip(ip), port) not in self._permitted:
+            raise EgressRefused("connection to an address that was not resolved by the guard")
+
+    def install_audit_hook(self) -> None:
+        """Let CPython refuse every IP connection that this guard does not know; see `install_audit_hook`."""
+        install_audit_hook(self)
+
+    def _record(self, addresses: Collection[Address], port: int) -> None:
+        with self._lock:
+            for address in addresses:
+                key = (_normal_ip(address.ip), port)
+                self._permitted[key] = None
+                self._permitted.move_to_end(key)
+            while len(self._permitted) > PERMITTED_MAX:
+                self._permitted.popitem(last=False)
+
+
+_guard_of_process: list[EgressGuard] = []
+"""The guard that the audit hook asks: one or none."""
+
+
+def install_audit_hook(guard: EgressGuard) -> None:
+    """Let CPython refuse every IP connection that `guard` does not know, in this process and for good.
+
+    Hooks cannot be removed; a second call only changes the guard. AF_UNIX passes.
+    """
+    hook_is_there = bool(_guard_of_process)
+    _guard_of_process[:] = [guard]
+    if not hook_is_there:
+        sys.addaudithook(_audit)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if event not in _WATCHED_EVENTS or not _guard_of_process:
+        return
+    sock, address = args[0], args[1]
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple):
+        return
+    _guard_of_process[0].check(str(address[0]), int(address[1]))
+
+
+def is_public(ip: str) -> bool:
+    """Whether an address is on the public internet, also behind its IPv6 disguises.
+
+    >>> is_public("192.168.1.1"), is_public("::ffff:10.0.0.1"), is_public("1.1.1.1")
+    (False, False, True)
+    """
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is not None:
+            return is_public(str(inner))
+    return address.is_global and not address.is_multicast
+
+
+def _normal_host(host: str) -> str:
+    return host.rstrip(".").lower()
+
+
+def _normal_ip(ip: str) -> str:
+    try:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+    except ValueError:
+        # Not an address: a library handed a name to connect(); never permitted, as resolve() records addresses only.
+        return ip
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _addresses(found: Collection[tuple[Any, ...]]) -> list[Address]:
+    return [Address(family, sockaddr) for family, _, _, _, sockaddr in found if family in _IP_FAMILIES]
+
+
+_IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+async def dial(guard: EgressGuard, host: str, port: int, *, connect_seconds: float) -> socket.socket:
+    """Return a connected TCP socket (non-blocking mode) to one of the host's addresses, tried in order.
+
+    Raises EgressRefused, or TemporaryError when none answers within `connect_seconds` in all.
+    """
+    addresses = await guard.resolve(host, port)
+    try:
+        async with asyncio.timeout(connect_seconds):
+            for address in addresses:
+                sock = await _connect(address)
+                if sock is not None:
+                    return sock
+    except TimeoutError:
+        pass
+    raise TemporaryError(f"cannot connect to {host}:{port}")
+
+
+async def _connect(address: Address) -> socket.socket | None:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+    except OSError:
+        sock.close()
+        return None
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,54 @@
+"""Where a mailbox is reached by IMAP and SMTP, and the limits that hold there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tls = Literal["implicit", "starttls"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImapEndpoint:
+    host: str
+    port: int = 993
+    tls: Tls = "implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpEndpoint:
+    host: str
+    port: int = 465
+    tls: Tls = "implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class ImapAccess:
+    """One mailbox's way in. Every wait in it has a limit."""
+
+    login: str
+    imap: ImapEndpoint
+    smtp: SmtpEndpoint
+    role_folders: Mapping[str, str] = field(default_factory=dict)
+    """The operator's override: role ("sent", "trash", "junk") → folder name."""
+    connect_seconds: float = 20.0
+    read_seconds: float = 60.0
+    """The longest silence of a server inside one command."""
+    command_seconds: float = 600.0
+    """The longest that one command may take, silence or not."""
+    dot_seconds: float = 600.0
+    """The wait after the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)."""
+    idle_renew_seconds: float = 1500.0
+    """IDLE is renewed after this, less up to a fifth of jitter; under 29 minutes (RFC 2177)."""
+    poll_seconds: float = 120.0
+    """The slow poll beneath IDLE, and the only one where there is no IDLE."""
+    connection_idle_seconds: float = 60.0
+    """A connection for sending or filing is closed after this long without use."""
+    helo_name: str = "localhost"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.idle_renew_seconds < 29 * 60:
+            raise ValueError("idle_renew_seconds must be under 29 minutes (RFC 2177)")
+        if self.poll_seconds <= 0:
+            raise ValueError("poll_seconds must be positive")

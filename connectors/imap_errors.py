@@ -1,0 +1,80 @@
+"""What an IMAP server's refusal means for the caller: pure, and the only reader of such texts.
+
+Response codes (RFC 5530) decide; free text only where a provider is known to
+say it in no other way (each with its name). Only the token endpoint may call a
+grant revoked: an IMAP NO never does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from connectors.base import AuthError, ConnectorError, PermanentError, RateLimited, TemporaryError, Trouble
+
+_CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)")
+_BACKOFF = re.compile(r"Suggested Backoff Time: (\d{1,9}) milliseconds")
+_TEMPORARY_CODES = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"})
+_THROTTLED_TEXTS = ("Too many simultaneous", "Rate limit hit", "Request is throttled")
+BACKOFF_SECONDS_MAX = 3600.0
+
+
+def response_code(text: str) -> str | None:
+    """Return the response code of a server's line, if any.
+
+    >>> response_code("[AUTHENTICATIONFAILED] Invalid credentials (Failure)")
+    'AUTHENTICATIONFAILED'
+    """
+    found = _CODE.search(text[:200])
+    return found.group(1) if found else None
+
+
+def login_refusal(text: str, where: str, challenge: str | None = None) -> ConnectorError:
+    """Return what a NO or BAD to AUTHENTICATE means.
+
+    `challenge` is the status of the error challenge (401, invalid_token …). It is
+    only told on: servers send one for an outage too, and the response code knows better.
+
+    >>> type(login_refusal("[UNAVAILABLE] Internal error", "imap.example.com:993")).__name__
+    'TemporaryError'
+    >>> type(login_refusal("[AUTHENTICATIONFAILED] no", "imap.example.com:993")).__name__
+    'AuthError'
+    """
+    code = response_code(text)
+    if (passing := _passing(text, code, f"AUTHENTICATE at {where}")) is not None:
+        return passing
+    said = f"AUTHENTICATE at {where} refused [{code or '-'}] (challenge {challenge or '-'})"
+    if code in ("CONTACTADMIN", "PRIVACYREQUIRED"):
+        return PermanentError(said, trouble=Trouble.ADMIN_BLOCKED)
+    if code == "AUTHORIZATIONFAILED":
+        return PermanentError(said, trouble=Trouble.WRONG_MAILBOX)
+    # AUTHENTICATIONFAILED, EXPIRED, or nothing at all: a fresh token tells the rest.
+    return AuthError(said)
+
+
+def command_refusal(command: str, text: str, where: str) -> ConnectorError:
+    """Return what a NO or BAD to a command after login means; TemporaryError where nothing says otherwise."""
+    code = response_code(text)
+    said = f"{command} at {where}"
+    if (passing := _passing(text, code, said)) is not None:
+        return passing
+    said = f"{said} refused [{code or '-'}]"
+    if "authenticated but not connected" in text:
+        # Microsoft: the token's user is not the mailbox, or IMAP is off, or it is passing; never a revoked grant.
+        error = TemporaryError(said)
+        error.trouble = Trouble.WRONG_MAILBOX
+        return error
+    if code in ("NONEXISTENT", "NOPERM", "CANNOT", "OVERQUOTA", "TRYCREATE"):
+        return PermanentError(said)
+    return TemporaryError(said)
+
+
+def _passing(text: str, code: str | None, said: str) -> ConnectorError | None:
+    if found := _BACKOFF.search(text):
+        return RateLimited(f"{said}: throttled", retry_after=min(int(found.group(1)) / 1000, BACKOFF_SECONDS_MAX))
+    if any(phrase in text for phrase in _THROTTLED_TEXTS):
+        error = TemporaryError(f"{said}: throttled")
+        error.trouble = Trouble.THROTTLED
+        return error
+    if code in _TEMPORARY_CODES:
+        return TemporaryError(f"{said} refused for now [{code}]")
+    return None

@@ -1,0 +1,351 @@
+"""One authenticated IMAP connection: opening it, running commands in the thread pool, losing it.
+
+Theory of operation. A connection is open or gone; there is no repair. Whatever
+leaves its state in doubt (a loss, a timeout, a cancellation in the middle of a
+command) breaks it, and the next use opens another. imapclient is not
+thread-safe, so one command runs at a time; its owner is one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import imaplib
+import json
+import re
+import ssl
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from connectors import sasl
+from connectors.base import (
+    AuthError,
+    ConnectorError,
+    PermanentError,
+    TemporaryError,
+    TokenSource,
+    Trouble,
+)
+from connectors.egress import EgressGuard, dial
+from connectors.imap_access import ImapAccess
+from connectors.imap_errors import command_refusal, login_refusal
+from connectors.imap_folders import ListedFolder, Role, find_role, name_to_create
+from connectors.imap_wire import Wire, WireClient
+
+T = TypeVar("T")
+_STATUS = re.compile(r"[A-Za-z0-9_]{1,30}")
+LITERAL_BYTES_MAX = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImapTools:
+    """What every connection of the process shares."""
+
+    ssl_context: ssl.SSLContext
+    guard: EgressGuard
+    executor: Executor
+    """The bounded pool that blocking commands run in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What SELECT said."""
+
+    folder: str
+    uidvalidity: int
+    uidnext: int | None
+    exists: int
+
+
+class ImapSession:
+    """An authenticated connection. Use `open_session`."""
+
+    def __init__(self, client: WireClient, tools: ImapTools, where: str, command_seconds: float) -> None:
+        self.client = client
+        self.capabilities: frozenset[str] = frozenset()
+        self.selected: Selected | None = None
+        self.alive = True
+        self.where = where
+        self._tools = tools
+        self._command_seconds = command_seconds
+        self._lock = asyncio.Lock()
+
+    async def run(self, command: str, work: Callable[[WireClient], T]) -> T:
+        """Run blocking `work` on the connection in a thread; `command` names it in errors.
+
+        Raises RateLimited, TemporaryError or PermanentError. After anything that
+        is not a plain refusal the connection is gone (`alive` is False).
+        """
+        async with self._lock:
+            if not self.alive:
+                raise TemporaryError(f"{command} at {self.where}: connection lost")
+            try:
+                return await _in_thread(
+                    self._tools.executor,
+                    lambda: work(self.client),
+                    wire=self.client.wire,
+                    said=f"{command} at {self.where}",
+                    seconds=self._command_seconds,
+                    refusal=lambda text: command_refusal(command, text, self.where),
+                )
+            finally:
+                self.alive = self.alive and not self.client.wire.aborted
+
+    async def select(self, folder: str, *, readonly: bool = False) -> Selected:
+        """SELECT `folder`. Raises PermanentError where it does not exist."""
+        self.selected = None
+        try:
+            answer = await self.run("SELECT", lambda client: client.select_folder(folder, readonly=readonly))
+        except TemporaryError:
+            # Servers refuse a folder that is gone with a bare NO (Dovecot), like one that is busy: LIST knows.
+            if self.alive and all(folder != listed.name for listed in await self.list_folders()):
+                raise PermanentError(f"SELECT at {self.where}: no such folder") from None
+            raise
+        self.take_news()
+        uidvalidity = answer.get(b"UIDVALIDITY")
+        if uidvalidity is None:
+            # RFC 3501 §6.3.1: such a server has no lasting UIDs, and nothing here can work without.
+            raise PermanentError(f"SELECT at {self.where}: no UIDVALIDITY")
+        self.selected = Selected(folder, uidvalidity, answer.get(b"UIDNEXT"), answer.get(b"EXISTS", 0))
+        return self.selected
+
+    def take_news(self) -> bool:
+        """Whether the server has announced new messages since the last call.
+
+        An EXISTS can come with the answer to any command, and IDLE does not say
+        it again: who ignores it waits for the message after.
+        """
+        return bool(self.take_untagged("EXISTS"))
+
+    def take_untagged(self, name: str) -> list[Any]:
+        """Remove and return what the server said under `name`: responses, or codes as APPENDUID."""
+        responses: dict[str, list[Any]] = self.client._imap.untagged_responses
+        return [value for value in responses.pop(name, []) if value is not None]
+
+    async def list_folders(self) -> list[ListedFolder]:
+        """Return all folders, by XLIST where roles are told in no other way (Mail.ru, Yandex)."""
+        xlist = "XLIST" in self.capabilities and "SPECIAL-USE" not in self.capabilities
+        rows = await self.run("LIST", lambda client: client.xlist_folders() if xlist else client.list_folders())
+        return [
+            ListedFolder(
+                frozenset(flag.decode("ascii", "replace").lower() for flag in flags),
+                delimiter.decode("ascii", "replace") if delimiter else "",
+                # XLIST gives INBOX its localized name; on the wire it stays INBOX (RFC 3501 §5.1).
+                "INBOX" if b"\\inbox" in {flag.lower() for flag in flags} else name,
+            )
+            for flags, delimiter, name in rows
+        ]
+
+    async def find_role(self, role: Role, override: str | None) -> str | None:
+        return find_role(role, await self.list_folders(), override)
+
+    async def ensure_role(self, role: Role, override: str | None) -> str:
+        """Return the folder of `role`; where there is none (or only its override's name), create and subscribe it."""
+        folders = await self.list_folders()
+        name = find_role(role, folders, override)
+        if name is not None and any(name == folder.name for folder in folders):
+            return name
+        new = name or name_to_create(role, folders)
+        await self.run("CREATE", lambda client: client.create_folder(new))
+        await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(new))
+        return new
+
+    def discard(self) -> None:
+        """Break the connection at once; never raises. A running command fails and closes the socket itself."""
+        self.alive = False
+        self.client.wire.abort()
+        if not self._lock.locked():
+            self.client.wire.close()
+
+    async def close(self) -> None:
+        """Log out politely, for at most two seconds."""
+        if self.alive:
+            with contextlib.suppress(ConnectorError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await self.run("LOGOUT", lambda client: client.logout())
+        self.discard()
+
+
+async def open_session(access: ImapAccess, token_source: TokenSource, tools: ImapTools) -> ImapSession:
+    """Connect and authenticate. A refused token is replaced once.
+
+    Raises AuthError (also the fresh token is refused), RateLimited, TemporaryError, PermanentError.
+    """
+    token = await token_source()
+    try:
+        return await _open_with(access, token, tools)
+    except AuthError:
+        token = await token_source(rejected=token)
+        return await _open_with(access, token, tools)
+
+
+async def _open_with(access: ImapAccess, token: str, tools: ImapTools) -> ImapSession:
+    endpoint = access.imap
+    where = f"{endpoint.host}:{endpoint.port}"
+    sock = await dial(tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
+    wire = Wire(sock, read_seconds=access.read_seconds, literal_bytes_max=LITERAL_BYTES_MAX)
+
+    def open_in_thread() -> tuple[WireClient, frozenset[str]]:
+        client = _greet(wire, access, tools.ssl_context, where)
+        _authenticate(client, access, token, where)
+        return client, _ask_capabilities(client)
+
+    client, capabilities = await _in_thread(
+        tools.executor,
+        open_in_thread,
+        wire=wire,
+        said=f"connect to {where}",
+        seconds=access.connect_seconds + access.read_seconds,
+        refusal=lambda text: command_refusal("connect", text, where),
+        close_on_refusal=True,
+    )
+    session = ImapSession(client, tools, where, access.command_seconds)
+    session.capabilities = capabilities
+    return session
+
+
+def _greet(wire: Wire, access: ImapAccess, context: ssl.SSLContext, where: str) -> WireClient:
+    """Read the greeting under TLS, or before STARTTLS; nothing learned in plain text is kept."""
+    endpoint = access.imap
+    if endpoint.tls == "implicit":
+        wire.start_tls(context, endpoint.host)
+    client = WireClient(wire, endpoint.host, endpoint.port, access.read_seconds)
+    if client._imap.state != "NONAUTH":
+        # PREAUTH: STARTTLS is not legal then, and somebody in the middle wants it so.
+        raise PermanentError(f"{where} greets with PREAUTH")
+    if endpoint.tls == "starttls":
+        if "STARTTLS" not in client._imap.capabilities:
+            raise PermanentError(f"{where} offers no STARTTLS")
+        status, data = client._imap._simple_command("STARTTLS")
+        if status != "OK":
+            raise command_refusal("STARTTLS", _text(data), where)
+        wire.start_tls(context, endpoint.host)
+        client._imap.sock = wire.sock
+        client._imap.untagged_responses.clear()
+    return client
+
+
+class _Answers:
+    """Answers the server's challenges, and keeps the error that the second one holds."""
+
+    def __init__(self, mechanism: str, first: bytes) -> None:
+        self._mechanism = mechanism
+        self._first: bytes | None = first
+        self.error_status: str | None = None
+
+    def __call__(self, challenge: bytes) -> bytes:
+        if self._first is not None:
+            answer, self._first = self._first, None
+            return sasl.encode(answer)
+        self.error_status = _challenge_status(challenge)
+        return sasl.encode(sasl.error_answer(self._mechanism))
+
+    # imaplib takes a callable literal only if it is a bound method.
+    def answer(self, challenge: bytes) -> bytes:
+        return self(challenge)
+
+
+def _authenticate(client: WireClient, access: ImapAccess, token: str, where: str) -> None:
+    offered = _ask_capabilities(client)
+    mechanism = sasl.choose_mechanism([name[5:] for name in offered if name.startswith("AUTH=")])
+    if mechanism is None:
+        raise PermanentError(f"{where} offers neither OAUTHBEARER nor XOAUTH2", trouble=Trouble.PROTOCOL_DISABLED)
+    endpoint = access.imap
+    first = sasl.initial_response(mechanism, login=access.login, token=token, host=endpoint.host, port=endpoint.port)
+    answers = _Answers(mechanism, first)
+    client._imap.literal = answers.answer
+    status, data = client._imap._simple_command("AUTHENTICATE", mechanism)
+    if status != "OK":
+        raise login_refusal(_text(data), where, answers.error_status)
+    client._imap.state = "AUTH"
+
+
+def _ask_capabilities(client: WireClient) -> frozenset[str]:
+    """Ask CAPABILITY anew: servers offer more after login than before (and less before TLS than after)."""
+    client._imap.untagged_responses.pop("CAPABILITY", None)
+    status, data = client._imap.capability()
+    names = _text(data).upper().split() if status == "OK" else []
+    client._imap.capabilities = tuple(names)
+    client._cached_capabilities = tuple(name.encode() for name in names)
+    return frozenset(names)
+
+
+def _challenge_status(challenge: bytes) -> str | None:
+    """Return "status" of the error challenge's JSON (RFC 7628 §3.2.2), where it is a plain word or number."""
+    try:
+        document = json.loads(base64.b64decode(challenge))
+    except ValueError:
+        return None
+    status = str(document.get("status", "")) if isinstance(document, dict) else ""
+    return status if _STATUS.fullmatch(status) else None
+
+
+def _text(data: Any) -> str:
+    last = data[-1] if data else b""
+    return last.decode("utf-8", "replace") if isinstance(last, bytes) else ""
+
+
+async def _in_thread(
+    executor: Executor,
+    work: Callable[[], T],
+    *,
+    wire: Wire,
+    said: str,
+    seconds: float,
+    refusal: Callable[[str], ConnectorError],
+    close_on_refusal: bool = False,
+) -> T:
+    """Run `work` in the pool and turn what it raises into our errors."""
+    running = executor.submit(work)
+
+    def discard() -> None:
+        # The socket is closed only when its thread has left it: a closed descriptor can be given to
+        # another connection at once, and the thread would read the mail of another mailbox.
+        wire.abort()
+        running.add_done_callback(lambda _: wire.close())
+
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.wrap_future(running)
+    except ConnectorError:
+        if close_on_refusal:
+            discard()
+        raise
+    except ssl.SSLCertVerificationError:
+        discard()
+        raise PermanentError(f"{said}: certificate not accepted", trouble=Trouble.ADMIN_BLOCKED) from None
+    except imaplib.IMAP4.abort as error:
+        discard()
+        raise _lost(str(error), said, refusal, too_large=wire.literal_too_large) from None
+    except imaplib.IMAP4.error as error:
+        if close_on_refusal:
+            discard()
+        raise refusal(str(error)) from None
+    except (OSError, ValueError, AssertionError, IndexError, KeyError, TypeError, AttributeError):
+        # The parsers of imaplib and imapclient raise all of these on broken answers.
+        discard()
+        raise TemporaryError(f"{said}: connection lost or answer broken") from None
+    except BaseException:
+        # Cancelled in the middle of a command: the answer would be taken for the next one's.
+        discard()
+        raise
+
+
+class OversizeLiteral(TemporaryError):
+    """A message is larger than the server had said, and over the limit of a literal."""
+
+
+def _lost(text: str, said: str, refusal: Callable[[str], ConnectorError], *, too_large: bool) -> ConnectorError:
+    """Return what a connection's end means. It is never permanent, whatever the server's last words were."""
+    if too_large:
+        return OversizeLiteral(f"{said}: literal over the limit")
+    lost = TemporaryError(f"{said}: connection lost")
+    # imaplib quotes a line it does not understand, and that can be content: a sender must not pick our verdict.
+    if "unexpected response" in text or "unterminated line" in text:
+        return lost
+    # A BYE can name the reason (Microsoft's back-off, "Too many simultaneous connections").
+    verdict = refusal(text)
+    return lost if isinstance(verdict, PermanentError) else verdict

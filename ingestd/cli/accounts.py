@@ -1,0 +1,37 @@
+"""Accounts: the customers of the helpdesk."""
+
+from __future__ import annotations
+
+import click
+
+from ingestd.cli.common import json_option, print_json, print_table, with_store
+from ingestd.cli.setup import create_account
+from ingestd.daemon import Store
+from ingestd.records import AccountRecord
+from storage import accounts
+
+
+@click.group()
+def account() -> None:
+    """Accounts: the customers of the helpdesk."""
+
+
+@account.command()
+@click.argument("name")
+@with_store
+async def create(store: Store, name: str) -> None:
+    """Make an account, with a key of its own."""
+    click.echo(await create_account(store, name))
+
+
+@account.command("list")
+@json_option
+@with_store
+async def list_(store: Store, as_json: bool) -> None:
+    """List the accounts."""
+    rows = []
+    for one in await store.content.read(None, accounts.list_accounts):
+        key = await store.keys.account(one.account_id)
+        record = key.open_record(AccountRecord.place(one.account_id), one.sealed, AccountRecord)
+        rows.append({"account": one.account_id, "name": record.name, "status": one.status, "created": one.created_at})
+    (print_json if as_json else print_table)(rows)

@@ -1,0 +1,146 @@
+"""What the commands share: reading the configuration, running a coroutine, saying what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+import click
+
+from config import ConfigError, Settings, load
+from ingestd.api.server import ListenFailed
+from ingestd.daemon import Store, open_store
+from ingestd.linking.errors import LinkingError
+from ingestd.mail.compose import ComposeError
+from ingestd.outbound.reply import ReplyRefused
+from ingestd.outbound.statuses import IllegalStepError
+from ingestd.telemetry import logs
+from storage import accounts
+from storage.errors import StorageError, StorageUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_CONFIG = "/etc/ingestd/ingestd.yaml"
+EXIT_UNAVAILABLE = 75
+EXIT_CONFIG = 78
+
+_SAID = (StorageError, ListenFailed, LinkingError, ComposeError, ReplyRefused, IllegalStepError)
+
+
+class Trouble(click.ClickException):
+    """Something that the user can understand and act on."""
+
+
+class ConfigTrouble(Trouble):
+    """The configuration is wrong."""
+
+    exit_code = EXIT_CONFIG
+
+
+class StoreAway(Trouble):
+    """The store cannot be reached now."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+def read_settings(path: Path) -> Settings:
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise ConfigTrouble(str(error)) from error
+
+
+def running(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, and turn our own errors into one line and an exit status."""
+    # A command says on its own what it did; of the log it shows what went wrong only.
+    logs.configure("console", "warning")
+    try:
+        return asyncio.run(coroutine)
+    except StorageUnavailable as error:
+        raise StoreAway(str(error)) from error
+    except _SAID as error:
+        raise Trouble(str(error)) from error
+    except ExceptionGroup as group:
+        known, rest = group.split(_SAID)
+        if rest is not None or known is None:
+            raise
+        raise Trouble(str(_first(known))) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def with_store(function: Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Run an async command with the store of the configuration; its first argument is the Store."""
+
+    @functools.wraps(function)
+    @click.pass_obj
+    def command(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        settings = read_settings(path)
+
+        async def inside() -> T:
+            async with open_store(settings) as store:
+                return await function(store, *args, **kwargs)
+
+        return running(inside())
+
+    return command
+
+
+account_option = click.option(
+    "--account", type=click.UUID, help="The account; may be left out where there is only one."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+async def choose_account(store: Store, account_id: UUID | None) -> UUID:
+    """Return the account that was named, or the only one there is."""
+    known = [one.account_id for one in await store.content.read(None, accounts.list_accounts)]
+    if account_id is not None:
+        if account_id not in known:
+            raise Trouble(f"there is no account {account_id}; `ingestd account list` shows them")
+        return account_id
+    if len(known) != 1:
+        raise Trouble(f"there are {len(known)} accounts: say which one with --account")
+    return known[0]
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID | Path):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows under their keys, each column as wide as it needs to be."""
+    if not rows:
+        return
+    cells = [[str(name) for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]))]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    # A subject is a stranger's text: no control character reaches the terminal.
+    return "".join(one if one.isprintable() else " " for one in str(value))

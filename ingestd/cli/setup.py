@@ -1,0 +1,145 @@
+"""Before anything runs: init, check-config, migrate."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import click
+
+from config import Settings, hosts
+from ingestd.cli.common import Trouble, read_settings, running
+from ingestd.daemon import Store, open_store
+from ingestd.records import AccountRecord
+from storage import accounts, schema
+from storage.database import describe
+from storage.sealing import new_key
+from storage.types import new_id
+
+_CONFIG = """\
+# yaml-language-server: $schema=https://example.com/ingestd/settings.schema.json
+# ingestd's configuration. `ingestd check-config` tests it; docs/configuration.md explains every setting.
+storage:
+  database: sqlite:///content.db
+  keystore: sqlite:///keys/keys.db   # never back this up together with the database above
+  blobs_dir: blobs
+keys:
+  master_key_file: master.key        # whoever has this and the key store can read everything
+api:
+  listen_host: 127.0.0.1
+  listen_port: 8025
+  public_url: http://127.0.0.1:8025  # where browsers reach the OAuth callback
+providers: {}
+"""
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Make a folder with configuration, master key and SQLite databases, ready to run.",
+)
+@click.option("--master-key", type=click.Path(dir_okay=False, path_type=Path), help="Only make a master key file.")
+@click.option("--account", "name", default="default", show_default=True, help="Name of the first account.")
+@click.pass_obj
+def init(config: Path, folder: Path | None, master_key: Path | None, name: str) -> None:
+    """Make a store: master key, databases, first account. Run again, it changes nothing that is there."""
+    if master_key is not None:
+        if not _write_new(master_key, _new_master_key()):
+            raise Trouble(f"{master_key} exists: a master key is never overwritten, it would lock all content away")
+        click.echo(f"master key: {master_key}")
+        return
+    if folder is not None:
+        config = _make_folder(folder)
+    settings = read_settings(config)
+    account_id = running(_init(settings, name))
+    click.echo(f"configuration: {config}\naccount:       {account_id}")
+    if folder is not None:
+        click.echo(f"master key:    {folder / 'master.key'}  (keep a copy in a safe place, apart from backups)")
+
+
+def _make_folder(folder: Path) -> Path:
+    for path in (folder, folder / "keys", folder / "blobs"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_new(folder / "master.key", _new_master_key())
+    _write_new(folder / "ingestd.yaml", _CONFIG)
+    return folder / "ingestd.yaml"
+
+
+def _new_master_key() -> str:
+    return base64.b64encode(new_key()).decode() + "\n"
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that only its owner can read; False where there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise Trouble(f"{path} cannot be written: {error.strerror}") from error
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fsync(file.fileno())
+    return True
+
+
+async def _init(settings: Settings, name: str) -> object:
+    _prepare_folders(settings)
+    async with open_store(settings, check=False) as store:
+        await _migrate(store)
+        found = await store.content.read(None, accounts.list_accounts)
+        return found[0].account_id if found else await create_account(store, name)
+
+
+def _prepare_folders(settings: Settings) -> None:
+    for url in (settings.storage.database, settings.storage.keystore):
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.storage.blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite makes its files with the umask: nobody else is to read them.
+    os.umask(0o077)
+
+
+async def create_account(store: Store, name: str) -> object:
+    """Make an account with a key of its own; return its id."""
+    account_id = new_id()
+    key = await store.keys.create_account_key(account_id)
+    sealed = key.seal_record(AccountRecord.place(account_id), AccountRecord(name))
+    await store.content.transaction(account_id, accounts.insert_account, sealed)
+    return account_id
+
+
+@click.command("check-config")
+@click.pass_obj
+def check_config(config: Path) -> None:
+    """Test the configuration, and list every host that the daemon will contact."""
+    settings = read_settings(config)
+    click.echo(f"{config}: ok\nThe daemon will contact these hosts and no others:")
+    found = hosts(settings)
+    for one in found:
+        click.echo(f"  {one.host}:{one.port or 443}  ({one.why})")
+    if not found:
+        click.echo("  (none: no provider is configured)")
+
+
+@click.command()
+@click.pass_obj
+def migrate(config: Path) -> None:
+    """Bring both databases to this version's schema."""
+    settings = read_settings(config)
+
+    async def inside() -> None:
+        async with open_store(settings, check=False) as store:
+            await _migrate(store)
+            for database in (store.content, store.keystore):
+                click.echo(f"{describe(database.url)}: current")
+
+    running(inside())
+
+
+async def _migrate(store: Store) -> None:
+    await store.content.transaction(None, schema.upgrade, schema.CONTENT)
+    await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)

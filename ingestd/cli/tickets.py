@@ -1,0 +1,237 @@
+"""Tickets: list, show, reply."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+import click
+import msgspec
+
+from ingestd.cli.common import (
+    Trouble,
+    account_option,
+    choose_account,
+    json_option,
+    print_json,
+    print_table,
+    with_store,
+)
+from ingestd.daemon import Store
+from ingestd.desk import MessageView
+from ingestd.mail.compose import AttachmentContent
+from ingestd.mail.types import Address
+from ingestd.outbound.reply import ReplyDraft, create_reply
+
+
+@click.group()
+def ticket() -> None:
+    """Tickets: list, show, reply."""
+
+
+@ticket.command("list")
+@account_option
+@click.option("--status", type=click.Choice(["open", "closed"]), help="Only those with this status.")
+@click.option("--mailbox", "mailbox_id", type=click.UUID, help="Only those of this mailbox.")
+@click.option("--after", "after_number", default=0, help="Only those with a higher number.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+@with_store
+async def list_(
+    store: Store,
+    account: UUID | None,
+    status: str | None,
+    mailbox_id: UUID | None,
+    after_number: int,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List tickets in the order of their numbers."""
+    account_id = await choose_account(store, account)
+    found = await store.desk.tickets(
+        account_id, status=status, mailbox_id=mailbox_id, after_number=after_number, limit=limit
+    )
+    rows = [
+        {
+            "number": one.ticket.number,
+            "status": one.ticket.status,
+            "requester": one.record.requester.addr,
+            "changed": one.ticket.updated_at,
+            "subject": one.record.subject,
+        }
+        for one in found
+    ]
+    (print_json if as_json else print_table)(rows)
+
+
+@ticket.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@click.option("--full", is_flag=True, help="Show the whole text, quoted history included.")
+@json_option
+@with_store
+async def show(store: Store, number: int, account: UUID | None, full: bool, as_json: bool) -> None:
+    """Show a ticket with its messages, and where each reply stands."""
+    account_id = await choose_account(store, account)
+    view = await store.desk.ticket(account_id, number)
+    requester = view.record.requester
+    row = {
+        "number": view.ticket.number,
+        "status": view.ticket.status,
+        "subject": view.record.subject,
+        "requester": requester.addr,
+        "requester_name": requester.name,
+        "mailbox": view.ticket.mailbox_id,
+        "suspected": view.ticket.suspected_ticket_id,
+        "created": view.ticket.created_at,
+        "changed": view.ticket.updated_at,
+    }
+    if as_json:
+        print_json({**row, "messages": [_message(one) for one in view.messages]})
+        return
+    click.echo(f"#{number} {_clean(view.record.subject)}")
+    click.echo(f"{view.ticket.status} · {_clean(requester.name)} <{_clean(requester.addr)}>")
+    if view.ticket.suspected_ticket_id:
+        click.echo(f"may belong to ticket {view.ticket.suspected_ticket_id}: the evidence was too weak to join it")
+    for one in view.messages:
+        _print_message(one, full)
+
+
+def _message(one: MessageView) -> dict[str, object]:
+    mail = one.record.mail
+    reply = one.reply
+    return {
+        "message": one.row.message_id,
+        "direction": one.row.direction,
+        "kind": one.row.kind,
+        "received": one.row.received_at,
+        "from": mail.from_[0].addr if mail.from_ else None,
+        "to": [address.addr for address in mail.to],
+        "subject": mail.subject,
+        "message_id": mail.message_id,
+        "text": mail.text,
+        "new_text": mail.new_text,
+        "html": mail.html,
+        "evidence": one.record.evidence,
+        "kind_evidence": mail.evidence,
+        "defects": mail.defects,
+        "truncated": one.record.truncated,
+        "attachments": [
+            {"position": part.row.position, **msgspec.to_builtins(part.attachment)} for part in one.attachments
+        ],
+        "reply": None
+        if reply is None
+        else {
+            "status": reply.reply.status.value,
+            "reason": reply.reply.reason,
+            "sent_at": reply.reply.sent_at,
+            "sent_copy": reply.reply.sent_copy.value,
+            "refused": reply.record.refused,
+            "attempts": [
+                {"number": a.number, "started": a.started_at, "outcome": a.outcome, "stage": a.stage, "code": a.code}
+                for a in reply.attempts
+            ],
+        },
+    }
+
+
+def _print_message(one: MessageView, full: bool) -> None:
+    mail = one.record.mail
+    sender = mail.from_[0] if mail.from_ else Address("")
+    mark = "→" if one.row.direction == "out" else "←"
+    kind = "" if one.row.kind in {"customer", "reply"} else f" [{one.row.kind}]"
+    click.echo(f"\n{mark} {one.row.received_at:%Y-%m-%d %H:%M} {_clean(sender.name)} <{_clean(sender.addr)}>{kind}")
+    if one.reply is not None:
+        reply = one.reply.reply
+        reason = f" ({reply.reason.replace('_', ' ')})" if reply.reason else ""
+        click.echo(f"  {reply.status.value}{reason}, Sent copy: {reply.sent_copy.value}, message {reply.message_id}")
+        for address, code in one.reply.record.refused.items():
+            click.echo(f"  refused for {_clean(address)}: {code}")
+    if one.record.truncated:
+        click.echo("  (larger than the limit: only its header was taken)")
+    for line in (mail.text if full else mail.new_text).splitlines():
+        click.echo(f"  {_clean(line)}")
+    for part in one.attachments:
+        known = part.attachment
+        click.echo(f"  [{part.row.position}] {_clean(known.name)} ({known.content_type}, {known.size_bytes} bytes)")
+
+
+def _clean(text: str) -> str:
+    """A stranger's text must not steer the terminal."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+@ticket.command()
+@click.argument("number", type=click.IntRange(1))
+@click.option("--text", help="The text; - reads it from standard input.")
+@click.option(
+    "--attach",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file to attach; may be given several times.",
+)
+@click.option("--cc", multiple=True, help="Somebody else to send it to; may be given several times.")
+@click.option("--author", default="", help="Who wrote it, as the helpdesk names its agent.")
+@click.option("--idempotency-key", help="The same key with the same request is the same reply.")
+@account_option
+@json_option
+@with_store
+async def reply(
+    store: Store,
+    number: int,
+    text: str | None,
+    files: tuple[Path, ...],
+    cc: tuple[str, ...],
+    author: str,
+    idempotency_key: str | None,
+    account: UUID | None,
+    as_json: bool,
+) -> None:
+    """Queue a reply to the ticket's requester; the daemon sends it."""
+    if not text:
+        raise click.UsageError("say something: --text …, or --text - to read it from standard input")
+    account_id = await choose_account(store, account)
+    limit = store.settings.outbound.reply_bytes_max
+    draft = ReplyDraft(
+        text=sys.stdin.read(limit) if text == "-" else text,
+        attachments=[_attachment(path, limit) for path in files],
+        cc=[Address(one) for one in cc],
+        author=author,
+    )
+    created = await create_reply(
+        store.desk, store.settings.outbound, account_id, number, draft, idempotency_key=idempotency_key
+    )
+    if as_json:
+        print_json({"message": created.message_id, "repeated": created.repeated})
+    else:
+        click.echo(f"queued: {created.message_id}" + (" (it was there already)" if created.repeated else ""))
+
+
+def _attachment(path: Path, limit: int) -> AttachmentContent:
+    if path.stat().st_size > limit:
+        raise Trouble(f"{path} is larger than a reply may be ({limit} bytes)")
+    guessed, _ = mimetypes.guess_type(path.name)
+    return AttachmentContent(path.name, guessed or "application/octet-stream", path.read_bytes())
+
+
+@ticket.command()
+@click.argument("number", type=click.IntRange(1))
+@click.argument("message_id", type=click.UUID)
+@click.argument("position", type=click.IntRange(0))
+@click.option("--output", type=click.File("wb"), default="-", help="Where to write it.  [default: standard output]")
+@account_option
+@with_store
+async def attachment(
+    store: Store, number: int, message_id: UUID, position: int, output: BinaryIO, account: UUID | None
+) -> None:
+    """Write an attachment of a ticket's message to a file."""
+    account_id = await choose_account(store, account)
+    view = await store.desk.ticket(account_id, number)
+    if message_id not in {one.row.message_id for one in view.messages}:
+        raise Trouble(f"ticket {number} has no message {message_id}")
+    _, content = await store.desk.attachment(account_id, message_id, position)
+    output.write(content)

@@ -1,0 +1,258 @@
+"""A small OAuth 2.0 / OpenID Connect authorization server on loopback, for the demo and the tests.
+
+It speaks what a careful provider speaks: authorization code with PKCE (S256
+required), rotating refresh tokens with reuse detection, discovery, userinfo,
+introspection (as Dovecot asks it), revocation, and `iss` at the callback (RFC 9207).
+What it can do beyond that is to fail on demand and to count.
+
+It runs in the caller's event loop (`async with server.running() as issuer`) or in
+a thread of its own (`start()`, `stop()`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.types import Receive, Scope, Send
+
+from ingestd.demo.endpoints import NO_STORE, Client, Endpoints, User
+from ingestd.demo.grants import GrantStore, OAuthError, TokenInfo, Tokens
+
+__all__ = ["STANDARD_SCOPES", "AuthServer", "Client", "Failure", "TokenInfo", "Tokens", "User"]
+
+START_SECONDS_MAX: Final = 10.0
+STANDARD_SCOPES: Final = ("openid", "email", "offline_access", "mail")
+"""What the server can grant; `mail` opens IMAP and SMTP."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Failure(enum.StrEnum):
+    """What `fail_next` can make an endpoint do once."""
+
+    SERVER_ERROR = "server_error"
+    """500 with an HTML page."""
+    UNAVAILABLE = "unavailable"
+    """503 with Retry-After."""
+    TOO_MANY_REQUESTS = "too_many_requests"
+    """429 with Retry-After."""
+    HANG = "hang"
+    """No answer until `release()`; then the request is handled."""
+    LOST_ANSWER = "lost_answer"
+    """The request is handled, the answer breaks off."""
+    INVALID_GRANT = "invalid_grant"
+    INVALID_CLIENT = "invalid_client"
+    INTERACTION_REQUIRED = "interaction_required"
+    GARBAGE = "garbage"
+    """200, labelled JSON, but not JSON."""
+    OVERSIZED = "oversized"
+    """200 with 2 MiB of JSON."""
+    REDIRECT = "redirect"
+    """307 to another path."""
+    PARTIAL_SCOPES = "partial_scopes"
+    """The user consents to all but `mail` (authorize and token)."""
+
+
+class _BrokenResponse(Response):
+    """Promises more bytes than it sends; uvicorn then drops the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+        await send({"type": "http.response.body", "body": b'{"access_', "more_body": True})
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the process belongs to somebody else."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class AuthServer(Endpoints):
+    """The server. Users are named by their address in every method."""
+
+    def __init__(
+        self,
+        users: Iterable[User | str],
+        clients: Iterable[Client],
+        *,
+        access_token_seconds: float = 3600,
+        rotate_refresh_tokens: bool = True,
+        auto_consent: bool = True,
+        scopes: Sequence[str] = STANDARD_SCOPES,
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        grants = GrantStore(access_token_seconds=access_token_seconds, rotate=rotate_refresh_tokens, clock=clock)
+        super().__init__(users, clients, grants, auto_consent=auto_consent, scopes=scopes, clock=clock)
+        self.retry_after_seconds = 1
+        """What 429 and 503 say."""
+        self._port = port
+        self._failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
+        self._released = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping: Callable[[], None] = lambda: None
+        self.app = self._build()
+
+    # What tests and the demo call.
+
+    def issue(self, user: str, scopes: Sequence[str] = STANDARD_SCOPES, *, client_id: str | None = None) -> Tokens:
+        """Make a grant as if `user` had consented; `client_id` is the first client's by default."""
+        chosen = client_id or next(iter(self.clients))
+        return self.grants.issue(self.users[user].address, chosen, scopes)
+
+    def check(self, access_token: str) -> TokenInfo | None:
+        """Return what a living access token stands for, for servers in this process."""
+        return self.grants.check(access_token)
+
+    def revoke(self, user: str) -> None:
+        """End every grant of `user`: refresh answers invalid_grant, and mail servers refuse."""
+        self.grants.revoke_user(user)
+
+    def expire_access_tokens(self, user: str) -> None:
+        """Let the access tokens of `user` run out now."""
+        self.grants.expire_access_tokens(user)
+
+    def fail_next(self, endpoint: str, kind: Failure | str, *, times: int = 1) -> None:
+        """Let the next `times` requests to an endpoint fail.
+
+        `endpoint` is discovery, authorize, token, userinfo, introspect or revoke.
+        """
+        self._failures[endpoint].extend([Failure(kind)] * times)
+
+    def release(self) -> None:
+        """Let requests that hang go on, and later ones not hang. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._released.set)
+
+    # How it runs.
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serve in this event loop; yields the issuer, e.g. http://127.0.0.1:40123."""
+        listener = socket.create_server(("127.0.0.1", self._port))
+        self.issuer = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._loop = asyncio.get_running_loop()
+        self._released = asyncio.Event()
+        config = uvicorn.Config(
+            self.app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
+        )
+        server = _QuietServer(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await server.ready.wait()
+            yield self.issuer
+        finally:
+            self._released.set()
+            server.should_exit = True
+            await task
+            listener.close()
+            self._loop = None
+
+    def start(self) -> str:
+        """Serve in a thread of its own, for callers without a loop; returns the issuer."""
+        started = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(started),), name="demo-authserver")
+        self._thread.start()
+        if not started.wait(START_SECONDS_MAX):
+            raise TimeoutError("the authorization server did not start")
+        return self.issuer
+
+    def stop(self) -> None:
+        """Stop what `start` started."""
+        if self._thread is not None:
+            self._stopping()
+            self._thread.join()
+            self._thread = None
+
+    async def _serve(self, started: threading.Event) -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(stopped.set)
+
+        self._stopping = stop
+        async with self.running():
+            started.set()
+            await stopped.wait()
+
+    # The endpoints.
+
+    def _build(self) -> FastAPI:
+        app = FastAPI(openapi_url=None)
+        routes: tuple[tuple[str, str, list[str], Handler], ...] = (
+            ("discovery", "/.well-known/openid-configuration", ["GET"], self.on_discovery),
+            ("discovery", "/.well-known/oauth-authorization-server", ["GET"], self.on_discovery),
+            ("jwks", "/jwks", ["GET"], self.on_jwks),
+            ("authorize", "/authorize", ["GET", "POST"], self.on_authorize),
+            ("token", "/token", ["POST"], self.on_token),
+            ("userinfo", "/userinfo", ["GET", "POST"], self.on_userinfo),
+            ("introspect", "/introspect", ["POST"], self.on_introspect),
+            ("revoke", "/revoke", ["POST"], self.on_revoke),
+        )
+        for name, path, methods, handler in routes:
+            app.add_api_route(path, self._guarded(name, handler), methods=methods, response_model=None)
+        return app
+
+    def _guarded(self, name: str, handler: Handler) -> Handler:
+        async def endpoint(request: Request) -> Response:
+            self.requests[name] += 1
+            waiting = self._failures[name]
+            failure = waiting.popleft() if waiting else None
+            request.state.partial = failure is Failure.PARTIAL_SCOPES
+            if failure is Failure.HANG:
+                await self._released.wait()
+            elif failure is not None and (instead := self._failed(failure)) is not None:
+                return instead
+            try:
+                response = await handler(request)
+            except OAuthError as error:
+                return JSONResponse({"error": error.code}, error.status, headers=NO_STORE)
+            return _BrokenResponse() if failure is Failure.LOST_ANSWER else response
+
+        return endpoint
+
+    def _failed(self, failure: Failure) -> Response | None:
+        wait = {"Retry-After": str(self.retry_after_seconds)}
+        match failure:
+            case Failure.SERVER_ERROR:
+                return HTMLResponse("<h1>Internal error</h1>", 500)
+            case Failure.UNAVAILABLE:
+                return HTMLResponse("<h1>Try later</h1>", 503, headers=wait)
+            case Failure.TOO_MANY_REQUESTS:
+                return JSONResponse({"error": "rate_limited"}, 429, headers=wait)
+            case Failure.INVALID_GRANT | Failure.INTERACTION_REQUIRED:
+                return JSONResponse({"error": failure.value}, 400)
+            case Failure.INVALID_CLIENT:
+                return JSONResponse({"error": failure.value}, 401)
+            case Failure.GARBAGE:
+                return Response(b'{"access_token": \xff', media_type="application/json")
+            case Failure.OVERSIZED:
+                return JSONResponse({"filler": "x" * 2 * 1024 * 1024})
+            case Failure.REDIRECT:
+                return RedirectResponse(f"{self.issuer}/elsewhere", 307)
+            case _:
+                return None

@@ -1,0 +1,177 @@
+"""Reading what is stored, for people and programs: mailboxes, tickets, messages, attachments.
+
+Everything is opened here and handed out as values; nothing opened is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from ingestd.keys import KeyRing
+from ingestd.mail.encoding import decode_part
+from ingestd.mail.types import Attachment
+from ingestd.raw import RawPlace, load_range, load_raw
+from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, ReplyRecord, TicketRecord
+from storage import mailboxes, messages, outbox, tickets
+from storage.blobs import FolderBlobs
+from storage.database import Database
+from storage.errors import NotFound
+from storage.mailboxes import Mailbox, MailboxState
+from storage.messages import AttachmentRow, Message
+from storage.outbox import Attempt, Reply
+from storage.sealing import DataKey
+from storage.tickets import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxView:
+    mailbox: Mailbox
+    record: MailboxRecord | None
+    """None while the mailbox is being forgotten: its key is gone, or about to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketSummary:
+    ticket: Ticket
+    record: TicketRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentView:
+    row: AttachmentRow
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyView:
+    reply: Reply
+    record: ReplyRecord
+    attempts: Sequence[Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    row: Message
+    record: MessageRecord
+    attachments: Sequence[AttachmentView]
+    reply: ReplyView | None
+    """For a message of ours: where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketView:
+    ticket: Ticket
+    record: TicketRecord
+    mailbox: MailboxRecord
+    messages: Sequence[MessageView]
+    key: DataKey
+
+
+class Desk:
+    """The readable side of a store."""
+
+    def __init__(self, content: Database, blobs: FolderBlobs, keys: KeyRing, *, blob_bytes_min: int) -> None:
+        self.content = content
+        self.blobs = blobs
+        self.keys = keys
+        self.blob_bytes_min = blob_bytes_min
+
+    async def mailboxes(self, account_id: UUID) -> list[MailboxView]:
+        found = await self.content.read(account_id, mailboxes.list_mailboxes)
+        return [await self._mailbox(one) for one in found]
+
+    async def mailbox(self, account_id: UUID, mailbox_id: UUID) -> MailboxView:
+        """Raises NotFound."""
+        return await self._mailbox(await self.content.read(account_id, mailboxes.get_mailbox, mailbox_id))
+
+    async def tickets(
+        self,
+        account_id: UUID,
+        *,
+        status: str | None = None,
+        mailbox_id: UUID | None = None,
+        after_number: int = 0,
+        limit: int = 100,
+    ) -> list[TicketSummary]:
+        """Return up to `limit` tickets behind `after_number`, in the order of their numbers."""
+        found = await self.content.read(
+            account_id,
+            tickets.list_tickets,
+            status=status,
+            mailbox_id=mailbox_id,
+            after_number=after_number,
+            limit=limit,
+        )
+        return [TicketSummary(one, await self._ticket_record(one)) for one in found]
+
+    async def ticket(self, account_id: UUID, number: int) -> TicketView:
+        """Return a ticket with its messages. Raises NotFound."""
+        ticket = await self.content.read(account_id, tickets.get_ticket, number)
+        mailbox = await self._mailbox(await self.content.read(account_id, mailboxes.get_mailbox, ticket.mailbox_id))
+        if mailbox.record is None:
+            raise NotFound(f"no ticket {number}")
+        rows = await self.content.read(account_id, messages.list_messages, ticket.ticket_id)
+        key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        return TicketView(
+            ticket=ticket,
+            record=await self._ticket_record(ticket),
+            mailbox=mailbox.record,
+            messages=[await self._message(key, row) for row in rows],
+            key=key,
+        )
+
+    async def raw(self, account_id: UUID, message_id: UUID) -> bytes:
+        """Return the raw bytes of a message. Raises NotFound, SealBroken."""
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        return await load_raw(self.content, self.blobs, key, RawPlace(message_id, row.chunks, row.raw_place))
+
+    async def attachment(self, account_id: UUID, message_id: UUID, position: int) -> tuple[Attachment, bytes]:
+        """Return an attachment and its bytes, read from its part of the raw message. Raises NotFound, SealBroken."""
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        parts = await self._attachments(key, row)
+        found = next((one for one in parts if one.row.position == position), None)
+        if found is None or found.attachment.offset < 0:
+            raise NotFound(f"message {message_id} has no attachment {position}")
+        part = found.attachment
+        place = RawPlace(message_id, row.chunks, row.raw_place)
+        encoded = await load_range(self.content, self.blobs, key, place, part.offset, part.length)
+        return part, decode_part(encoded, part.encoding)
+
+    async def _mailbox(self, mailbox: Mailbox) -> MailboxView:
+        if mailbox.state is MailboxState.DISCONNECTING:
+            return MailboxView(mailbox, None)
+        key = await self.keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
+        place = MailboxRecord.place(mailbox.mailbox_id)
+        return MailboxView(mailbox, key.open_record(place, mailbox.sealed, MailboxRecord))
+
+    async def _ticket_record(self, ticket: Ticket) -> TicketRecord:
+        key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)
+        return key.open_record(TicketRecord.place(ticket.ticket_id), ticket.sealed, TicketRecord)
+
+    async def _message(self, key: DataKey, row: Message) -> MessageView:
+        return MessageView(
+            row=row,
+            record=key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord),
+            attachments=await self._attachments(key, row),
+            reply=await self._reply(key, row) if row.direction == "out" else None,
+        )
+
+    async def _attachments(self, key: DataKey, row: Message) -> list[AttachmentView]:
+        found = await self.content.read(row.account_id, messages.list_attachments, row.message_id)
+        return [
+            AttachmentView(
+                one,
+                key.open_record(AttachmentRecord.place(one.attachment_id), one.sealed, AttachmentRecord).attachment,
+            )
+            for one in found
+        ]
+
+    async def _reply(self, key: DataKey, row: Message) -> ReplyView:
+        reply = await self.content.read(row.account_id, outbox.get_reply, row.message_id)
+        record = key.open_record(ReplyRecord.place(row.message_id), reply.sealed, ReplyRecord)
+        attempts = await self.content.read(row.account_id, outbox.list_attempts, row.message_id)
+        return ReplyView(reply, record, attempts)

@@ -1,0 +1,143 @@
+"""From a fetched message to what a transaction can write: parsed, identified, sealed.
+
+Nothing here touches the content database, but for large raw mails: their blob is
+stored before the transaction that refers to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from connectors.base import RawMessage
+from ingestd.inbound.identity import identity_key, identity_of
+from ingestd.inbound.parser import ParserPool, ParserRejected
+from ingestd.mail.blobs import compress_chunks
+from ingestd.mail.types import ParsedMail
+from ingestd.records import MailboxRecord, chunk_place
+from storage.blobs import FolderBlobs
+from storage.messages import BLOB, ROWS, Raw
+from storage.sealing import DataKey
+from storage.types import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxContext:
+    """What is known of a mailbox while its mail is taken in."""
+
+    account_id: UUID
+    mailbox_id: UUID
+    key: DataKey
+    record: MailboxRecord
+    contact_forms: frozenset[str]
+    """Senders whose Reply-To is the requester."""
+    authserv_ids: frozenset[str]
+    """Names whose Authentication-Results are believed (RFC 8601 §5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A message that was read and identified, not yet sealed."""
+
+    row_id: UUID
+    """Of the message, or of the quarantine row, that it becomes."""
+    identity_key: bytes
+    locator: str
+    folder: str
+    received_at: datetime
+    size_bytes: int
+    truncated: bool
+    chunks: Sequence[bytes]
+    """Compressed."""
+    raw_sha256: bytes
+    mail: ParsedMail | None
+    """None for a message that the parser gave up on."""
+    rejected: str | None
+    """Why it did: timeout, memory or crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A message ready to be written."""
+
+    read: Read
+    raw: Raw
+
+
+async def read_batch(parser: ParserPool, context: MailboxContext, messages: Sequence[RawMessage]) -> list[Read]:
+    """Parse and identify messages, in their order; those that come twice in the batch count once."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_read(parser, context.key, message)) for message in messages]
+    unique = {read.identity_key: read for read in reversed([task.result() for task in tasks])}
+    return list(reversed(unique.values()))
+
+
+async def seal_batch(
+    blobs: FolderBlobs, context: MailboxContext, reads: Sequence[Read], known: Collection[bytes], blob_bytes_min: int
+) -> list[Prepared]:
+    """Seal the raw bytes of those messages that are not `known`; store those that are large."""
+    prepared = []
+    for read in reads:
+        if read.identity_key not in known:
+            raw = await seal_raw(blobs, context.key, read.row_id, read.chunks, read.size_bytes, blob_bytes_min)
+            prepared.append(Prepared(read, raw))
+    return prepared
+
+
+async def seal_raw(
+    blobs: FolderBlobs, key: DataKey, owner_id: UUID, chunks: Sequence[bytes], size_bytes: int, blob_bytes_min: int
+) -> Raw:
+    """Seal a compressed raw message, chunk by chunk; put it into the blob store where it is large."""
+    assert key.mailbox_id is not None
+    count = len(chunks)
+    sealed = [key.seal(chunk_place(owner_id, position, count), chunk) for position, chunk in enumerate(chunks)]
+    if sum(map(len, sealed)) <= blob_bytes_min:
+        return Raw(ROWS, count, size_bytes, sealed)
+    await asyncio.to_thread(blobs.put, key.account_id, key.mailbox_id, owner_id, sealed)
+    return Raw(BLOB, count, size_bytes)
+
+
+async def _read(parser: ParserPool, key: DataKey, message: RawMessage) -> Read:
+    truncated = message.content is None
+    raw = message.header if message.content is None else message.content
+    mail, rejected = None, None
+    try:
+        transformed = await parser.transform(raw)
+    except ParserRejected as rejection:
+        rejected = rejection.reason
+        chunks = await asyncio.to_thread(compress_chunks, raw)
+        digest = hashlib.sha256(raw).digest()
+        identity = identity_key(key, provider_id=message.provider_id, message_id="", body_sha256=b"", raw_sha256=digest)
+    else:
+        mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
+        identity = _identity(key, message, mail, digest)
+    return Read(
+        row_id=new_id(),
+        identity_key=identity,
+        locator=message.locator,
+        folder=message.folder,
+        received_at=message.received_at,
+        size_bytes=len(raw),
+        truncated=truncated,
+        chunks=chunks,
+        raw_sha256=digest,
+        mail=mail,
+        rejected=rejected,
+    )
+
+
+def _identity(key: DataKey, message: RawMessage, mail: ParsedMail, digest: bytes) -> bytes:
+    if message.content is None:
+        # The body was never read: its size has to stand for it.
+        return identity_key(
+            key,
+            provider_id=message.provider_id,
+            message_id=mail.message_id,
+            body_sha256=b"size %d" % message.size_bytes,
+            raw_sha256=digest,
+        )
+    return identity_of(key, mail, digest, message.provider_id)

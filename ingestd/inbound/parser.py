@@ -1,0 +1,268 @@
+"""The pool of parser processes: the daemon's side.
+
+A message that kills, hangs or starves its process is rejected, with the reason,
+and the process is replaced; the messages of others run in other processes or
+wait, and are not hurt. Nothing of a message reaches a log or an error text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ingestd.inbound.parser_main import LENGTH, READY, Header
+from ingestd.mail.blobs import CHUNK_BYTES
+from ingestd.mail.transform import Transformed
+
+_SLICE_BYTES = 256 * 1024
+"""Written at a time, so that the event loop gets its turn between slices of a large message."""
+_START_SECONDS_MAX = 60.0
+_DECODE_IN_THREAD_BYTES = 256 * 1024
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+_CHUNK_BYTES_MAX = CHUNK_BYTES + 64 * 1024
+_STOP_SECONDS_MAX = 2.0
+# -I ignores PYTHON* variables and the working folder; the root is *appended*, so that a checkout that is not
+# installed works and nothing in it can stand before the standard library. -B: a parser writes no files.
+_BOOTSTRAP = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from ingestd.inbound.parser_main import main; main(sys.argv[1:])"
+)
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+class ParserRejected(Exception):
+    """The parser gave up on this message: quarantine it. `reason` is "timeout", "memory" or "crash"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ParserUnavailable(Exception):
+    """No parser process could be started: not the message's fault, try again later."""
+
+
+def parser_command() -> list[str]:
+    """Return the command line of a parser process, without its limits."""
+    return [sys.executable, "-I", "-B", "-c", _BOOTSTRAP, _ROOT]
+
+
+class _Worker:
+    """One process and its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.used = False
+
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # a traceback can quote content
+            env={},
+            cwd="/",
+            close_fds=True,
+            start_new_session=True,
+            limit=2 * 1024 * 1024,
+        )
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(_START_SECONDS_MAX):
+                await worker.read_frame(len(READY))
+        except (TimeoutError, asyncio.IncompleteReadError) as error:
+            await worker.kill()
+            raise ParserUnavailable("parser process did not start") from error
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    async def read_frame(self, length_max: int) -> bytes:
+        assert self.process.stdout is not None
+        (length,) = LENGTH.unpack(await self.process.stdout.readexactly(LENGTH.size))
+        if length > length_max:
+            raise asyncio.IncompleteReadError(b"", length)
+        return await self.process.stdout.readexactly(length)
+
+    async def write_frame(self, data: bytes) -> None:
+        stdin = self.process.stdin
+        assert stdin is not None
+        stdin.write(LENGTH.pack(len(data)))
+        view = memoryview(data)
+        for at in range(0, len(view), _SLICE_BYTES):
+            stdin.write(view[at : at + _SLICE_BYTES])
+            await stdin.drain()
+        await stdin.drain()
+
+    async def transform(self, raw: bytes) -> Transformed:
+        await self.write_frame(raw)
+        answer = await self.read_frame(_ANSWER_BYTES_MAX)
+        if answer[:1] != b"+":
+            raise ParserRejected("memory" if answer[1:] == b"memory" else "crash")
+        header = await _decode(answer)
+        chunks = [await self.read_frame(_CHUNK_BYTES_MAX) for _ in range(header.chunk_count)]
+        return Transformed(mail=header.mail, chunks=chunks, raw_sha256=header.raw_sha256, size_bytes=header.size_bytes)
+
+    async def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self._reap()
+
+    async def stop(self) -> None:
+        """Close stdin, which ends the process; kill it if it does not."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS_MAX):
+                await self.process.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def _reap(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        # Draining lets the pipe transports close even where the child had filled the pipe.
+        with contextlib.suppress(Exception):
+            await self.process.communicate()
+
+
+async def _decode(answer: bytes) -> Header:
+    def decode() -> Header:
+        return msgspec.msgpack.decode(memoryview(answer)[1:], type=Header)
+
+    try:
+        return decode() if len(answer) <= _DECODE_IN_THREAD_BYTES else await asyncio.to_thread(decode)
+    except msgspec.DecodeError as error:
+        raise ParserRejected("crash") from error
+
+
+class ParserPool:
+    """A fixed number of parser processes. Use between `start` and `aclose`, or as an async context."""
+
+    def __init__(
+        self,
+        *,
+        processes: int = 1,
+        seconds_max: float = 10.0,
+        memory_bytes_max: int = 1024 * 1024 * 1024,
+        message_bytes_max: int = 50 * 1024 * 1024,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        """`seconds_max` of wall time and `memory_bytes_max` of address space are what one message may take.
+
+        A message over `message_bytes_max` is refused with ValueError: the caller hands over its header instead.
+        """
+        if processes < 1:
+            raise ValueError("processes must be at least 1")
+        self._seconds_max = seconds_max
+        self._message_bytes_max = message_bytes_max
+        alarm_seconds = math.ceil(seconds_max) + 5
+        self._command = [*(command or parser_command()), str(memory_bytes_max), str(alarm_seconds)]
+        self._processes = processes
+        # A free slot holds a running worker, or None where one must be started first.
+        self._free: asyncio.Queue[_Worker | None] = asyncio.Queue(maxsize=processes)
+        self._running: set[_Worker] = set()
+        self._started = False
+        self.replaced_total = 0
+        """How many processes have been replaced; for metrics."""
+
+    async def start(self) -> None:
+        """Start the processes. Raises ParserUnavailable."""
+        if self._started:
+            return
+        self._started = True
+        try:
+            for _ in range(self._processes):
+                self._free.put_nowait(await self._start_worker())
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """End all processes; messages in work are rejected as crashed."""
+        self._started = False
+        running, self._running = list(self._running), set()
+        await asyncio.gather(*(worker.stop() for worker in running))
+
+    async def __aenter__(self) -> ParserPool:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def transform(self, raw: bytes) -> Transformed:
+        """Transform one message, or a header alone, in a free process; waits for one.
+
+        Raises ParserRejected for a message that the parser cannot survive, and
+        ParserUnavailable where no process can be had.
+        """
+        if len(raw) > self._message_bytes_max:
+            raise ValueError("message is over message_bytes_max")
+        if not self._started:
+            raise ParserUnavailable("parser pool is not running")
+        try:
+            return await self._in_free_worker(raw, fresh=False)
+        except ParserRejected as rejected:
+            if rejected.reason != "crash":
+                raise
+        # The process may have died of something else (an operator, the kernel): only a message that kills a
+        # fresh one too is guilty.
+        return await self._in_free_worker(raw, fresh=True)
+
+    async def _in_free_worker(self, raw: bytes, *, fresh: bool) -> Transformed:
+        worker = await self._free.get()
+        try:
+            if fresh and worker is not None and worker.used:
+                await self._discard(worker)
+                worker = None
+            worker = await self._alive(worker)
+            worker.used = True
+            return await self._attempt(worker, raw)
+        except BaseException:
+            # Also when we are cancelled: the process is in the middle of an answer and cannot be used again.
+            if worker is not None:
+                await self._discard(worker)
+            worker = None
+            raise
+        finally:
+            self._free.put_nowait(worker)
+
+    async def _alive(self, worker: _Worker | None) -> _Worker:
+        """Return a running worker: one that died while idle is not the next message's fault."""
+        if worker is not None and worker.process.returncode is None:
+            return worker
+        if worker is not None:
+            await self._discard(worker)
+        if not self._started:
+            raise ParserUnavailable("parser pool is not running")
+        return await self._start_worker()
+
+    async def _start_worker(self) -> _Worker:
+        try:
+            worker = await _Worker.start(self._command)
+        except OSError as error:
+            raise ParserUnavailable("parser process did not start") from error
+        self._running.add(worker)
+        return worker
+
+    async def _attempt(self, worker: _Worker, raw: bytes) -> Transformed:
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                return await worker.transform(raw)
+        except TimeoutError as error:
+            raise ParserRejected("timeout") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise ParserRejected("crash") from error
+
+    async def _discard(self, worker: _Worker) -> None:
+        self._running.discard(worker)
+        self.replaced_total += 1
+        await asyncio.shield(worker.kill())

@@ -1,0 +1,208 @@
+"""Which mailboxes this process works on, and a task for each.
+
+The process shows by its heartbeat that it lives, takes mailboxes that nobody holds, and
+stops at once with those that it holds no more. What goes wrong in one mailbox's task
+ends that task alone; it is started again after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from config import Inbound
+from ingestd.outbound import steps
+from ingestd.telemetry.health import Health
+from ingestd.wakes import Bell
+from storage import leases, outbox
+from storage.database import Database
+from storage.errors import FenceLost, StorageError, StorageUnavailable
+from storage.leases import Held
+
+log = structlog.get_logger()
+
+_CLAIM_SECONDS = 5.0
+"""How often free mailboxes are looked for, beneath the wakes."""
+_CLAIMS_MAX = 200
+"""Mailboxes taken in one transaction."""
+_CRASH_PAUSE_SECONDS = 30.0
+_OUTBOX_SECONDS = 5.0
+_OUTBOX_MAILBOXES = 500
+
+
+class MailboxWork(Protocol):
+    """A mailbox that this process holds: reading it, and its outbox."""
+
+    async def read(self) -> None:
+        """Read until cancelled, or until there is nothing more to do without a person."""
+        ...
+
+    async def send_due(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Running:
+    held: Held
+    work: MailboxWork
+    reading: asyncio.Task[None]
+    sending: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs the mailboxes of one process. Build it in the composition root."""
+
+    content: Database
+    worker_id: UUID
+    settings: Inbound
+    bell: Bell
+    health: Health
+    begin: Callable[[Held], Awaitable[MailboxWork]]
+    """Builds the work on a mailbox that was just taken."""
+    _running: dict[UUID, _Running] = field(default_factory=dict)
+    _stopping: bool = False
+
+    async def register(self) -> None:
+        """Take the lease. Raises StorageUnavailable."""
+        await self.content.transaction(None, leases.register, self.worker_id)
+
+    async def run(self) -> None:
+        """Work until cancelled; `register` and `drain` stand before and after."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            group.create_task(self._claim_loop())
+            group.create_task(self._outbox_loop())
+
+    async def drain(self, seconds: float) -> None:
+        """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over."""
+        self._stopping = True
+        sending = [one.sending for one in self._running.values() if one.sending]
+        for one in self._running.values():
+            one.reading.cancel()
+        if sending:
+            await asyncio.wait(sending, timeout=seconds)
+        await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
+        with contextlib.suppress(StorageUnavailable):
+            await self.content.transaction(None, leases.release, self.worker_id)
+
+    # -- the lease -------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                alive = await self.content.transaction(
+                    None, leases.heartbeat, self.worker_id, self.settings.lease_seconds
+                )
+                if not alive and not self._stopping:
+                    await self._lost()
+                self.health.set("lease", good=True)
+            except StorageUnavailable as error:
+                self.health.set("lease", good=False, word="unavailable")
+                log.warning("storage.unavailable", exc_info=error)
+            await asyncio.sleep(self.settings.heartbeat_seconds)
+
+    async def _lost(self) -> None:
+        """Others may hold our mailboxes by now. Their fences stop our writes; stop the work, too."""
+        log.warning("lease.lost", mailboxes=len(self._running))
+        await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
+        await self.content.transaction(None, leases.release, self.worker_id)
+        await self.content.transaction(None, leases.register, self.worker_id)
+
+    # -- taking and leaving mailboxes ------------------------------------------------------------
+
+    async def _claim_loop(self) -> None:
+        with self.bell.subscribe("mailboxes") as listener:
+            while True:
+                try:
+                    await self._sync()
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(_CLAIM_SECONDS)
+
+    async def _sync(self) -> None:
+        if self._stopping:
+            return
+        room = min(self.settings.mailboxes_max - len(self._running), _CLAIMS_MAX)
+        if room > 0:
+            await self.content.transaction(None, leases.claim, self.worker_id, self.settings.lease_seconds, room)
+        held = {one.mailbox_id: one for one in await self.content.read(None, leases.list_held, self.worker_id)}
+        gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
+        await asyncio.gather(*(self._end(one) for one in gone))
+        for mailbox_id, one in held.items():
+            if mailbox_id not in self._running:
+                await self._start(one)
+
+    async def _start(self, held: Held) -> None:
+        try:
+            lost = await self.content.transaction(held.account_id, steps.recover, held)
+            work = await self.begin(held)
+        except FenceLost:
+            return  # taken away again already
+        except StorageUnavailable:
+            raise
+        except (StorageError, LookupError) as error:
+            # This mailbox cannot be worked on (no key, no such provider): the others can.
+            log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
+            return
+        log.info("mailbox.claimed", mailbox_id=str(held.mailbox_id), fence=held.fence, replies=lost)
+        reading = asyncio.create_task(self._guarded(held, work))
+        self._running[held.mailbox_id] = _Running(held, work, reading)
+        self.bell.ring(["outbox"])
+
+    async def _guarded(self, held: Held, work: MailboxWork) -> None:
+        while True:
+            try:
+                return await work.read()
+            except Exception as error:
+                log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
+            await asyncio.sleep(_CRASH_PAUSE_SECONDS)
+
+    async def _end(self, one: _Running) -> None:
+        if self._running.get(one.held.mailbox_id) is one:
+            del self._running[one.held.mailbox_id]
+        tasks = [task for task in (one.reading, one.sending) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await one.work.close()
+        log.info("mailbox.released", mailbox_id=str(one.held.mailbox_id), fence=one.held.fence)
+
+    # -- the outbox ------------------------------------------------------------------------------
+
+    async def _outbox_loop(self) -> None:
+        with self.bell.subscribe("outbox") as listener:
+            while True:
+                pause = _OUTBOX_SECONDS
+                try:
+                    due, next_in = await self.content.read(
+                        None, outbox.due_mailboxes, self.worker_id, limit=_OUTBOX_MAILBOXES
+                    )
+                    for held in due:
+                        self._send(held)
+                    if next_in is not None:
+                        pause = min(pause, next_in.total_seconds())
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(max(pause, 0.01))
+
+    def _send(self, held: Held) -> None:
+        one = self._running.get(held.mailbox_id)
+        if self._stopping or one is None or one.held != held or (one.sending and not one.sending.done()):
+            return
+        one.sending = asyncio.create_task(self._send_guarded(held, one.work))
+
+    async def _send_guarded(self, held: Held, work: MailboxWork) -> None:
+        try:
+            await work.send_due()
+        except Exception as error:
+            log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
+            await asyncio.sleep(_CRASH_PAUSE_SECONDS)
+        self.bell.ring(["outbox"])

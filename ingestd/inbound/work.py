@@ -1,0 +1,25 @@
+"""The work on one held mailbox: its reader and its outbox, over the process's shared tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingestd.inbound.reader import MailboxReader
+from ingestd.outbound.sender import MailboxOutbox
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMailbox:
+    """What the supervisor runs."""
+
+    reader: MailboxReader
+    outbox: MailboxOutbox
+
+    async def read(self) -> None:
+        await self.reader.run()
+
+    async def send_due(self) -> None:
+        await self.outbox.run_due()
+
+    async def close(self) -> None:
+        await self.outbox.close()

@@ -1,0 +1,140 @@
+"""What the token endpoint says: tokens, or a verdict. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ingestd.linking.errors import (
+    ClientRejected,
+    CodeRefused,
+    ConsentNeeded,
+    GrantRevoked,
+    LinkingError,
+    PartialConsent,
+    TokenEndpointDown,
+)
+
+TOKEN_CHARS_MAX: Final = 16 * 1024
+LIFE_SECONDS_MAX: Final = 366 * 24 * 3600
+
+# RFC 6749 appendix A.12. A token goes into SASL responses and headers: no control character may come with it.
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+
+# What the mail scopes are not: providers rename these in their answers or leave them
+# out (Google: email → …/auth/userinfo.email; Microsoft: no offline_access). What they
+# give is looked at itself: the ID token, the address, the refresh token.
+_UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "phone", "offline_access"})
+
+_OWNER_IS_WANTED: Final = frozenset(
+    {"interaction_required", "login_required", "consent_required", "account_selection_required"}
+)
+# Microsoft says invalid_grant and tells the reason beside it: a suberror, or an AADSTS number.
+_OWNER_SUBERRORS: Final = frozenset({"consent_required", "basic_action", "additional_action", "message_only"})
+_OWNER_AADSTS: Final = frozenset({50076, 50079, 65001})
+_OPERATOR_IS_WANTED: Final = frozenset(
+    {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """One answer of the token endpoint."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    """None after a refresh means that the old one stays good; any other replaces it, and the old one is dead."""
+    expires_at: datetime | None
+    """When the access token ends, aware, UTC; None where the provider does not tell."""
+    scopes: tuple[str, ...] | None
+    """What was granted; None means as asked for (RFC 6749 §5.1)."""
+    id_token: str | None = field(default=None, repr=False)
+
+
+def read_tokens(document: Mapping[str, Any] | None, now: datetime) -> TokenSet:
+    """Read a successful answer (RFC 6749 §5.1). Raises TokenEndpointDown where it is none."""
+    document = document or {}
+    access_token = _token(document.get("access_token"))
+    kind = document.get("token_type", "Bearer")
+    if access_token is None or not isinstance(kind, str) or kind.lower() != "bearer":
+        raise TokenEndpointDown("token: no bearer token in the answer")
+    scope = document.get("scope")
+    return TokenSet(
+        access_token=access_token,
+        refresh_token=_token(document.get("refresh_token")),
+        expires_at=_expiry(document.get("expires_in"), now),
+        scopes=tuple(scope.split()) if isinstance(scope, str) and scope.strip() else None,
+        id_token=_token(document.get("id_token")),
+    )
+
+
+def verdict(status: int, document: Mapping[str, Any] | None, *, refreshing: bool) -> LinkingError:
+    """Return what a refusal (4xx) means (RFC 6749 §5.2). Only invalid_grant to a refresh means a dead grant.
+
+    >>> type(verdict(400, {"error": "invalid_grant"}, refreshing=True)).__name__
+    'GrantRevoked'
+    >>> type(verdict(403, None, refreshing=True)).__name__
+    'TokenEndpointDown'
+    """
+    document = document or {}
+    error = document.get("error")
+    if not isinstance(error, str):
+        return TokenEndpointDown(f"token: status {status} without a verdict")
+    if error in _OWNER_IS_WANTED or (error == "invalid_grant" and _owner_is_wanted(document)):
+        return ConsentNeeded("token: the owner must consent or sign in again")
+    if error == "invalid_grant":
+        return GrantRevoked("token: invalid_grant") if refreshing else CodeRefused("token: invalid_grant")
+    if error in _OPERATOR_IS_WANTED:
+        return ClientRejected(f"token: {error}")
+    # temporarily_unavailable, server_error, and words that no RFC knows: no verdict about the grant.
+    return TokenEndpointDown(f"token: status {status} with an unknown error")
+
+
+def missing_scopes(asked: Sequence[str], tokens: TokenSet) -> tuple[str, ...]:
+    """Return the scopes that were asked for and not granted.
+
+    The scopes of OpenID Connect are left out, but without a refresh token
+    `offline_access` counts as missing: a mailbox cannot be kept without one.
+
+    >>> missing_scopes(["openid", "mail"], TokenSet("a", "r", None, ("openid",)))
+    ('mail',)
+    """
+    granted = asked if tokens.scopes is None else tokens.scopes
+    missing = [scope for scope in asked if scope not in granted and scope not in _UNCHECKED_SCOPES]
+    return (*missing, *(() if tokens.refresh_token else ("offline_access",)))
+
+
+def require_scopes(asked: Sequence[str], tokens: TokenSet) -> None:
+    """Raise PartialConsent where the first exchange did not give all that was asked for."""
+    if missing := missing_scopes(asked, tokens):
+        raise PartialConsent(missing)
+
+
+def _owner_is_wanted(document: Mapping[str, Any]) -> bool:
+    codes = document.get("error_codes")
+    numbers = {code for code in codes[:20] if isinstance(code, int)} if isinstance(codes, list) else set()
+    suberror = document.get("suberror")
+    return (isinstance(suberror, str) and suberror in _OWNER_SUBERRORS) or not numbers.isdisjoint(_OWNER_AADSTS)
+
+
+def _token(value: object) -> str | None:
+    if isinstance(value, str) and len(value) <= TOKEN_CHARS_MAX and _VISIBLE.fullmatch(value):
+        return value
+    return None
+
+
+def _expiry(seconds: object, now: datetime) -> datetime | None:
+    # Some send the number as text.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
+        return None
+    try:
+        life = float(seconds)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(life) or life <= 0:
+        return None
+    return now + timedelta(seconds=min(life, LIFE_SECONDS_MAX))

@@ -1,0 +1,110 @@
+"""The values that the mail core returns. They cross a process boundary, so they are plain data."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True, array_like=True):
+    """A mailbox address of a header: `addr` is the bare address as written, `name` the display name."""
+
+    addr: str
+    name: str = ""
+
+
+class Kind(enum.StrEnum):
+    """What a message is, for the helpdesk."""
+
+    CUSTOMER = "customer"
+    AUTO_REPLY = "auto_reply"
+    BOUNCE = "bounce"
+    DELAY_NOTICE = "delay_notice"
+    COMPLAINT = "complaint"
+    RECEIPT = "receipt"
+    BULK = "bulk"
+    OWN = "own"
+    """A message of ours that came back to the mailbox; only our HMAC proves it."""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """One attachment or inline part; its bytes stay in the raw message."""
+
+    name: str
+    """Safe to display and to save under: no path, no control or bidi characters, bounded length."""
+    original_name: str
+    content_type: str
+    size_bytes: int
+    """Decoded size."""
+    sha256: str
+    """Hex, of the decoded bytes."""
+    content_id: str | None
+    inline: bool
+    offset: int
+    """Where the encoded body starts in the raw message, in bytes; -1 where it cannot be told."""
+    length: int
+    """Length of the encoded body in the raw message, in bytes."""
+    encoding: str
+    """Content-Transfer-Encoding in lower case: base64, quoted-printable, 7bit, 8bit, binary, uuencode."""
+
+
+class BounceInfo(msgspec.Struct, frozen=True):
+    """What a bounce or delay notice says (RFC 3464, and the common ones that ignore it)."""
+
+    recipients: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+    reply_codes: tuple[str, ...] = ()
+    permanent: bool = False
+    diagnostic: str = ""
+    original_message_ids: tuple[str, ...] = ()
+    """Message-IDs and OWN_HEADER tokens found in the returned header, unproved."""
+    own_tokens: tuple[str, ...] = ()
+
+
+class AuthResult(msgspec.Struct, frozen=True):
+    """The topmost Authentication-Results header (RFC 8601), as far as it can be read."""
+
+    authserv_id: str
+    methods: dict[str, str]
+    """dkim, spf, dmarc → pass, fail, none …"""
+
+
+class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as the helpdesk needs it. Every field has a value for every input."""
+
+    subject: str
+    from_: tuple[Address, ...]
+    reply_to: tuple[Address, ...]
+    sender: Address | None
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    delivered_to: tuple[str, ...]
+    """Delivered-To, X-Original-To, Envelope-To: which of our addresses it was sent to."""
+    message_id: str
+    """With angle brackets; "" where there is none."""
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    """Oldest first, with angle brackets, bounded."""
+    date: datetime | None
+    text: str
+    """What a reader sees, as plain text."""
+    new_text: str
+    """`text` without quoted history and signature; never empty where `text` is not, when in doubt the whole."""
+    html: str
+    """Sanitized HTML; "" where there is none."""
+    attachments: tuple[Attachment, ...]
+    kind: Kind
+    evidence: tuple[str, ...]
+    """Why `kind` is what it is, e.g. "header Auto-Submitted"."""
+    bounce: BounceInfo | None
+    auth: AuthResult | None
+    own_tokens: tuple[str, ...]
+    """Values of OWN_HEADER in the top header, unproved."""
+    defects: tuple[str, ...]
+    """What was wrong with the message and how it was read all the same; short fixed words, no content."""
+    charset: str
+    """The charset in which the text was read."""
+    body_sha256: bytes
+    """32 bytes: SHA-256 over the body of the raw message (all that follows the first empty line)."""

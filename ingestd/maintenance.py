@@ -1,0 +1,123 @@
+"""What a daemon does beside mail: erasures, revocations, sweeps, health checks and gauges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from ingestd.keys import KeyRing
+from ingestd.privacy.disconnect import Eraser
+from ingestd.privacy.revocation import Revoker
+from ingestd.telemetry.health import Health
+from ingestd.telemetry.metrics import Metrics
+from ingestd.wakes import Bell
+from storage import erasures, keystore, mailboxes, messages, outbox
+from storage.blobs import FolderBlobs
+from storage.database import Database, ping
+from storage.errors import StorageError, StorageUnavailable
+
+log = structlog.get_logger()
+
+_ERASURE_SECONDS = 5.0
+_REVOCATION_SECONDS = 5.0
+_HEALTH_SECONDS = 5.0
+_SWEEP_SECONDS = 3600.0
+_ORPHAN_AGE = timedelta(hours=1)
+"""Younger files and keys may belong to a transaction or a linking under way."""
+_IDEMPOTENCY_AGE = timedelta(hours=24)
+_FORGET_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Its loops run until cancelled; a store that is away is waited for."""
+
+    content: Database
+    keystore: Database
+    blobs: FolderBlobs
+    keys: KeyRing
+    eraser: Eraser
+    revoker: Revoker
+    bell: Bell
+    health: Health
+    metrics: Metrics
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._erase())
+            group.create_task(self._revoke())
+            group.create_task(self._check())
+            group.create_task(self._sweep())
+
+    async def _erase(self) -> None:
+        with self.bell.subscribe("erasures") as listener:
+            while True:
+                try:
+                    for erasure in await self.content.read(None, erasures.list_erasures):
+                        await self.eraser.run(erasure)
+                except StorageError as error:
+                    self.metrics.erasure_ended("failed")
+                    log.warning("erasure.failed", exc_info=error)
+                await listener.wait(_ERASURE_SECONDS)
+
+    async def _revoke(self) -> None:
+        while True:
+            try:
+                await self.revoker.revoke_due()
+            except StorageError as error:
+                log.warning("storage.unavailable", exc_info=error)
+            await asyncio.sleep(_REVOCATION_SECONDS)
+
+    async def _check(self) -> None:
+        while True:
+            await self._ping("database", self.content)
+            await self._ping("keystore", self.keystore)
+            try:
+                found = await self.content.read(None, mailboxes.list_all_mailboxes)
+                self.metrics.set_mailboxes(Counter(one.state.value for one in found))
+                self.metrics.set_outbox(await self.content.read(None, outbox.count_by_status))
+            except StorageUnavailable as error:
+                log.warning("storage.unavailable", exc_info=error)
+            await asyncio.sleep(_HEALTH_SECONDS)
+
+    async def _ping(self, name: str, database: Database) -> None:
+        try:
+            await database.read(None, ping)
+            self.health.set(name, good=True)
+        except StorageUnavailable:
+            self.health.set(name, good=False, word="unavailable")
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.sweep(datetime.now(UTC))
+            except StorageError as error:
+                log.warning("storage.unavailable", exc_info=error)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def sweep(self, at: datetime) -> None:
+        """Remove what a crash can leave: blobs without a row, keys without a mailbox; and old idempotency rows."""
+        before = at - _ORPHAN_AGE
+        await asyncio.to_thread(self.blobs.sweep_temporary, before)
+        # The files first, then the rows: a blob whose transaction commits meanwhile is younger than `before`.
+        stored = await asyncio.to_thread(lambda: list(self.blobs.list()))
+        owners = await self.content.read(None, messages.blob_owners)
+        for blob in stored:
+            if blob.owner_id not in owners and blob.modified_at < before:
+                await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
+        await self._sweep_keys(before)
+        while await self.content.transaction(None, outbox.forget_requests, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
+            pass
+
+    async def _sweep_keys(self, before: datetime) -> None:
+        keys = await self.keystore.read(None, keystore.list_keys)
+        known: set[UUID] = {one.mailbox_id for one in await self.content.read(None, mailboxes.list_all_mailboxes)}
+        known |= {one.account_id for one in keys}
+        for key in keys:
+            if key.owner_id not in known and key.created_at < before:
+                await self.keystore.transaction(key.account_id, keystore.forget_unused_key, key.owner_id)

@@ -1,0 +1,248 @@
+"""An agent's reply: composed once, written with its outbox row in one transaction.
+
+The request fixes the Message-ID and the exact bytes; whatever happens later sends these
+bytes or none. An idempotency key makes a repeated request the same reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+
+from config import Outbound
+from ingestd.desk import Desk, TicketView
+from ingestd.inbound.commit import new_attachments
+from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, identity_of, thread_key
+from ingestd.inbound.intake import seal_raw
+from ingestd.mail.addresses import domain_of, normalize
+from ingestd.mail.compose import AttachmentContent, ReplyRequest, compose_reply
+from ingestd.mail.message_id import own_message_id, own_token
+from ingestd.mail.thread import ancestors
+from ingestd.mail.transform import Transformed, transform
+from ingestd.mail.types import Address, ParsedMail
+from ingestd.privacy.positions import epoch
+from ingestd.records import MessageRecord, ReplyRecord
+from storage import accounts, events, mailboxes, messages, outbox, tickets
+from storage.messages import NewMessage, Raw
+from storage.sealing import DataKey
+from storage.types import new_id
+
+log = structlog.get_logger()
+
+
+class ReplyRefused(Exception):
+    """The reply cannot be made; the text says which limit or value is wrong, without quoting it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDraft:
+    """What the agent wants to say."""
+
+    text: str
+    attachments: Sequence[AttachmentContent] = ()
+    cc: Sequence[Address] = ()
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedReply:
+    message_id: UUID
+    repeated: bool
+    """The same request had been made before: this is its reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """A reply ready to be written."""
+
+    message: NewMessage
+    recipients: tuple[bytes, ...]
+    """Address keys of those who get standing on the ticket."""
+    reply_sealed: bytes
+
+
+async def create_reply(
+    desk: Desk,
+    settings: Outbound,
+    account_id: UUID,
+    number: int,
+    draft: ReplyDraft,
+    *,
+    idempotency_key: str | None = None,
+) -> CreatedReply:
+    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError."""
+    view = await desk.ticket(account_id, number)
+    message_id = new_id()
+    request = _request(view, draft, message_id)
+    _check_limits(settings, request)
+    content = await asyncio.to_thread(compose_reply, request)
+    if len(content) > settings.reply_bytes_max:
+        raise ReplyRefused(f"the reply has {len(content)} bytes, the limit is {settings.reply_bytes_max}")
+    transformed = await asyncio.to_thread(transform, content)
+    raw = await seal_raw(desk.blobs, view.key, message_id, transformed.chunks, len(content), desk.blob_bytes_min)
+    composed = _seal(view, request, draft, message_id, transformed, raw)
+    first = await desk.content.transaction(
+        account_id,
+        _write,
+        view.ticket.ticket_id,
+        composed,
+        request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
+        request_hash=_request_hash(number, draft),
+    )
+    if first is not None:
+        await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
+        return CreatedReply(first, repeated=True)
+    log.info("reply.queued", mailbox_id=view.ticket.mailbox_id, message_id=message_id)
+    return CreatedReply(message_id, repeated=False)
+
+
+def _request(view: TicketView, draft: ReplyDraft, message_id: UUID) -> ReplyRequest:
+    sender = _sender(view)
+    token = own_token(view.key.subkey(MESSAGE_ID_PURPOSE), message_id.bytes)
+    parent = _parent(view)
+    references: tuple[str, ...] = ()
+    if parent is not None:
+        references = (*ancestors(parent.in_reply_to[:1], parent.references), parent.message_id)
+    return ReplyRequest(
+        message_id=own_message_id(token, domain_of(sender.addr)),
+        own_token=token,
+        from_=sender,
+        to=[view.record.requester],
+        subject=view.record.subject,
+        date=datetime.now(UTC),
+        text=draft.text,
+        boundary=secrets.token_hex(16),
+        cc=draft.cc,
+        in_reply_to=parent.message_id if parent is not None else None,
+        references=references,
+        attachments=draft.attachments,
+    )
+
+
+def _parent(view: TicketView) -> ParsedMail | None:
+    """Return the newest message with a Message-ID: what the customer's client shows the reply under."""
+    with_id = [one.record.mail for one in view.messages if one.record.mail.message_id]
+    return with_id[-1] if with_id else None
+
+
+def _sender(view: TicketView) -> Address:
+    """A reply goes out from the address that was written to: the newest inbound message tells."""
+    own = {normalize(address): address for address in view.mailbox.own_addresses()}
+    for one in reversed(view.messages):
+        if one.row.direction != "in":
+            continue
+        mail = one.record.mail
+        written_to = (*(a.addr for a in mail.to), *(a.addr for a in mail.cc), *mail.delivered_to)
+        for address in map(normalize, written_to):
+            if address in own:
+                return Address(own[address], view.mailbox.name)
+    return Address(view.mailbox.address, view.mailbox.name)
+
+
+def _check_limits(settings: Outbound, request: ReplyRequest) -> None:
+    recipients = len(request.to) + len(request.cc)
+    if recipients > settings.recipients_max:
+        raise ReplyRefused(f"the reply has {recipients} recipients, the limit is {settings.recipients_max}")
+    if not request.to[0].addr:
+        raise ReplyRefused("the ticket has no requester that could be written to")
+    # Base64 makes 4 bytes of 3: what is surely too large is not composed first.
+    size = len(request.text.encode()) + sum(len(one.content) for one in request.attachments) * 4 // 3
+    if size > settings.reply_bytes_max:
+        raise ReplyRefused(f"the reply would have {size} bytes, the limit is {settings.reply_bytes_max}")
+
+
+def _seal(
+    view: TicketView, request: ReplyRequest, draft: ReplyDraft, message_id: UUID, transformed: Transformed, raw: Raw
+) -> _Composed:
+    key, mail = view.key, transformed.mail
+    record = MessageRecord(
+        mail=mail, raw_sha256=transformed.raw_sha256, evidence=("written by an agent",), author=draft.author
+    )
+    recipients = tuple(dict.fromkeys(normalize(one.addr) for one in (*request.to, *request.cc)))
+    reply = ReplyRecord(
+        sender=request.from_.addr,
+        recipients=tuple(dict.fromkeys(one.addr for one in (*request.to, *request.cc))),
+        message_id=request.message_id,
+        token=request.own_token,
+    )
+    message = NewMessage(
+        message_id=message_id,
+        mailbox_id=view.ticket.mailbox_id,
+        ticket_id=view.ticket.ticket_id,
+        direction="out",
+        kind="reply",
+        # The same identity as an inbound message: should it come back to the mailbox, it is known.
+        identity_key=identity_of(key, mail, transformed.raw_sha256),
+        received_at=request.date,
+        raw=raw,
+        sealed=key.seal_record(MessageRecord.place(message_id), record),
+        attachments=new_attachments(key, mail),
+        thread_keys=[thread_key(key, request.message_id)],
+    )
+    return _Composed(
+        message=message,
+        recipients=tuple(address_key(key, address) for address in recipients),
+        reply_sealed=key.seal_record(ReplyRecord.place(message_id), reply),
+    )
+
+
+def _write(
+    conn: Connection,
+    account_id: UUID,
+    ticket_id: UUID,
+    composed: _Composed,
+    *,
+    request_key: bytes | None,
+    request_hash: bytes,
+) -> UUID | None:
+    """Write message and outbox row; return the first reply's id, writing nothing, where this is a repetition."""
+    message = composed.message
+    mailboxes.hold_unfenced(conn, account_id, message.mailbox_id)
+    if request_key is not None:
+        first = outbox.remember_request(
+            conn,
+            account_id,
+            message.mailbox_id,
+            request_key=request_key,
+            request_hash=request_hash,
+            message_id=message.message_id,
+        )
+        if first is not None:
+            return first
+    messages.insert_messages(conn, account_id, [message])
+    outbox.insert_reply(
+        conn,
+        account_id,
+        message.mailbox_id,
+        message.message_id,
+        epoch=epoch(conn),
+        sealed=composed.reply_sealed,
+    )
+    tickets.insert_participants(conn, account_id, message.mailbox_id, [(ticket_id, key) for key in composed.recipients])
+    tickets.touch_ticket(conn, account_id, ticket_id)
+    _, sequence = accounts.draw_numbers(conn, account_id, events=1)
+    event = events.NewEvent("reply.queued", message.mailbox_id, ticket_id, message.message_id)
+    events.insert_events(conn, account_id, sequence, [event])
+    return None
+
+
+def _request_key(key: DataKey, number: int, idempotency_key: str) -> bytes:
+    return key.hash("idempotency", f"reply {number} {idempotency_key}".encode())
+
+
+def _request_hash(number: int, draft: ReplyDraft) -> bytes:
+    digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode())
+    for address in draft.cc:
+        digest.update(f"\0cc {address.addr} {address.name}".encode())
+    for one in draft.attachments:
+        digest.update(f"\0file {one.name}\0{one.content_type}\0".encode())
+        digest.update(hashlib.sha256(one.content).digest())
+    return digest.digest()

@@ -1,0 +1,357 @@
+"""The outbox of one mailbox: take a reply, record the attempt, send, record what came of it.
+
+Each step is one transaction that names the fence. Between the record of an attempt
+(`sending`) and the record of its outcome lies the one window in which a crash leaves a
+reply that nobody can know about: it becomes `unknown`, and is looked for in Sent.
+Filing the Sent copy is a step of its own: its failure never sends again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from config import Outbound
+from connectors.base import (
+    AuthError,
+    ConnectorError,
+    Envelope,
+    FiledCopy,
+    PermanentError,
+    RateLimited,
+    Sender,
+    SendOutcome,
+    SendStatus,
+)
+from ingestd.inbound.identity import thread_key
+from ingestd.inbound.states import NEEDS_LINKING, change_state
+from ingestd.outbound import steps
+from ingestd.outbound.statuses import ReplyEvent
+from ingestd.outbound.steps import AttemptResult
+from ingestd.raw import RawPlace, load_raw
+from ingestd.records import ReplyRecord
+from ingestd.telemetry.metrics import Metrics
+from storage import mailboxes, messages, outbox
+from storage.blobs import FolderBlobs
+from storage.database import Database
+from storage.errors import FenceLost, KeyDestroyed, NotFound, StorageUnavailable
+from storage.leases import Held
+from storage.mailboxes import MailboxState
+from storage.outbox import Reply, ReplyStatus, SentCopy
+from storage.sealing import DataKey
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_BATCH = 20
+_LOOK_AGAIN = timedelta(seconds=2)
+"""How soon the provider's own Sent copy is looked for again."""
+_KNOWN_AFTER = 3
+"""After so many copies that we had to file, none ever found, the provider is not waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentPolicy:
+    """Who files the Sent copy of a mailbox: auto, append or never."""
+
+    sent_copy: str
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SenderTools:
+    """What all mailboxes of a process share."""
+
+    content: Database
+    blobs: FolderBlobs
+    metrics: Metrics
+    settings: Outbound
+    worker_id: UUID
+    sends: asyncio.Semaphore
+
+
+class MailboxOutbox:
+    """Does what is due for the replies of one held mailbox, one after the other, in their order."""
+
+    def __init__(self, held: Held, key: DataKey, sender: Sender, policy: SentPolicy, tools: SenderTools) -> None:
+        self._held = held
+        self._key = key
+        self._sender = sender
+        self._policy = policy
+        self._tools = tools
+        self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
+
+    async def run_due(self) -> None:
+        """Do every step that is due now. Whatever fails is noted on its reply; never raises for a mailbox's trouble."""
+        try:
+            for reply in await self._read(outbox.list_due, self._held.mailbox_id, limit=_BATCH):
+                async with self._tools.sends:
+                    if not await self._step(reply):
+                        return
+        except (FenceLost, KeyDestroyed, NotFound):
+            self._log.info("mailbox.lost")
+        except StorageUnavailable as error:
+            self._log.warning("storage.unavailable", exc_info=error)
+
+    async def close(self) -> None:
+        await self._sender.close()
+
+    async def _step(self, reply: Reply) -> bool:
+        """Do one reply's next step; return False where the mailbox itself is the trouble: the others wait."""
+        record = self._key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
+        if reply.status in {ReplyStatus.QUEUED, ReplyStatus.DEFERRED}:
+            return await self._send(reply, record)
+        if reply.status is ReplyStatus.UNKNOWN:
+            return await self._resolve(reply, record)
+        return await self._file(reply, record)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    async def _send(self, reply: Reply, record: ReplyRecord) -> bool:
+        content = await self._load(reply)
+        number = await self._write(steps.take, self._held, reply, self._tools.worker_id)
+        reply = dataclasses.replace(reply, status=ReplyStatus.SENDING, attempts=number)
+        try:
+            outcome = await self._sender.send(Envelope(record.sender, record.recipients), content)
+        except ConnectorError as error:
+            await self._not_sent(reply, error)
+            return False
+        except BaseException:
+            # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
+            lost = self._settle(reply, ReplyEvent.LOSE, AttemptResult(number, "unknown", "stopped"), timedelta())
+            await asyncio.shield(asyncio.ensure_future(lost))
+            raise
+        await self._settle_outcome(reply, record, outcome)
+        return True
+
+    async def _not_sent(self, reply: Reply, error: ConnectorError) -> None:
+        """The mailbox could not be used; it is certain that nothing left."""
+        attempt = AttemptResult(reply.attempts, "not_sent", "connect")
+        pause = self._pause(reply.attempts)
+        if isinstance(error, AuthError | PermanentError):
+            # The mailbox's trouble, not the reply's: it waits, however long that takes.
+            await self._settle(reply, ReplyEvent.RETURN, attempt, pause, reason=error.trouble.value)
+            if error.trouble in NEEDS_LINKING:
+                await self._needs_linking(error)
+            return
+        if isinstance(error, RateLimited):
+            pause = max(pause, timedelta(seconds=error.retry_after))
+        await self._defer(reply, attempt, pause, error.trouble.value)
+
+    async def _settle_outcome(self, reply: Reply, record: ReplyRecord, outcome: SendOutcome) -> None:
+        attempt = AttemptResult(
+            reply.attempts, outcome.status.value, outcome.stage, outcome.code, outcome.enhanced_code
+        )
+        if outcome.status is SendStatus.ACCEPTED:
+            wanted = self._policy.sent_copy != "never"
+            sealed = self._seal(reply, msgspec.structs.replace(record, refused=dict(outcome.refused_recipients)))
+            await self._settle(
+                reply,
+                ReplyEvent.ACCEPT,
+                attempt,
+                timedelta() if wanted else None,
+                reason="partly_refused" if outcome.refused_recipients else None,
+                sent_copy=SentCopy.DUE if wanted else SentCopy.NONE,
+                sealed=sealed,
+            )
+        elif outcome.status is SendStatus.REFUSED:
+            await self._settle(reply, ReplyEvent.REFUSE, attempt, None, reason=f"refused_at_{outcome.stage}")
+        elif outcome.status is SendStatus.DEFERRED:
+            pause = max(self._pause(reply.attempts), timedelta(seconds=outcome.retry_after or 0))
+            await self._defer(reply, attempt, pause, f"deferred_at_{outcome.stage}")
+        else:
+            await self._settle(reply, ReplyEvent.LOSE, attempt, _LOOK_AGAIN, reason=f"lost_at_{outcome.stage}")
+
+    async def _defer(self, reply: Reply, attempt: AttemptResult, pause: timedelta, reason: str) -> None:
+        if reply.attempts >= self._tools.settings.attempts_max:
+            await self._settle(reply, ReplyEvent.EXHAUST, attempt, None, reason=reason)
+        else:
+            await self._settle(reply, ReplyEvent.DEFER, attempt, pause, reason=reason)
+
+    # -- finding out -----------------------------------------------------------------------------
+
+    async def _resolve(self, reply: Reply, record: ReplyRecord) -> bool:
+        """Look for a reply that may have been sent. Absence proves something only under the design's conditions."""
+        try:
+            copies = await self._sender.find_in_sent(record.message_id, record.token)
+        except ConnectorError as error:
+            await self._settle(reply, ReplyEvent.MISS, None, self._pause(reply.attempts + 1), reason=reply.reason)
+            return await self._note_trouble(error)
+        if copies:
+            await self._write(
+                steps.find,
+                self._held,
+                reply,
+                sealed=self._seal(reply, _with_copy(record, copies[0])),
+                thread_key=self._thread_key(record, copies),
+            )
+            return True
+        settings = self._tools.settings
+        absent_for = await self._read_elapsed(reply)
+        if absent_for < timedelta(seconds=settings.absence_seconds):
+            await self._settle(reply, ReplyEvent.MISS, None, max(_LOOK_AGAIN, absent_for), reason=reply.reason)
+            return True
+        mailbox = await self._read(mailboxes.get_mailbox, self._held.mailbox_id)
+        if settings.resend_when_absent and mailbox.sent_found >= settings.proofs_min:
+            await self._settle(reply, ReplyEvent.PROVE_ABSENT, None, timedelta(), reason="absent_from_sent")
+        else:
+            await self._settle(reply, ReplyEvent.MISS, None, None, reason="needs_person")
+        return True
+
+    # -- the Sent copy ---------------------------------------------------------------------------
+
+    async def _file(self, reply: Reply, record: ReplyRecord) -> bool:
+        try:
+            await self._file_or_wait(reply, record)
+        except ConnectorError as error:
+            give_up = reply.sent_copy_attempts + 1 >= self._tools.settings.sent_attempts_max
+            await self._write(
+                steps.postpone_copy,
+                self._held,
+                reply,
+                due_in=self._pause(reply.sent_copy_attempts + 1),
+                failed=True,
+                give_up=give_up,
+            )
+            self._log.warning("sent_copy.failed", message_id=str(reply.message_id), exc_info=error, final=give_up)
+            return await self._note_trouble(error)
+        return True
+
+    async def _file_or_wait(self, reply: Reply, record: ReplyRecord) -> None:
+        copies = await self._sender.find_in_sent(record.message_id, record.token)
+        if copies:
+            # One that we may have filed ourselves, before a crash, says nothing about the provider.
+            await self._filed(reply, record, copies, found=reply.sent_copy_attempts == 0)
+            return
+        if self._policy.sent_copy == "auto" and await self._provider_may_file(reply):
+            await self._write(steps.postpone_copy, self._held, reply, due_in=_LOOK_AGAIN, failed=False, give_up=False)
+            return
+        content = await self._load(reply)
+        assert reply.sent_at is not None
+        await self._write(
+            steps.postpone_copy,
+            self._held,
+            reply,
+            due_in=self._pause(reply.sent_copy_attempts + 1),
+            failed=True,
+            give_up=False,
+        )
+        copy = await self._sender.file_in_sent(content, reply.sent_at)
+        reply = dataclasses.replace(reply, sent_copy_attempts=reply.sent_copy_attempts + 1)
+        await self._filed(reply, record, [copy], found=False)
+
+    async def _provider_may_file(self, reply: Reply) -> bool:
+        mailbox = await self._read(mailboxes.get_mailbox, self._held.mailbox_id)
+        if mailbox.sent_found == 0 and mailbox.sent_appended >= _KNOWN_AFTER:
+            return False
+        assert reply.sent_at is not None
+        waited = await self._tools.content.read(None, steps.elapsed, reply.sent_at)
+        return waited < timedelta(seconds=self._policy.wait_seconds)
+
+    async def _filed(self, reply: Reply, record: ReplyRecord, copies: Sequence[FiledCopy], *, found: bool) -> None:
+        await self._write(
+            steps.file_copy,
+            self._held,
+            reply,
+            found=found,
+            sealed=self._seal(reply, _with_copy(record, copies[0])),
+            thread_key=self._thread_key(record, copies),
+        )
+        self._log.info("sent_copy.filed", message_id=str(reply.message_id), outcome="found" if found else "appended")
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    async def _settle(
+        self,
+        reply: Reply,
+        event: ReplyEvent,
+        attempt: AttemptResult | None,
+        due_in: timedelta | None,
+        *,
+        reason: str | None = None,
+        sent_copy: SentCopy | None = None,
+        sealed: bytes | None = None,
+    ) -> None:
+        status = await self._write(
+            steps.settle,
+            self._held,
+            reply,
+            event,
+            attempt=attempt,
+            due_in=due_in,
+            reason=reason,
+            sent_copy=sent_copy,
+            sealed=sealed,
+        )
+        if attempt is not None:
+            self._log.info(
+                "reply.attempted",
+                message_id=str(reply.message_id),
+                attempt=attempt.number,
+                outcome=attempt.outcome,
+                stage=attempt.stage or "none",
+                reply_code=attempt.code or 0,
+            )
+        if status is not reply.status:
+            self._tools.metrics.reply_changed(status.value)
+            self._log.info(
+                "reply.settled", message_id=str(reply.message_id), status=status.value, reason=reason or "none"
+            )
+
+    async def _note_trouble(self, error: ConnectorError) -> bool:
+        """Return whether the mailbox's other replies may go on."""
+        if error.trouble in NEEDS_LINKING:
+            await self._needs_linking(error)
+        return False
+
+    async def _needs_linking(self, error: ConnectorError) -> None:
+        await self._write(
+            change_state,
+            self._held.mailbox_id,
+            fence=self._held.fence,
+            state=MailboxState.REAUTH_REQUIRED,
+            trouble=error.trouble,
+            reason=str(error),
+        )
+
+    async def _load(self, reply: Reply) -> bytes:
+        message = await self._read(messages.get_message, reply.message_id)
+        place = RawPlace(reply.message_id, message.chunks, message.raw_place)
+        return await load_raw(self._tools.content, self._tools.blobs, self._key, place)
+
+    def _seal(self, reply: Reply, record: ReplyRecord) -> bytes:
+        return self._key.seal_record(ReplyRecord.place(reply.message_id), record)
+
+    def _thread_key(self, record: ReplyRecord, copies: Sequence[FiledCopy]) -> bytes | None:
+        """Return the key of the Message-ID that the provider gave the copy, where it is not ours."""
+        given = copies[0].message_id
+        return thread_key(self._key, given) if given and given != record.message_id else None
+
+    def _pause(self, attempts: int) -> timedelta:
+        """Return the jittered, bounded pause after so many attempts."""
+        backoff = self._tools.settings.backoff
+        longest = min(backoff.max_seconds, backoff.initial_seconds * 2 ** min(attempts - 1, 30))
+        return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311  (jitter, not a secret)
+
+    async def _read_elapsed(self, reply: Reply) -> timedelta:
+        return await self._tools.content.read(None, steps.elapsed, reply.status_since)
+
+    async def _read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await self._tools.content.read(self._held.account_id, function, *args, **kwargs)
+
+    async def _write(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await self._tools.content.transaction(self._held.account_id, function, *args, **kwargs)
+
+
+def _with_copy(record: ReplyRecord, copy: FiledCopy) -> ReplyRecord:
+    return msgspec.structs.replace(record, filed_message_id=copy.message_id or "", filed_locator=copy.locator)

@@ -1,0 +1,217 @@
+"""The transactions of the outbox. Each holds the mailbox by its fence, so that who lost it writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from ingestd.outbound.statuses import ReplyEvent, next_status
+from storage import accounts, events, mailboxes, messages, outbox
+from storage.database import now
+from storage.leases import Held
+from storage.outbox import Reply, ReplyStatus, SentCopy
+
+_EVENT_OF_STATUS = {
+    ReplyStatus.SENT: "reply.sent",
+    ReplyStatus.FAILED: "reply.failed",
+    ReplyStatus.UNKNOWN: "reply.unknown",
+    ReplyStatus.BOUNCED: "reply.bounced",
+    ReplyStatus.CANCELLED: "reply.cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """What an attempt's row is completed with: the server's answer, without its text."""
+
+    number: int
+    outcome: str
+    stage: str | None = None
+    code: int | None = None
+    enhanced_code: str | None = None
+
+
+def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id: UUID) -> int:
+    """Record that an attempt begins, before anything is sent; return its number."""
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    outbox.change_reply(
+        conn,
+        account_id,
+        reply.message_id,
+        was=reply.status,
+        status=next_status(reply.status, ReplyEvent.TAKE),
+        due_at=None,
+    )
+    return outbox.start_attempt(conn, account_id, held.mailbox_id, reply.message_id, worker_id)
+
+
+def settle(
+    conn: Connection,
+    account_id: UUID,
+    held: Held,
+    reply: Reply,
+    event: ReplyEvent,
+    *,
+    attempt: AttemptResult | None = None,
+    due_in: timedelta | None = None,
+    reason: str | None = None,
+    sent_copy: SentCopy | None = None,
+    sealed: bytes | None = None,
+) -> ReplyStatus:
+    """Record what came of a step; `reply` is as it was read before (its status at this step's begin)."""
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    return change(
+        conn,
+        account_id,
+        reply,
+        event,
+        attempt=attempt,
+        due_in=due_in,
+        reason=reason,
+        sent_copy=sent_copy,
+        sealed=sealed,
+    )
+
+
+def change(
+    conn: Connection,
+    account_id: UUID,
+    reply: Reply,
+    event: ReplyEvent,
+    *,
+    attempt: AttemptResult | None = None,
+    due_in: timedelta | None = None,
+    reason: str | None = None,
+    sent_copy: SentCopy | None = None,
+    sealed: bytes | None = None,
+) -> ReplyStatus:
+    """Move a reply by an event, with the event for the helpdesk where its status is news."""
+    at = now(conn)
+    status = next_status(reply.status, event)
+    outbox.change_reply(
+        conn,
+        account_id,
+        reply.message_id,
+        was=reply.status,
+        status=status,
+        due_at=None if due_in is None else at + due_in,
+        reason=reason,
+        sent_at=at if status is ReplyStatus.SENT and reply.status is not ReplyStatus.SENT else None,
+        sent_copy=sent_copy,
+        sealed=sealed,
+    )
+    if attempt is not None:
+        outbox.end_attempt(
+            conn,
+            account_id,
+            reply.message_id,
+            attempt.number,
+            outcome=attempt.outcome,
+            stage=attempt.stage,
+            code=attempt.code,
+            enhanced_code=attempt.enhanced_code,
+        )
+    if status is not reply.status and status in _EVENT_OF_STATUS:
+        _tell(conn, account_id, reply, _EVENT_OF_STATUS[status], reason)
+    return status
+
+
+def recover(conn: Connection, account_id: UUID, held: Held) -> int:
+    """At the start of work on a mailbox: attempts that its last worker did not live to finish are unknown."""
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    lost = outbox.list_in_flight(conn, account_id, held.mailbox_id)
+    for reply in lost:
+        change(
+            conn,
+            account_id,
+            reply,
+            ReplyEvent.LOSE,
+            attempt=AttemptResult(reply.attempts, "unknown", "worker_lost"),
+            due_in=timedelta(),
+            reason="worker_lost",
+        )
+    return len(lost)
+
+
+def find(
+    conn: Connection, account_id: UUID, held: Held, reply: Reply, *, sealed: bytes, thread_key: bytes | None
+) -> None:
+    """An unknown reply was found in Sent: the provider filed it, so it was sent."""
+    mailboxes.count_sent_copy(conn, account_id, held.mailbox_id, fence=held.fence, found=True)
+    change(
+        conn,
+        account_id,
+        reply,
+        ReplyEvent.FIND,
+        reason="found_in_sent",
+        sent_copy=SentCopy.FILED,
+        sealed=sealed,
+    )
+    if thread_key is not None:
+        messages.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
+
+
+def file_copy(
+    conn: Connection,
+    account_id: UUID,
+    held: Held,
+    reply: Reply,
+    *,
+    found: bool,
+    sealed: bytes,
+    thread_key: bytes | None,
+) -> None:
+    """Record the Sent copy, what this provider does by itself, and the id that it gave the copy.
+
+    `found`: the provider had filed it; else we did.
+    """
+    mailboxes.count_sent_copy(conn, account_id, held.mailbox_id, fence=held.fence, found=found)
+    outbox.change_reply(
+        conn,
+        account_id,
+        reply.message_id,
+        was=reply.status,
+        status=reply.status,
+        due_at=None,
+        reason=reply.reason,
+        sent_copy=SentCopy.FILED,
+        sealed=sealed,
+    )
+    if thread_key is not None:
+        messages.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
+
+
+def postpone_copy(
+    conn: Connection, account_id: UUID, held: Held, reply: Reply, *, due_in: timedelta, failed: bool, give_up: bool
+) -> None:
+    """Look again later, or after too many failures give the copy up, which the reply's show tells."""
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    outbox.change_reply(
+        conn,
+        account_id,
+        reply.message_id,
+        was=reply.status,
+        status=reply.status,
+        due_at=None if give_up else now(conn) + due_in,
+        reason="sent_copy_failed" if give_up else reply.reason,
+        sent_copy=SentCopy.FAILED if give_up else SentCopy.DUE,
+        sent_copy_attempts=reply.sent_copy_attempts + int(failed),
+    )
+
+
+def elapsed(conn: Connection, since: datetime) -> timedelta:
+    return now(conn) - since
+
+
+def _tell(conn: Connection, account_id: UUID, reply: Reply, event: str, detail: str | None) -> None:
+    ticket_id = messages.get_message(conn, account_id, reply.message_id).ticket_id
+    _, sequence = accounts.draw_numbers(conn, account_id, events=1)
+    events.insert_events(
+        conn,
+        account_id,
+        sequence,
+        [events.NewEvent(event, reply.mailbox_id, ticket_id, reply.message_id, detail)],
+    )

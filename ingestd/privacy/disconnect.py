@@ -1,0 +1,173 @@
+"""Forgetting a mailbox: five steps, each repeatable, each resumed after a crash.
+
+1. The fence is raised: no worker can write for the mailbox any more (`requests.request_disconnect`).
+2. Its key is destroyed in the key store, together with the ledger's entry and a wrapped
+   copy of the refresh token. From here on the content is unreadable wherever it lies.
+3. The grant is revoked at the provider (`ingestd.privacy.revocation`, which has 24 h).
+4. Rows and blobs are deleted, in small chunks, and the space is given back.
+5. The receipt is written into the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from ingestd.keys import KeyRing
+from ingestd.privacy.positions import note_ledger
+from ingestd.privacy.requests import tell
+from ingestd.records import GrantRecord, Receipt
+from ingestd.telemetry.metrics import Metrics
+from storage import erasures, grants, keystore, mailboxes
+from storage.blobs import FolderBlobs
+from storage.database import Database
+from storage.erasures import Erasure
+from storage.errors import KeyDestroyed, NotFound, SealBroken
+
+log = structlog.get_logger()
+
+_CHUNK_ROWS = 100
+_CHUNK_PAUSE_SECONDS = 0.005
+"""Lets others commit between two chunks."""
+_COMPACT_PAGES = 256
+_COMPACT_ROUNDS = 2000
+_TRUNCATE_ROUNDS = 50
+_TRUNCATE_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class EraserTools:
+    content: Database
+    keystore: Database
+    blobs: FolderBlobs
+    keys: KeyRing
+    metrics: Metrics
+    revoke: Callable[[UUID, UUID], Awaitable[None]]
+    """Tries to revoke the grant of a mailbox that is being forgotten, once; what fails is tried again later."""
+
+
+class Eraser:
+    """Brings requested erasures to their end."""
+
+    def __init__(self, tools: EraserTools) -> None:
+        self._tools = tools
+
+    async def run(self, erasure: Erasure) -> Receipt:
+        """Go on from the step that was reached; return the receipt. Raises StorageError where a step cannot be done."""
+        account_id, mailbox_id = erasure.account_id, erasure.mailbox_id
+        if erasure.step == "requested":
+            await self._make_unreadable(account_id, mailbox_id)
+        await self._tools.revoke(account_id, mailbox_id)
+        if erasure.step in {"requested", "unreadable"}:
+            await self._delete(account_id, mailbox_id)
+        receipt = await self._write_receipt(account_id, mailbox_id)
+        if erasure.step != "done":
+            await self._tools.content.transaction(account_id, _finish, mailbox_id)
+            self._tools.metrics.erasure_ended("done")
+            log.info("erasure.done", mailbox_id=mailbox_id, rows=sum(receipt.deleted.values()))
+        return receipt
+
+    async def _make_unreadable(self, account_id: UUID, mailbox_id: UUID) -> None:
+        tools = self._tools
+        mailbox = await tools.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+        with contextlib.suppress(KeyDestroyed):  # a crash came between the two databases' commits
+            key = await tools.keys.mailbox(account_id, mailbox_id)
+            await tools.keystore.transaction(
+                account_id,
+                keystore.destroy_key,
+                mailbox_id,
+                detail={"fingerprint": key.fingerprint(), "provider": mailbox.provider},
+                provider=mailbox.provider,
+                wrapped_refresh_token=await self._wrapped_token(account_id, mailbox_id),
+            )
+        tools.keys.forget(mailbox_id)
+        await note_ledger(tools.content, tools.keystore)
+        await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
+        log.info("erasure.step", mailbox_id=mailbox_id, step="unreadable")
+
+    async def _wrapped_token(self, account_id: UUID, mailbox_id: UUID) -> bytes | None:
+        """Return the refresh token wrapped by the master key; None where there is none to revoke."""
+        tools = self._tools
+        try:
+            grant = await tools.content.read(account_id, grants.get_grant, mailbox_id)
+            key = await tools.keys.mailbox(account_id, mailbox_id)
+            record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
+        except (NotFound, SealBroken):
+            return None
+        token = record.refresh_token or record.access_token
+        return tools.keys.wrap_token(account_id, mailbox_id, token)
+
+    async def _delete(self, account_id: UUID, mailbox_id: UUID) -> None:
+        tools = self._tools
+        while True:
+            if not await tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, _CHUNK_ROWS):
+                break
+            await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
+        count = await asyncio.to_thread(tools.blobs.delete_mailbox, account_id, mailbox_id)
+        if count:
+            await tools.content.transaction(account_id, erasures.add_count, mailbox_id, "blobs", count)
+        await compact(tools.content)
+        await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "deleted")
+        log.info("erasure.step", mailbox_id=mailbox_id, step="deleted")
+
+    async def _write_receipt(self, account_id: UUID, mailbox_id: UUID) -> Receipt:
+        tools = self._tools
+        written = await tools.keystore.read(account_id, keystore.find_receipt, mailbox_id)
+        if written is not None:
+            return msgspec.json.decode(written.detail, type=Receipt)
+        erasure = await tools.content.read(account_id, erasures.get_erasure, mailbox_id)
+        entries = await tools.keystore.read(None, keystore.list_ledger)
+        mine = {one.entry: one for one in entries if one.owner_id == mailbox_id}
+        destroyed = msgspec.json.decode(mine["destroyed"].detail) if "destroyed" in mine else {}
+        revoked = msgspec.json.decode(mine["revocation"].detail) if "revocation" in mine else {}
+        receipt = Receipt(
+            mailbox_id=mailbox_id,
+            provider=destroyed.get("provider", "unknown"),
+            requested_at=erasure.requested_at,
+            unreadable_at=mine["destroyed"].at if "destroyed" in mine else erasure.step_at,
+            deleted_at=erasure.step_at,
+            key_fingerprint=destroyed.get("fingerprint", "unknown"),
+            deleted=erasure.deleted,
+            revocation=revoked.get("outcome", "pending"),
+            left=await tools.content.read(account_id, erasures.count_rows, mailbox_id),
+        )
+        await tools.keystore.transaction(
+            account_id, keystore.append_ledger, mailbox_id, "receipt", msgspec.to_builtins(receipt)
+        )
+        await note_ledger(tools.content, tools.keystore)
+        return receipt
+
+
+def _finish(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
+    mailboxes.delete_mailbox(conn, account_id, mailbox_id)
+    erasures.set_step(conn, account_id, mailbox_id, "done")
+    tell(conn, account_id, mailbox_id, "erasure.completed")
+
+
+async def compact(database: Database) -> bool:
+    """Give SQLite's free pages back and truncate its WAL, in small steps; return whether all of it could be done.
+
+    An open reader keeps the WAL from being truncated: it is tried again for a while. What
+    then stays in the WAL is ciphertext whose key is gone.
+    """
+    if not database.is_sqlite:
+        return True  # PostgreSQL's own vacuum does this
+    truncated = False
+    for _ in range(_COMPACT_ROUNDS):
+        free, truncated = await database.compact(_COMPACT_PAGES)
+        if free == 0:
+            break
+        await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
+    for _ in range(_TRUNCATE_ROUNDS):
+        if truncated:
+            return True
+        await asyncio.sleep(_TRUNCATE_PAUSE_SECONDS)
+        _, truncated = await database.compact(_COMPACT_PAGES)
+    return truncated

@@ -1,0 +1,112 @@
+"""Each database remembers where the other one stood, so that a stale copy of either is recognised.
+
+The content database keeps the ledger's position that it knows; the key store keeps the
+content database's generation, which every start of a daemon raises. What a restored
+content database had forgotten is forgotten again, and its unfinished replies are not
+sent by themselves: they may have left before the restore.
+"""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy import Connection, update
+
+from ingestd.privacy import requests
+from storage import keystore, meta
+from storage.database import Database, now
+from storage.errors import LedgerStale, NotFound
+from storage.keystore import START, LedgerEntry, LedgerPosition
+from storage.outbox import ReplyStatus
+from storage.tables import outbox, store_meta
+
+log = structlog.get_logger()
+
+_LEDGER = "ledger"
+_GENERATION = "generation"
+_EPOCH = "epoch"
+
+
+async def note_ledger(content: Database, keys: Database) -> None:
+    """Let the content database know the ledger's newest position."""
+    head = await keys.read(None, keystore.ledger_head)
+    await content.transaction(None, meta.put, store_meta, _LEDGER, str(head))
+
+
+def known_ledger(conn: Connection) -> LedgerPosition:
+    """Return the ledger's position that the content database knows."""
+    text = meta.get(conn, store_meta, _LEDGER)
+    return LedgerPosition.parse(text) if text else START
+
+
+def epoch(conn: Connection) -> int:
+    """Return the content database's epoch; a restore begins a new one."""
+    return int(meta.get(conn, store_meta, _EPOCH) or 1)
+
+
+async def reconcile(content: Database, keys: Database) -> int:
+    """At the start of a daemon: compare the two databases; return how many mailboxes are to be forgotten again.
+
+    Raises LedgerStale where the key store is older than what the content database knows.
+    """
+    known = await content.read(None, known_ledger)
+    entries = await keys.read(None, keystore.list_ledger)
+    _refuse_stale(known, entries)
+    restored = await _is_restored(content, keys)
+    if restored:
+        unknown = await content.transaction(None, begin_epoch)
+        log.warning("restore.detected", replies=unknown)
+    again = 0
+    for entry in entries:
+        if entry.entry == "destroyed" and (restored or entry.sequence > known.sequence):
+            again += await _forget_again(content, entry)
+    await note_ledger(content, keys)
+    await _raise_generation(content, keys)
+    return again
+
+
+def _refuse_stale(known: LedgerPosition, entries: list[LedgerEntry]) -> None:
+    if broken := keystore.broken_links(entries):
+        raise LedgerStale(f"the key store's ledger is damaged at entry {broken[0]}")
+    if known.sequence == 0:
+        return
+    same = next((entry for entry in entries if entry.sequence == known.sequence), None)
+    if same is None or bytes(same.hash) != known.hash:
+        raise LedgerStale(
+            f"the key store is older than entry {known.sequence} of its ledger, which the content database knows: "
+            "a stale copy of the key store was restored; restore the newest one"
+        )
+
+
+async def _is_restored(content: Database, keys: Database) -> bool:
+    mine = int(await content.read(None, meta.get, store_meta, _GENERATION) or 0)
+    noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
+    return mine < noted
+
+
+async def _raise_generation(content: Database, keys: Database) -> None:
+    mine = int(await content.read(None, meta.get, store_meta, _GENERATION) or 0)
+    noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
+    generation = max(mine, noted) + 1
+    # The content database first: a crash in between must not look like a restore.
+    await content.transaction(None, meta.put, store_meta, _GENERATION, str(generation))
+    await keys.transaction(None, keystore.put_fact, _GENERATION, str(generation))
+
+
+def begin_epoch(conn: Connection) -> int:
+    """After a restore: every unfinished reply may have been sent already, so a person decides. Returns how many."""
+    meta.put(conn, store_meta, _EPOCH, str(epoch(conn) + 1))
+    unfinished = (ReplyStatus.QUEUED, ReplyStatus.SENDING, ReplyStatus.DEFERRED, ReplyStatus.UNKNOWN)
+    changed = conn.execute(
+        update(outbox)
+        .where(outbox.c.status.in_(unfinished))
+        .values(status=ReplyStatus.UNKNOWN, status_since=now(conn), due_at=now(conn), reason="restored")
+    )
+    return changed.rowcount
+
+
+async def _forget_again(content: Database, entry: LedgerEntry) -> int:
+    try:
+        asked = await content.transaction(entry.account_id, requests.request_disconnect, entry.owner_id)
+    except NotFound:
+        return 0
+    return int(asked)

@@ -1,0 +1,189 @@
+"""What is inside the sealed records: content and personal data, in a versioned form.
+
+A field is only ever added, with a default; a change of meaning is a new `format` of
+the record's Place. Each record names its table once, in `place`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from ingestd.mail.types import Address, Attachment, ParsedMail
+from storage.sealing import Place
+
+
+class AccountRecord(msgspec.Struct, frozen=True):
+    """accounts.sealed, under the account's key."""
+
+    name: str
+
+    @staticmethod
+    def place(account_id: UUID) -> Place:
+        return Place("accounts", account_id)
+
+
+class MailboxRecord(msgspec.Struct, frozen=True):
+    """mailboxes.sealed."""
+
+    address: str
+    """The mailbox's own address, as its provider names it."""
+    subject: str
+    """The provider's stable id for the identity (OIDC `sub`); what a re-link must match."""
+    issuer: str
+    login: str
+    """The user name for IMAP and SMTP."""
+    name: str = ""
+    """The name that replies come from."""
+    addresses: tuple[str, ...] = ()
+    """Aliases: other addresses that are written to and replied from."""
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("mailboxes", mailbox_id)
+
+    def own_addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.addresses)
+
+
+class CursorRecord(msgspec.Struct, frozen=True):
+    """mailboxes.cursor_sealed: the connector's opaque text (it holds folder names)."""
+
+    cursor: str
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("mailboxes.cursor", mailbox_id)
+
+
+class GrantRecord(msgspec.Struct, frozen=True):
+    """grants.sealed."""
+
+    access_token: str
+    refresh_token: str | None
+    scopes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "<GrantRecord>"
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("grants", mailbox_id)
+
+
+class FlowRecord(msgspec.Struct, frozen=True):
+    """link_flows.sealed, under the account's key: the mailbox has none before it is linked."""
+
+    state: str
+    verifier: str
+    nonce: str
+    redirect_uri: str
+    start_from: str
+    start_days: int
+    name: str
+    addresses: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "<FlowRecord>"
+
+    @staticmethod
+    def place(flow_id: UUID) -> Place:
+        return Place("link_flows", flow_id)
+
+
+class TicketRecord(msgspec.Struct, frozen=True):
+    """tickets.sealed."""
+
+    subject: str
+    requester: Address
+
+    @staticmethod
+    def place(ticket_id: UUID) -> Place:
+        return Place("tickets", ticket_id)
+
+
+class MessageRecord(msgspec.Struct, frozen=True):
+    """messages.sealed."""
+
+    mail: ParsedMail
+    raw_sha256: bytes
+    """Of the raw message, before compression."""
+    locator: str = ""
+    """Where the message lies in the mailbox; opaque outside its connector."""
+    folder: str = ""
+    evidence: tuple[str, ...] = ()
+    """Why the message is in its ticket."""
+    author: str = ""
+    """For a reply: who wrote it, as the helpdesk names its agent."""
+    truncated: bool = False
+    """The mail was over the size limit: only its header was taken."""
+
+    @staticmethod
+    def place(message_id: UUID) -> Place:
+        return Place("messages", message_id)
+
+
+class AttachmentRecord(msgspec.Struct, frozen=True):
+    """attachments.sealed."""
+
+    attachment: Attachment
+
+    @staticmethod
+    def place(attachment_id: UUID) -> Place:
+        return Place("attachments", attachment_id)
+
+
+class QuarantineRecord(msgspec.Struct, frozen=True):
+    """quarantine.sealed."""
+
+    locator: str
+    folder: str
+    raw_sha256: bytes
+    truncated: bool = False
+
+    @staticmethod
+    def place(quarantine_id: UUID) -> Place:
+        return Place("quarantine", quarantine_id)
+
+
+class ReplyRecord(msgspec.Struct, frozen=True):
+    """outbox.sealed."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    message_id: str
+    """The Message-ID header, with angle brackets."""
+    token: str
+    """The value of our own header."""
+    refused: dict[str, int] = {}
+    """Recipients that the server refused while it took the others, with its reply code."""
+    filed_message_id: str = ""
+    """The Message-ID that the filed copy was found to have."""
+    filed_locator: str = ""
+
+    @staticmethod
+    def place(message_id: UUID) -> Place:
+        return Place("outbox", message_id)
+
+
+def chunk_place(owner_id: UUID, position: int, count: int) -> Place:
+    """Return where chunk `position` of a raw message's `count` belongs; a missing tail shows by the last-flag."""
+    return Place("raw_chunks", owner_id, position=position, last=position == count - 1)
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a disconnect leaves behind: a proof without personal data. Kept in the ledger."""
+
+    mailbox_id: UUID
+    provider: str
+    requested_at: datetime
+    unreadable_at: datetime
+    deleted_at: datetime
+    key_fingerprint: str
+    deleted: dict[str, int]
+    revocation: str
+    """revoked, unsupported, pending or failed."""
+    left: dict[str, int]
+    """Rows that a scan after the deletion still found; empty when all is well."""

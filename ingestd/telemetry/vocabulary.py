@@ -1,0 +1,113 @@
+"""The events that may be logged: every name, and what it means to an operator.
+
+A name is `<thing>.<what happened>`, past tense, and never changes its meaning:
+alerts are built on it. A new event gets its line here first; `logs.configure`
+refuses names that are not in EVENTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+DAEMON_STARTED: Final = "daemon.started"
+DAEMON_STOPPING: Final = "daemon.stopping"
+DAEMON_STOPPED: Final = "daemon.stopped"
+DAEMON_FAILED: Final = "daemon.failed"
+TASK_FAILED: Final = "task.failed"
+MAILBOX_CLAIMED: Final = "mailbox.claimed"
+MAILBOX_LOST: Final = "mailbox.lost"
+MAILBOX_RELEASED: Final = "mailbox.released"
+MAILBOX_BATCH_COMMITTED: Final = "mailbox.batch_committed"
+MAILBOX_STATE_CHANGED: Final = "mailbox.state_changed"
+MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
+MAILBOX_THROTTLED: Final = "mailbox.throttled"
+MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
+MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
+MESSAGE_QUARANTINED: Final = "message.quarantined"
+MESSAGE_REPLAYED: Final = "message.replayed"
+PARSER_STARTED: Final = "parser.started"
+PARSER_REPLACED: Final = "parser.replaced"
+TOKEN_REFRESHED: Final = "token.refreshed"  # noqa: S105  # an event, no token
+TOKEN_REFRESH_FAILED: Final = "token.refresh_failed"  # noqa: S105
+REPLY_QUEUED: Final = "reply.queued"
+REPLY_ATTEMPTED: Final = "reply.attempted"
+REPLY_SETTLED: Final = "reply.settled"
+REPLY_BOUNCED: Final = "reply.bounced"
+SENT_COPY_FILED: Final = "sent_copy.filed"
+SENT_COPY_FAILED: Final = "sent_copy.failed"
+LINK_STARTED: Final = "link.started"
+LINK_REFUSED: Final = "link.refused"
+LINK_COMPLETED: Final = "link.completed"
+LINK_FAILED: Final = "link.failed"
+ERASURE_STARTED: Final = "erasure.started"
+ERASURE_STEP: Final = "erasure.step"
+ERASURE_FAILED: Final = "erasure.failed"
+ERASURE_DONE: Final = "erasure.done"
+REVOCATION_SETTLED: Final = "revocation.settled"
+RETENTION_SWEPT: Final = "retention.swept"
+RESTORE_DETECTED: Final = "restore.detected"
+STORAGE_UNAVAILABLE: Final = "storage.unavailable"
+STORAGE_RECOVERED: Final = "storage.recovered"
+STORAGE_MIGRATED: Final = "storage.migrated"
+LEASE_TAKEN: Final = "lease.taken"
+LEASE_LOST: Final = "lease.lost"
+WEBHOOK_DELIVERED: Final = "webhook.delivered"
+WEBHOOK_FAILED: Final = "webhook.failed"
+EGRESS_REFUSED: Final = "egress.refused"
+HTTP_LISTENING: Final = "http.listening"
+HTTP_REQUEST: Final = "http.request"
+LIBRARY_MESSAGE: Final = "library.message"
+LOG_DROPPED: Final = "log.dropped"
+
+EVENTS: Final[Mapping[str, str]] = {
+    DAEMON_STARTED: "The daemon is up and takes work.",
+    DAEMON_STOPPING: "The daemon was asked to stop and finishes what it holds.",
+    DAEMON_STOPPED: "The daemon has stopped; nothing of it runs any more.",
+    DAEMON_FAILED: "The daemon stops because of an error that it cannot live with.",
+    TASK_FAILED: "A background task ended with an error and is started again.",
+    MAILBOX_CLAIMED: "This process now works on the mailbox.",
+    MAILBOX_LOST: "The fence was raised: another process has the mailbox, or it is being disconnected.",
+    MAILBOX_RELEASED: "This process gave the mailbox back.",
+    MAILBOX_BATCH_COMMITTED: "A batch of messages and its cursor were committed.",
+    MAILBOX_STATE_CHANGED: "The mailbox changed between active, failing, reauth_required and the rest.",
+    MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",
+    MAILBOX_THROTTLED: "The provider asked for a pause.",
+    MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
+    MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
+    MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
+    MESSAGE_REPLAYED: "A quarantined message was processed again.",
+    PARSER_STARTED: "A parser process was started.",
+    PARSER_REPLACED: "A parser process died, hung or grew too large, and was replaced.",
+    TOKEN_REFRESHED: "A fresh access token was fetched and stored.",
+    TOKEN_REFRESH_FAILED: "The token endpoint refused or could not be asked.",
+    REPLY_QUEUED: "A reply was accepted into the outbox.",
+    REPLY_ATTEMPTED: "One attempt to send a reply has ended.",
+    REPLY_SETTLED: "A reply reached a status that it keeps: sent, failed or cancelled.",
+    REPLY_BOUNCED: "A bounce was matched to a reply.",
+    SENT_COPY_FILED: "The Sent folder holds the copy of a reply.",
+    SENT_COPY_FAILED: "The Sent copy could not be filed; the reply itself is not concerned.",
+    LINK_STARTED: "A browser was sent to the provider to link a mailbox.",
+    LINK_REFUSED: "A link could not be opened: used, expired, or from another browser.",
+    LINK_COMPLETED: "A mailbox was linked.",
+    LINK_FAILED: "A linking came back without success.",
+    ERASURE_STARTED: "The disconnect of a mailbox has begun.",
+    ERASURE_STEP: "One step of an erasure is done.",
+    ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
+    ERASURE_DONE: "An erasure is complete and its receipt is written.",
+    REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",
+    RETENTION_SWEPT: "Old messages were deleted as configured.",
+    RESTORE_DETECTED: "A database was found to be a restored copy.",
+    STORAGE_UNAVAILABLE: "A database cannot be reached or written.",
+    STORAGE_RECOVERED: "The database can be used again.",
+    STORAGE_MIGRATED: "The schema was brought to this version.",
+    LEASE_TAKEN: "This process holds its heartbeat row.",
+    LEASE_LOST: "The heartbeat came too late: the work of this process belongs to others now.",
+    WEBHOOK_DELIVERED: "A webhook took an event.",
+    WEBHOOK_FAILED: "A webhook did not take an event; it is repeated.",
+    EGRESS_REFUSED: "A connection to a host that is not configured was stopped.",
+    HTTP_LISTENING: "The HTTP side accepts connections.",
+    HTTP_REQUEST: "A request was answered.",
+    LIBRARY_MESSAGE: "A library wrote a warning or an error; its text is withheld, it may hold personal data.",
+    LOG_DROPPED: "Something tried to log an event that is not in this list.",
+}

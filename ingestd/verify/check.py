@@ -1,0 +1,114 @@
+"""Run the invariants over a database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ingestd.keys import KeyRing
+from ingestd.verify import borders, forgetting, keys, ledger, raw, records, replies, tickets
+from ingestd.verify.look import Look
+from ingestd.verify.report import Findings, Invariant, Report, name_of
+from storage import database
+from storage.blobs import FolderBlobs
+from storage.database import Database
+
+INVARIANTS: tuple[Invariant, ...] = (
+    ledger.schemas_are_current,
+    ledger.ledger_is_unbroken,
+    ledger.key_store_is_not_stale,
+    # nothing lost
+    raw.raw_messages_are_whole,
+    raw.quarantined_messages_are_whole,
+    records.records_open,
+    records.attachments_lie_in_their_message,
+    records.attachments_are_numbered,
+    tickets.messages_belong_to_a_ticket,
+    tickets.tickets_have_a_message,
+    # nothing twice
+    tickets.messages_are_stored_once,
+    tickets.ticket_numbers_are_unique,
+    tickets.ticket_numbers_were_drawn,
+    tickets.event_sequences_were_drawn,
+    tickets.messages_were_announced_once,
+    tickets.quarantine_was_announced_once,
+    tickets.tickets_were_announced_once,
+    tickets.replies_were_announced_once,
+    replies.outgoing_messages_are_replies,
+    replies.attempts_are_numbered,
+    replies.replies_are_accepted_once,
+    replies.sent_replies_were_accepted,
+    replies.sending_replies_have_one_open_attempt,
+    replies.sent_copies_follow_the_send,
+    replies.final_replies_wait_for_nothing,
+    replies.waiting_replies_have_a_next_step,
+    # nothing left
+    keys.keys_open,
+    keys.keys_have_an_owner,
+    keys.mailboxes_have_a_key,
+    forgetting.destroyed_mailboxes_are_gone,
+    forgetting.erasures_go_step_by_step,
+    forgetting.disconnecting_mailboxes_are_being_erased,
+    forgetting.blobs_have_a_row,
+    forgetting.revocations_end,
+    forgetting.revocations_are_of_destroyed_mailboxes,
+    raw.raw_chunks_have_an_owner,
+    # nothing shared
+    borders.rows_have_a_mailbox,
+    borders.rows_stay_in_their_account,
+    borders.suspected_tickets_are_of_the_same_account,
+    borders.children_lie_in_their_parents_mailbox,
+)
+"""Every promise, in the order in which it is checked. A test insists that each has a damage that breaks it."""
+
+
+async def verify(
+    content: Database,
+    keystore: Database,
+    blobs: FolderBlobs,
+    keys: KeyRing,
+    *,
+    now: datetime | None = None,
+    page_rows: int = 200,
+    violations_max: int = 100,
+) -> Report:
+    """Check every invariant and report what is broken. Reads only.
+
+    `now` is the content database's clock where it is None. At most `page_rows` rows are
+    in memory at a time, and at most `violations_max` violations of an invariant are listed.
+    Raises StorageUnavailable. `keys` should be fresh: a cached key may be destroyed already.
+    """
+    if page_rows < 1 or violations_max < 1:
+        raise ValueError("verify reads at least one row and lists at least one violation")
+    if now is None:
+        now = await content.read(None, database.now)
+    look = Look(content, keystore, blobs, keys, now, page_rows)
+    report = Report({}, [])
+    incomplete = set()
+    for invariant in INVARIANTS:
+        found = await _run(look, invariant, violations_max)
+        report.checked[found.invariant] = found.checked
+        report.violations.extend(found.violations)
+        if found.more:
+            incomplete.add(found.invariant)
+    return Report(report.checked, report.violations, frozenset(incomplete))
+
+
+async def _run(look: Look, invariant: Invariant, violations_max: int) -> Findings:
+    """Run one invariant; where something looks wrong, run it again and keep what looks wrong twice.
+
+    A daemon may be at work: between two pages a message can be deleted whose
+    chunks are looked for next. What is broken stays broken.
+    """
+    first = await _once(look, invariant, violations_max)
+    if not first.violations:
+        return first
+    second = await _once(look, invariant, violations_max)
+    seen = set(first.violations)
+    second.violations = [one for one in second.violations if one in seen]
+    return second
+
+
+async def _once(look: Look, invariant: Invariant, violations_max: int) -> Findings:
+    found = Findings(name_of(invariant), violations_max)
+    await invariant(look, found)
+    return found

@@ -1,0 +1,110 @@
+"""Messages and their tickets; numbers and sequences; one event for each thing that happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, func, select
+
+from ingestd.verify.look import Look, live, same
+from ingestd.verify.report import Findings
+from storage.tables import accounts, events, messages, outbox, quarantine, tickets
+
+
+async def messages_belong_to_a_ticket(look: Look, found: Findings) -> None:
+    """Every message belongs to a ticket of the same account and mailbox."""
+    await look.count(found, messages, live(messages))
+    theirs = select(tickets.c.ticket_id).where(*same(tickets, messages, "ticket_id", "mailbox_id")).exists()
+    query = select(messages.c.account_id, messages.c.message_id).where(live(messages), ~theirs)
+    await look.flag(found, query, "the message has no ticket in its mailbox")
+
+
+async def tickets_have_a_message(look: Look, found: Findings) -> None:
+    """Every ticket has at least one message."""
+    await look.count(found, tickets, live(tickets))
+    theirs = select(messages.c.message_id).where(*same(messages, tickets, "ticket_id")).exists()
+    query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets), ~theirs)
+    await look.flag(found, query, "the ticket has no message")
+
+
+async def messages_are_stored_once(look: Look, found: Findings) -> None:
+    """One message is in a mailbox once: no identity twice among its messages and its quarantine."""
+    for table in (messages, quarantine):
+        await look.count(found, table)
+        key = (table.c.account_id, table.c.mailbox_id, table.c.identity_key)
+        query = select(table.c.account_id, table.c.mailbox_id).group_by(*key).having(func.count() > 1)
+        await look.flag(found, query, f"the mailbox has a message twice in {table.name}")
+    both = select(quarantine.c.account_id, quarantine.c.quarantine_id).join(
+        messages,
+        (quarantine.c.account_id == messages.c.account_id)
+        & (quarantine.c.mailbox_id == messages.c.mailbox_id)
+        & (quarantine.c.identity_key == messages.c.identity_key),
+    )
+    await look.flag(found, both, "the message is quarantined and in a ticket")
+
+
+async def ticket_numbers_are_unique(look: Look, found: Findings) -> None:
+    """No two tickets of an account have the same number."""
+    await look.count(found, tickets)
+    key = (tickets.c.account_id, tickets.c.number)
+    await look.flag(found, select(*key).group_by(*key).having(func.count() > 1), "the number is given twice")
+
+
+async def ticket_numbers_were_drawn(look: Look, found: Findings) -> None:
+    """Every ticket's number was drawn from its account's counter: it lies below the next one."""
+    await look.count(found, tickets)
+    query = select(tickets.c.account_id, tickets.c.ticket_id).join(
+        accounts, accounts.c.account_id == tickets.c.account_id
+    )
+    wrong = (tickets.c.number < 1) | (tickets.c.number >= accounts.c.next_ticket_number)
+    await look.flag(found, query.where(wrong), "the ticket's number is not below the counter")
+
+
+async def event_sequences_were_drawn(look: Look, found: Findings) -> None:
+    """Every event's sequence was drawn from its account's counter: it lies below the next one."""
+    await look.count(found, events)
+    query = select(events.c.account_id, events.c.sequence).join(accounts, accounts.c.account_id == events.c.account_id)
+    wrong = (events.c.sequence < 1) | (events.c.sequence >= accounts.c.next_event_sequence)
+    await look.flag(found, query.where(wrong), "the event's sequence is not below the counter")
+
+
+async def messages_were_announced_once(look: Look, found: Findings) -> None:
+    """Every received message has exactly one event message.received."""
+    await _announced(look, found, messages, "message_id", "message.received", messages.c.direction == "in")
+
+
+async def quarantine_was_announced_once(look: Look, found: Findings) -> None:
+    """Every quarantined message has exactly one event message.quarantined."""
+    await _announced(look, found, quarantine, "quarantine_id", "message.quarantined")
+
+
+async def tickets_were_announced_once(look: Look, found: Findings) -> None:
+    """Every ticket has exactly one event ticket.created."""
+    await _announced(look, found, tickets, "ticket_id", "ticket.created", event_column="ticket_id")
+
+
+async def replies_were_announced_once(look: Look, found: Findings) -> None:
+    """Every reply has exactly one event reply.queued."""
+    await _announced(look, found, outbox, "message_id", "reply.queued")
+
+
+async def _announced(
+    look: Look,
+    found: Findings,
+    table: Table,
+    id_column: str,
+    event_type: str,
+    *where: ColumnElement[bool],
+    event_column: str = "message_id",
+) -> None:
+    await look.count(found, table, live(table), *where)
+    # Grouped once, not counted row by row: events have no index by what they are about.
+    about: Any = (events.c.account_id, events.c[event_column].label("subject_id"))
+    told = select(*about, func.count().label("times")).where(events.c.type == event_type)
+    each = told.group_by(events.c.account_id, events.c[event_column]).subquery()
+    query = (
+        select(table.c.account_id, table.c[id_column])
+        .outerjoin(each, (each.c.account_id == table.c.account_id) & (each.c.subject_id == table.c[id_column]))
+        .where(live(table), func.coalesce(each.c.times, 0) != 1, *where)
+    )
+    await look.flag(found, query, f"there is not exactly one event {event_type}")

@@ -1,0 +1,141 @@
+"""The guard: configured hosts pass, accounts' hosts are public, and the audit hook is the net beneath."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from connectors.base import TemporaryError
+from connectors.egress import EgressGuard, EgressRefused, dial, is_public
+
+
+@pytest.mark.parametrize(
+    ("ip", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%lo", False),
+        ("fd00::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_addresses_are_public(ip: str, public: bool) -> None:
+    assert is_public(ip) is public
+
+
+async def test_a_configured_host_may_be_private() -> None:
+    guard = EgressGuard([("LocalHost.", 993)])
+    addresses = await guard.resolve("localhost", 993)
+    assert addresses
+    for address in addresses:
+        guard.check(address.ip, 993)
+
+
+async def test_a_configured_host_may_not_be_private_where_that_is_off() -> None:
+    with pytest.raises(EgressRefused):
+        await EgressGuard([("localhost", 993)], allow_private=False).resolve("localhost", 993)
+
+
+@pytest.mark.parametrize(("host", "port"), [("localhost", 994), ("127.0.0.1", 993), ("other.example.com", 993)])
+async def test_what_is_not_configured_is_refused(host: str, port: int) -> None:
+    with pytest.raises(EgressRefused):
+        await EgressGuard([("localhost", 993)]).resolve(host, port)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "169.254.169.254", "[::1]", "::1", "0x7f000001", "2130706433"]
+)
+async def test_a_host_that_an_account_supplies_is_never_private(host: str) -> None:
+    guard = EgressGuard([(host, 443)])  # not even where the operator configured it for himself
+    with pytest.raises((EgressRefused, TemporaryError)):
+        await guard.resolve(host, 443, account_supplied=True)
+    with pytest.raises(EgressRefused):
+        await guard.resolve(host, 22, account_supplied=True)
+
+
+async def test_a_public_host_that_an_account_supplies_passes() -> None:
+    addresses = await EgressGuard([]).resolve("8.8.8.8", 443, account_supplied=True)
+    assert [address.ip for address in addresses] == ["8.8.8.8"]
+
+
+async def test_a_permitted_address_is_permitted_on_its_port_only() -> None:
+    guard = EgressGuard([])
+    guard.permit("127.0.0.1", 5432)
+    guard.check("127.0.0.1", 5432)
+    guard.check("::ffff:127.0.0.1", 5432)
+    with pytest.raises(EgressRefused):
+        guard.check("127.0.0.1", 5433)
+
+
+async def test_the_permitted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.egress.PERMITTED_MAX", 2)
+    guard = EgressGuard([])
+    for port in (1, 2, 3):
+        guard.permit("127.0.0.1", port)
+    guard.check("127.0.0.1", 3)
+    with pytest.raises(EgressRefused):
+        guard.check("127.0.0.1", 1)
+
+
+async def test_nobody_listening_is_temporary() -> None:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(TemporaryError):
+        await dial(EgressGuard([("127.0.0.1", port)]), "127.0.0.1", port, connect_seconds=2)
+
+
+PROGRAM = """
+import asyncio, socket, sys, urllib.request
+from connectors.egress import EgressGuard, EgressRefused, dial
+
+def refused(action):
+    try:
+        action()
+    except EgressRefused:
+        return True
+    except OSError as error:
+        return isinstance(getattr(error, "reason", None), EgressRefused)
+    return False
+
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+guard = EgressGuard([("127.0.0.1", port)])
+guard.install_audit_hook()
+guard.install_audit_hook()
+assert refused(lambda: socket.create_connection(("127.0.0.1", port), 1))
+assert refused(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1))
+assert refused(lambda: asyncio.run(asyncio.open_connection("127.0.0.1", port)))
+assert refused(lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)))
+asyncio.run(dial(guard, "127.0.0.1", port, connect_seconds=2)).close()
+socket.create_connection(("127.0.0.1", port), 1).close()
+left, right = socket.socketpair()
+left.send(b"x")
+print("guarded")
+"""
+
+
+def test_the_audit_hook_stops_every_library() -> None:
+    """In a process of its own, for a hook cannot be removed."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "guarded"

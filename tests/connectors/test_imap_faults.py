@@ -1,0 +1,346 @@
+"""IMAP when things go wrong: cut connections, changed UIDVALIDITY, expunged mail, mechanisms, hostile servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connectors.base import (
+    AuthError,
+    PermanentError,
+    RateLimited,
+    ReadPlan,
+    StartFrom,
+    TemporaryError,
+    TokenSource,
+    Trouble,
+)
+from connectors.egress import EgressRefused
+from connectors.imap_access import ImapAccess, ImapEndpoint
+from connectors.imap_session import ImapTools, open_session
+from tests.connectors.mailbox import EVERYTHING, Mailbox, raw_mail, read_all, read_messages, subjects
+from tests.connectors.test_imap_idle import access_to, token
+from tests.servers.certs import Certificates
+from tests.servers.dovecot import Dovecot, Mechanism
+from tests.servers.fixtures import introspection_url
+from tests.servers.process import free_port
+from tests.servers.proxy import Fault, Proxy
+from tests.servers.script import Peer, scripted, server_context
+
+
+@pytest.fixture
+async def box(mailbox: Mailbox) -> AsyncIterator[Mailbox]:
+    yield mailbox
+    await mailbox.close()
+
+
+@pytest.fixture
+async def proxy(box: Mailbox, certificates: Certificates) -> AsyncIterator[Proxy]:
+    """Between the reader and Dovecot, inside TLS."""
+    context = server_context(str(certificates.cert_file), str(certificates.key_file))
+    async with Proxy(
+        box.dovecot.port_tls, server_context=context, upstream_context=box.tools.ssl_context
+    ).running() as proxy:
+        box.change(imap=ImapEndpoint("localhost", proxy.port))
+        yield proxy
+
+
+async def test_a_cut_in_a_literal_is_temporary_and_nothing_is_lost(box: Mailbox, proxy: Proxy) -> None:
+    for number in range(3):
+        box.deliver(f"m{number}", body=b"z" * 60 + b"\r\n" * 3000)
+    reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=1))
+    proxy.fault = Fault("server", marker=b"Subject: m1", keep=500)
+    cursor = None
+    got: list[str] = []
+    with pytest.raises(TemporaryError) as error:  # noqa: PT012 (what came before the error matters)
+        async for batch in reader.changes(None):
+            got += subjects(list(batch.messages))
+            cursor = batch.cursor
+    assert proxy.fault.happened
+    assert "Subject" not in str(error.value)
+    assert got == ["m0"]
+    messages, _ = await read_messages(reader, cursor)
+    assert subjects(messages) == ["m1", "m2"]
+    assert proxy.connections == 2
+
+
+async def test_a_server_that_hangs_is_given_up(box: Mailbox, proxy: Proxy) -> None:
+    box.deliver("behind a hang")
+    box.change(read_seconds=0.5)
+    reader = box.reader()
+    proxy.fault = Fault("server", marker=b"UIDVALIDITY", action="hang")
+    async with asyncio.timeout(5):
+        with pytest.raises(TemporaryError):
+            await read_messages(reader, None)
+    assert subjects((await read_messages(reader, None))[0]) == ["behind a hang"]
+
+
+async def test_a_cut_while_waiting_wakes(box: Mailbox, proxy: Proxy) -> None:
+    reader = box.reader(ReadPlan())
+    await read_messages(reader, None)
+    waiting = asyncio.create_task(reader.wait(20))
+    async with asyncio.timeout(5):
+        while b"IDLE" not in proxy.sent_by_client:
+            await asyncio.sleep(0.01)
+    proxy.cut_all()
+    async with asyncio.timeout(5):
+        assert await waiting
+
+
+async def test_a_cancelled_command_does_not_leave_its_answer_to_the_next(box: Mailbox, proxy: Proxy) -> None:
+    box.deliver("one")
+    reader = box.reader()
+    messages, _ = await read_messages(reader, None)
+    proxy.delay_seconds = 0.3
+    reading = asyncio.create_task(reader.fetch(messages[0].locator))
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    proxy.delay_seconds = 0
+    again = await reader.fetch(messages[0].locator)
+    assert again is not None
+    assert again.content == messages[0].content
+
+
+async def test_a_recreated_folder_is_read_again(box: Mailbox) -> None:
+    box.dovecot.create_folder(box.user, "Support")
+    plan = ReadPlan(folders=("INBOX", "Support"), start_from=StartFrom.EVERYTHING)
+    box.deliver("before", "Support")
+    reader = box.reader(plan)
+    messages, cursor = await read_messages(reader, None)
+    assert subjects(messages) == ["before"]
+    await reader.close()
+    box.dovecot.delete_folder(box.user, "Support")
+    with pytest.raises(PermanentError):
+        await read_messages(reader, cursor)
+    await asyncio.sleep(1.1)  # Dovecot makes UIDVALIDITY of the time in seconds
+    box.dovecot.create_folder(box.user, "Support")
+    box.deliver("after", "Support")
+    messages, cursor = await read_messages(reader, cursor)
+    assert subjects(messages) == ["after"]
+    assert (await read_messages(reader, cursor))[0] == []
+
+
+async def test_a_new_uidvalidity_yields_again_what_was_wanted_and_not_what_was_old(box: Mailbox) -> None:
+    old = raw_mail("long ago")
+    session = await open_session(box.access, box.tokens, box.tools)
+    await session.run("APPEND", lambda client: client.append("INBOX", old, (), datetime(2020, 1, 1, tzinfo=UTC)))
+    await session.close()
+    reader = box.reader(ReadPlan())
+    _, cursor = await read_messages(reader, None)
+    box.deliver("wanted")
+    messages, cursor = await read_messages(reader, cursor)
+    assert subjects(messages) == ["wanted"]
+    await reader.close()
+    box.dovecot.reset_uidvalidity(box.user)
+    again, cursor = await read_messages(reader, cursor)
+    assert subjects(again) == ["wanted"]
+    assert again[0].locator != messages[0].locator
+    assert again[0].content == messages[0].content
+    assert (await reader.fetch(messages[0].locator)) is None
+    assert (await read_messages(reader, cursor))[0] == []
+
+
+async def test_what_is_expunged_meanwhile_is_skipped(box: Mailbox) -> None:
+    for number in range(3):
+        box.deliver(f"m{number}")
+    reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=1))
+    got: list[str] = []
+    async for batch in reader.changes(None):
+        if not got:
+            await asyncio.to_thread(box.dovecot.expunge, box.user, "INBOX", 2)
+        got += subjects(list(batch.messages))
+    assert got == ["m0", "m2"]
+
+
+async def test_days_are_counted_back_from_the_first_reading(box: Mailbox) -> None:
+    session = await open_session(box.access, box.tokens, box.tools)
+    for days in (30, 8, 6, 0):
+        date = datetime.now(UTC) - timedelta(days=days)
+        mail = raw_mail(f"{days} days")
+        await session.run("APPEND", lambda client, m=mail, d=date: client.append("INBOX", m, (), d))  # type: ignore[misc]
+    await session.close()
+    reader = box.reader(ReadPlan(start_from=StartFrom.DAYS, start_days=7))
+    messages, cursor = await read_messages(reader, None)
+    assert subjects(messages) == ["6 days", "0 days"]
+    assert cursor is not None
+    assert json.loads(cursor)["folders"]["INBOX"]["uid"] == 4
+
+
+async def test_many_messages_pass_in_windows(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.imap.WINDOW_UIDS", 2)
+    for number in range(7):
+        box.deliver(f"m{number}")
+    for uid in (2, 3, 4, 5):
+        box.dovecot.expunge(box.user, "INBOX", uid)
+    batches, _ = await read_all(box.reader(EVERYTHING), None)
+    assert subjects([m for batch in batches for m in batch.messages]) == ["m0", "m5", "m6"]
+    assert not batches[-1].more
+
+
+@pytest.mark.parametrize("mechanism", ["xoauth2", "oauthbearer"])
+async def test_each_mechanism_logs_in_and_its_refusal_is_read(
+    box: Mailbox, certificates: Certificates, mechanism: Mechanism
+) -> None:
+    server = Dovecot(certificates, introspection_url(box.auth_server), mechanisms=(mechanism,))
+    try:
+        server.start()
+        for tls, port in (("implicit", server.port_tls), ("starttls", server.port_starttls)):
+            box.change(imap=ImapEndpoint("localhost", port, tls))  # type: ignore[arg-type]
+            session = await open_session(box.access, box.tokens, box.tools)
+            assert "MOVE" in session.capabilities
+            await session.close()
+
+        async def refused(*, rejected: str | None = None) -> str:
+            return "x" * 5000
+
+        with pytest.raises(AuthError):
+            await open_session(box.access, refused, box.tools)
+    finally:
+        server.destroy()
+
+
+async def test_an_outage_behind_the_server_is_no_refused_token(box: Mailbox, certificates: Certificates) -> None:
+    """Dovecot says [UNAVAILABLE] when it cannot ask the authorization server; the token must not be replaced for it."""
+    server = Dovecot(certificates, f"http://a:b@127.0.0.1:{free_port()}/introspect")
+    try:
+        server.start()
+        box.change(imap=ImapEndpoint("localhost", server.port_tls))
+        with pytest.raises(TemporaryError) as error:
+            await open_session(box.access, box.tokens, box.tools)
+        assert "UNAVAILABLE" in str(error.value)
+        assert box.tokens.refreshes == 0
+    finally:
+        server.destroy()
+
+
+async def open_on(
+    tools: ImapTools, certificates: Certificates, script: object, tls: str = "implicit", source: TokenSource = token
+) -> None:
+    context = server_context(str(certificates.cert_file), str(certificates.key_file)) if tls == "implicit" else None
+    async with scripted(script, context) as port:  # type: ignore[arg-type]
+        tools.guard.permit("localhost", port)
+        access: ImapAccess = access_to(port)
+        access = ImapAccess(access.login, ImapEndpoint("localhost", port, tls), access.smtp, read_seconds=3)  # type: ignore[arg-type]
+        session = await open_session(access, source, tools)
+        session.discard()
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "trouble"),
+    [
+        (b"NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", AuthError, Trouble.TOKEN_EXPIRED),
+        (b"NO Authentication failed", AuthError, Trouble.TOKEN_EXPIRED),
+        (b"NO [UNAVAILABLE] Internal error", TemporaryError, Trouble.TRANSIENT),
+        (b"NO [INUSE] busy", TemporaryError, Trouble.TRANSIENT),
+        (b"NO [LIMIT] UID Rate limit hit.", TemporaryError, Trouble.THROTTLED),
+        (b"NO [ALERT] Too many simultaneous connections. (Failure)", TemporaryError, Trouble.THROTTLED),
+        (b"NO Request is throttled. Suggested Backoff Time: 92415 milliseconds", RateLimited, Trouble.THROTTLED),
+        (b"NO [CONTACTADMIN] off", PermanentError, Trouble.ADMIN_BLOCKED),
+        (b"NO [AUTHORIZATIONFAILED] not yours", PermanentError, Trouble.WRONG_MAILBOX),
+    ],
+)
+@pytest.mark.parametrize("challenge", [b"", b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n"])
+async def test_the_response_code_decides(
+    tools: ImapTools,
+    certificates: Certificates,
+    reply: bytes,
+    error: type[Exception],
+    trouble: Trouble,
+    challenge: bytes,
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* OK ready\r\n")
+        for _ in range(2):
+            await peer._capability()
+        tag = await peer.hear(b"AUTHENTICATE XOAUTH2")
+        await peer.say(b"+ \r\n")
+        await peer.reader.readline()
+        if challenge:
+            await peer.say(challenge)
+            assert await peer.reader.readline() == b"\r\n"
+        await peer.say(tag + b" " + reply + b"\r\n")
+
+    with pytest.raises(error) as raised:
+        await open_on(tools, certificates, script)
+    assert raised.value.trouble is trouble  # type: ignore[attr-defined]
+    if isinstance(raised.value, RateLimited):
+        assert raised.value.retry_after == pytest.approx(92.415)
+
+
+async def test_plain_bytes_behind_starttls_end_the_connection(tools: ImapTools, certificates: Certificates) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* OK ready\r\n")
+        tag = await peer.hear(b"CAPABILITY")
+        await peer.say(b"* CAPABILITY IMAP4rev1 STARTTLS\r\n" + tag + b" OK done\r\n")
+        tag = await peer.hear(b"STARTTLS")
+        await peer.say(tag + b" OK go\r\n* CAPABILITY IMAP4rev1 AUTH=XOAUTH2\r\n")
+        assert await peer.reader.read(1) == b"", "the client went on"
+
+    with pytest.raises(TemporaryError):
+        await open_on(tools, certificates, script, "starttls")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "capability"),
+    [(b"* PREAUTH welcome\r\n", b"IMAP4rev1 STARTTLS"), (b"* OK ready\r\n", b"IMAP4rev1 AUTH=XOAUTH2")],
+)
+async def test_no_token_goes_out_in_plain_text(
+    tools: ImapTools, certificates: Certificates, greeting: bytes, capability: bytes
+) -> None:
+    """PREAUTH and a hidden STARTTLS are how somebody in the middle keeps us from TLS."""
+    heard = b""
+
+    async def script(peer: Peer) -> None:
+        nonlocal heard
+        await peer.say(greeting)
+        tag = await peer.hear(b"CAPABILITY")
+        await peer.say(b"* CAPABILITY " + capability + b"\r\n" + tag + b" OK done\r\n")
+        heard = await peer.reader.read()
+
+    with pytest.raises(PermanentError):
+        await open_on(tools, certificates, script, "starttls")
+    assert heard == b""
+
+
+async def test_a_certificate_of_somebody_else_is_refused(box: Mailbox) -> None:
+    tools = ImapTools(ssl.create_default_context(), box.tools.guard, box.tools.executor)
+    with pytest.raises(PermanentError) as error:
+        await open_session(box.access, box.tokens, tools)
+    assert error.value.trouble is Trouble.ADMIN_BLOCKED
+
+
+async def test_a_host_that_is_not_configured_is_not_contacted(box: Mailbox) -> None:
+    access = ImapAccess(box.user, ImapEndpoint("mail.example.org"), box.access.smtp)
+    with pytest.raises(EgressRefused):
+        await open_session(access, box.tokens, box.tools)
+
+
+async def test_a_lie_about_the_size_costs_one_body_only(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A literal over the wire's limit breaks the connection; the message then comes as its header."""
+    monkeypatch.setattr("connectors.imap_session.LITERAL_BYTES_MAX", 5000)
+    box.deliver("fits")
+    box.deliver("larger than told", body=b"q" * 60 + b"\r\n" * 5000)
+    box.deliver("fits too")
+    messages, _ = await read_messages(box.reader(EVERYTHING), None)
+    assert subjects(messages) == ["fits", "larger than told", "fits too"]
+    assert [message.content is None for message in messages] == [False, True, False]
+
+
+async def test_nothing_of_the_mail_or_the_token_is_logged(box: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    secret = await box.tokens()
+    box.deliver("a-subject-to-hide", message_id="<hide-me@customer.example.net>")
+    messages, _ = await read_messages(box.reader(), None)
+    sender = box.sender()
+    assert messages[0].content is not None
+    await sender.file_in_sent(messages[0].content, messages[0].received_at)
+    await sender.find_in_sent("<hide-me@customer.example.net>", "hidden-hmac")
+    for word in (secret, "a-subject-to-hide", "hide-me", "hidden-hmac", box.user):
+        assert word not in caplog.text

@@ -1,0 +1,163 @@
+"""The pool of parser processes, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ingestd.inbound.parser import ParserPool, ParserRejected, ParserUnavailable, parser_command
+from ingestd.mail.blobs import CHUNK_BYTES, read_range
+from ingestd.mail.encoding import decode_part
+from ingestd.mail.transform import transform
+
+CHILD = [sys.executable, "-I", "-B", str(Path(__file__).with_name("parser_child.py"))]
+MESSAGE = b"Subject: Hello\r\nFrom: Jane <jane@example.com>\r\n\r\nA question.\r\n"
+
+
+@pytest.fixture
+async def hostile() -> AsyncIterator[ParserPool]:
+    """A pool whose processes obey commands in the message."""
+    async with ParserPool(processes=1, seconds_max=20.0, command=CHILD) as pool:
+        yield pool
+
+
+async def test_transforms_as_the_function_does() -> None:
+    async with ParserPool(processes=2) as pool:
+        results = await asyncio.gather(*(pool.transform(MESSAGE) for _ in range(6)))
+    assert results == [transform(MESSAGE)] * 6
+
+
+async def test_a_header_alone_is_a_message() -> None:
+    async with ParserPool() as pool:
+        done = await pool.transform(b"Subject: Large\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n")
+    assert done.mail.subject == "Large"
+
+
+async def test_a_large_message_does_not_hold_the_event_loop() -> None:
+    encoded = os.urandom(1024).hex().encode() + b"\r\n"
+    raw = b"Subject: Large\r\nContent-Type: application/octet-stream; name=a.bin\r\n\r\n" + encoded * 12_000
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            late.append(time.perf_counter() - before)
+
+    async with ParserPool(seconds_max=60.0) as pool:
+        ticker = asyncio.create_task(tick())
+        done = await pool.transform(raw)
+        ticker.cancel()
+    assert max(late) < 0.5
+    attachment = done.mail.attachments[0]
+    cut = read_range(done.chunks.__getitem__, attachment.offset, attachment.length)
+    assert decode_part(cut, attachment.encoding) == encoded * 12_000
+    assert len(done.chunks) == -(-len(raw) // CHUNK_BYTES)
+
+
+async def test_the_late_message_alone_is_rejected() -> None:
+    async with ParserPool(processes=1, seconds_max=1.0, command=CHILD) as pool:
+        late = asyncio.create_task(pool.transform(b"sleep\r\n\r\n"))
+        await asyncio.sleep(0)  # the late one takes the only process first
+        others = [asyncio.create_task(pool.transform(MESSAGE)) for _ in range(3)]
+        with pytest.raises(ParserRejected) as rejected:
+            await late
+        assert rejected.value.reason == "timeout"
+        assert [(await other).mail.subject for other in others] == ["Hello"] * 3
+        assert pool.replaced_total == 1
+
+
+@pytest.mark.parametrize(("command", "reason"), [("memory", "memory"), ("crash", "crash"), ("abort", "crash")])
+async def test_the_guilty_message_alone_is_rejected(hostile: ParserPool, command: str, reason: str) -> None:
+    assert (await hostile.transform(MESSAGE)).mail.subject == "Hello"
+    with pytest.raises(ParserRejected) as rejected:
+        await hostile.transform(command.encode() + b"\r\n\r\n")
+    assert rejected.value.reason == reason
+    assert (await hostile.transform(MESSAGE)).mail.subject == "Hello"
+
+
+async def test_the_production_process_has_a_memory_limit() -> None:
+    async with ParserPool(memory_bytes_max=256 * 1024 * 1024, message_bytes_max=1024**3, seconds_max=60.0) as pool:
+        with pytest.raises(ParserRejected) as rejected:
+            await pool.transform(b"Subject: x\r\n\r\n" + bytes(200 * 1024 * 1024))
+        assert rejected.value.reason in ("memory", "crash")
+        assert (await pool.transform(MESSAGE)).mail.subject == "Hello"
+
+
+async def test_a_process_killed_while_idle_costs_no_message(hostile: ParserPool) -> None:
+    worker = next(iter(hostile._running))
+    worker.process.kill()
+    assert (await hostile.transform(MESSAGE)).mail.subject == "Hello"
+
+
+async def test_the_environment_is_empty(hostile: ParserPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGESTD_MASTER_KEY", "secret")
+    assert hostile._running
+    async with ParserPool(command=CHILD) as pool:
+        subject = (await pool.transform(b"environment\r\n\r\n")).mail.subject
+    # Python itself sets LC_CTYPE when it coerces the C locale (PEP 538).
+    assert subject.replace("'LC_CTYPE'", "") == "[] /"
+
+
+async def test_core_dumps_and_files_are_limited(hostile: ParserPool) -> None:
+    assert (await hostile.transform(b"limits\r\n\r\n")).mail.subject == "[0, 32]"
+
+
+@pytest.mark.parametrize("action", ["socket", "connect", "write", "subprocess", "exec", "fork"])
+async def test_the_process_can_do_nothing_else(hostile: ParserPool, action: str) -> None:
+    assert (await hostile.transform(f"try {action}\r\n\r\n".encode())).mail.subject == "forbidden"
+
+
+async def test_cancelling_leaves_a_pool_that_works(hostile: ParserPool) -> None:
+    task = asyncio.create_task(hostile.transform(b"sleep\r\n\r\n"))
+    while not any(worker.used for worker in hostile._running):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await hostile.transform(MESSAGE)).mail.subject == "Hello"
+
+
+async def test_the_process_ends_when_its_input_does() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *parser_command(),
+        str(512 * 1024 * 1024),
+        "10",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={},
+        cwd="/",
+    )
+    assert process.stdin is not None
+    process.stdin.close()
+    await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+
+
+async def test_a_closed_pool_leaves_no_process() -> None:
+    pool = ParserPool(processes=2)
+    await pool.start()
+    processes = [worker.process for worker in pool._running]
+    await pool.aclose()
+    assert [process.returncode for process in processes] == [0, 0]
+    with pytest.raises(ParserUnavailable):
+        await pool.transform(MESSAGE)
+
+
+async def test_a_parser_that_cannot_start_is_not_the_messages_fault() -> None:
+    with pytest.raises(ParserUnavailable):
+        await ParserPool(command=["/nonexistent/python"]).start()
+    with pytest.raises(ParserUnavailable):
+        await ParserPool(command=["/bin/false"]).start()
+
+
+async def test_a_message_over_the_limit_is_refused_before_it_is_sent() -> None:
+    async with ParserPool(message_bytes_max=10) as pool:
+        with pytest.raises(ValueError, match="message_bytes_max"):
+            await pool.transform(MESSAGE)

@@ -1,0 +1,86 @@
+"""Threading: evidence joins, a subject never does, a forged header never does."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestd.mail.message_id import own_message_id, own_token, token_of, verify_token
+from ingestd.mail.thread import Authentication, Candidate, Decision, Standing, choose_ticket, decide
+from ingestd.mail.types import Kind
+
+TICKET, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+PASS, FAIL, ABSENT = Authentication.PASS, Authentication.FAIL, Authentication.ABSENT
+REQUESTER, PARTICIPANT, STRANGER = Standing.REQUESTER, Standing.PARTICIPANT, Standing.STRANGER
+
+
+def decision(
+    token: Standing | None, known: Standing | None, auth: Authentication, kind: Kind = Kind.CUSTOMER
+) -> Decision:
+    return decide(
+        by_token=Candidate(TICKET, token) if token else None,
+        by_known_id=Candidate(OTHER, known) if known else None,
+        authentication=auth,
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "known", "auth", "joined", "suspected"),
+    [
+        (REQUESTER, None, FAIL, TICKET, None),
+        (PARTICIPANT, None, ABSENT, TICKET, None),
+        (STRANGER, None, PASS, TICKET, None),
+        (REQUESTER, REQUESTER, PASS, TICKET, None),
+        (None, REQUESTER, PASS, OTHER, None),
+        (None, PARTICIPANT, ABSENT, OTHER, None),
+        (None, REQUESTER, FAIL, None, OTHER),
+        (None, STRANGER, PASS, None, OTHER),
+        (None, STRANGER, ABSENT, None, OTHER),
+        (None, None, PASS, None, None),
+    ],
+)
+def test_decisions(
+    token: Standing | None,
+    known: Standing | None,
+    auth: Authentication,
+    joined: uuid.UUID | None,
+    suspected: uuid.UUID | None,
+) -> None:
+    result = decision(token, known, auth)
+    assert (result.ticket_id, result.suspected) == (joined, suspected)
+    assert result.reopen == (joined is not None)
+
+
+def test_a_stranger_with_a_token_is_flagged() -> None:
+    assert "stranger" in decision(STRANGER, None, PASS).evidence
+    assert "stranger" not in decision(REQUESTER, None, PASS).evidence
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CUSTOMER])
+def test_machines_never_reopen(kind: Kind) -> None:
+    result = decision(REQUESTER, None, PASS, kind)
+    assert (result.ticket_id, result.reopen) == (TICKET, False)
+
+
+def test_unknown_references_choose_nothing() -> None:
+    assert choose_ticket(["<a@example.com>", ""], {"<b@example.com>": 1}) is None
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 51), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+def test_a_token_verifies_only_as_it_was_made(message_id: bytes, at: int, char: str) -> None:
+    key = b"k" * 32
+    token = own_token(key, message_id)
+    assert token_of(own_message_id(token, "example.com")) == token
+    assert verify_token(key, token) == message_id
+    assert verify_token(b"l" * 32, token) is None
+    changed = token[:at] + char + token[at + 1 :]
+    assert changed == token or verify_token(key, changed) is None
+
+
+@pytest.mark.parametrize("token", ["", "a" * 51, "a" * 53, "1" * 52, "ä" * 52, "a" * 52, "=" * 52])
+def test_what_is_no_token_verifies_to_none(token: str) -> None:
+    assert verify_token(b"k" * 32, token) is None

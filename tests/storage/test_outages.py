@@ -1,0 +1,139 @@
+"""A database that cannot be used says so with StorageUnavailable, and works again by itself afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from storage import meta, schema
+from storage.database import Database, open_database, ping
+from storage.errors import StorageUnavailable
+from storage.tables import store_meta
+from tests.conftest import missing
+from tests.servers.postgres import PostgresServer, find_binaries
+from tests.stores import Stores, sqlite_urls
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[PostgresServer]:
+    """A server of this test's own, as it will be stopped."""
+    binaries = find_binaries()
+    if binaries is None:
+        missing("PostgreSQL", "postgresql")
+    assert binaries is not None
+    server = PostgresServer(binaries)
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.remove)
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Stores]:
+    stores = await Stores.open(sqlite_urls(tmp_path))
+    yield stores
+    await stores.close()
+
+
+def put_fact(conn: Connection, value: str) -> None:
+    meta.put(conn, store_meta, "fact", value)
+
+
+async def fact(database: Database) -> str | None:
+    return await database.read(None, meta.get, store_meta, "fact")
+
+
+async def test_postgresql_goes_and_comes_back(own_postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    await database.transaction(None, put_fact, "before")
+    listening = asyncio.create_task(database.listen(lambda _topics: None))
+    try:
+        await asyncio.to_thread(own_postgres.stop)
+        with pytest.raises(StorageUnavailable):
+            await database.transaction(None, put_fact, "meanwhile")
+        with pytest.raises(StorageUnavailable):
+            await database.read(None, ping)
+        with pytest.raises(StorageUnavailable):
+            await asyncio.wait_for(listening, 10)
+        with pytest.raises(StorageUnavailable):
+            await database.listen(lambda _topics: None)
+        await asyncio.to_thread(own_postgres.start)
+        await database.transaction(None, put_fact, "after")
+        assert await fact(database) == "after"
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+        await database.close()
+
+
+async def test_postgresql_dies_within_a_transaction(own_postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+
+    def stop_and_put(conn: Connection) -> None:
+        put_fact(conn, "half")
+        own_postgres.stop()
+        conn.execute(text("SELECT 1"))
+
+    try:
+        with pytest.raises(StorageUnavailable):
+            await database.transaction(None, stop_and_put)
+        await asyncio.to_thread(own_postgres.start)
+        assert await fact(database) is None
+    finally:
+        await database.close()
+
+
+async def test_a_full_disk_loses_only_what_did_not_fit(sqlite: Stores) -> None:
+    def limit(conn: Connection, more: int) -> None:
+        pages = int(conn.exec_driver_sql("PRAGMA page_count").scalar_one())
+        conn.exec_driver_sql(f"PRAGMA max_page_count={pages + more}")
+
+    await sqlite.content.transaction(None, put_fact, "small")
+    await sqlite.content.transaction(None, limit, 2)
+    with pytest.raises(StorageUnavailable, match="disk is full") as caught:
+        await sqlite.content.transaction(None, put_fact, "large " * 100_000)
+    assert "large" not in str(caught.value)
+    assert await fact(sqlite.content) == "small"
+    await sqlite.content.transaction(None, limit, 10_000)
+    await sqlite.content.transaction(None, put_fact, "large " * 100_000)
+    assert await fact(sqlite.content) == "large " * 100_000
+
+
+async def test_a_read_only_file_is_an_outage(sqlite: Stores) -> None:
+    """Opened read-only, as file modes do not stop a test that runs as root."""
+    await sqlite.content.transaction(None, put_fact, "before")
+    path = sqlite.content.sqlite_path
+    database = open_database(f"sqlite:///file:{path}?mode=ro&uri=true", schema.METADATA[schema.CONTENT])
+    with pytest.raises(StorageUnavailable, match="cannot be written"):
+        await database.transaction(None, put_fact, "meanwhile")
+    assert await fact(database) == "before"
+    await database.close()
+
+
+async def test_a_missing_folder_is_an_outage(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/nowhere/content.db", schema.METADATA[schema.CONTENT])
+    with pytest.raises(StorageUnavailable, match="cannot be opened"):
+        await database.read(None, ping)
+    await database.close()
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "content.db").write_bytes(b"this is no database at all " * 100)
+    database = open_database(f"sqlite:///{tmp_path}/content.db", schema.METADATA[schema.CONTENT])
+    with pytest.raises(StorageUnavailable, match="not a SQLite database"):
+        await database.read(None, ping)
+    await database.close()
+
+
+async def test_an_unreachable_host_is_an_outage(unused_tcp_port: int) -> None:
+    database = open_database(f"postgresql://ingestd@127.0.0.1:{unused_tcp_port}/x", schema.METADATA[schema.CONTENT])
+    with pytest.raises(StorageUnavailable):
+        await database.read(None, ping)
+    await database.close()

@@ -1,0 +1,368 @@
+"""A small healthy installation: two accounts, mailboxes, tickets, replies, a quarantine, a blob and two
+disconnected mailboxes, all written by the storage functions and really sealed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from ingestd import records
+from ingestd.keys import KeyRing
+from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
+from ingestd.mail.types import Address, Attachment, Kind, ParsedMail
+from ingestd.verify import Report, verify
+from ingestd.verify.ledger import KNOWN_POSITION
+from storage import accounts, erasures, events, flows, grants, keystore, mailboxes, messages, meta, outbox, tickets
+from storage.events import NewEvent
+from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, NewQuarantine, Raw
+from storage.sealing import DataKey, MasterKey
+from storage.tables import store_meta
+from storage.types import new_id
+from tests.stores import Stores
+
+RECEIVED = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+MASTER = MasterKey(bytes(range(32)))
+RAW = b"Subject: Invoice\r\n\r\nHello, here are two files.\r\n"
+WORKER = UUID("018f0000-0000-7000-8000-000000000001")
+
+
+@dataclass
+class World:
+    """The ids of what was built, for damages to aim at."""
+
+    stores: Stores
+    account: UUID = field(default_factory=new_id)
+    other_account: UUID = field(default_factory=new_id)
+    mailbox: UUID = field(default_factory=new_id)
+    second_mailbox: UUID = field(default_factory=new_id)
+    """Of the same account."""
+    other_mailbox: UUID = field(default_factory=new_id)
+    """Of the other account."""
+    leaving_mailbox: UUID = field(default_factory=new_id)
+    """Its key is destroyed, its rows are not deleted yet."""
+    gone_mailbox: UUID = field(default_factory=new_id)
+    ticket: UUID = field(default_factory=new_id)
+    suspicious_ticket: UUID = field(default_factory=new_id)
+    """In the second mailbox, with the first ticket as its suspected one."""
+    other_ticket: UUID = field(default_factory=new_id)
+    message: UUID = field(default_factory=new_id)
+    """With two attachments, in rows."""
+    large_message: UUID = field(default_factory=new_id)
+    """In a blob of three chunks."""
+    chunked_message: UUID = field(default_factory=new_id)
+    """In rows, of two chunks."""
+    sent: UUID = field(default_factory=new_id)
+    queued: UUID = field(default_factory=new_id)
+    sending: UUID = field(default_factory=new_id)
+    found: UUID = field(default_factory=new_id)
+    """A reply whose unknown attempt was found in Sent."""
+    quarantined: UUID = field(default_factory=new_id)
+    key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
+    """Of `mailbox`, once it is linked."""
+
+    def keys(self) -> KeyRing:
+        return KeyRing(self.stores.keystore, MASTER)
+
+    async def verify(self, *, now: datetime | None = None, page_rows: int = 3) -> Report:
+        """Check with a fresh key ring, in tiny pages, so that paging is tested by every test."""
+        stores = self.stores
+        return await verify(stores.content, stores.keystore, stores.blobs, self.keys(), now=now, page_rows=page_rows)
+
+
+def parsed_mail(subject: str, attachments: Sequence[Attachment] = ()) -> ParsedMail:
+    return ParsedMail(
+        subject=subject,
+        from_=(Address("kim@example.net", "Kim"),),
+        reply_to=(),
+        sender=None,
+        to=(Address("support@example.com"),),
+        cc=(),
+        delivered_to=(),
+        message_id="<one@example.net>",
+        in_reply_to=(),
+        references=(),
+        date=None,
+        text="Hello",
+        new_text="Hello",
+        html="",
+        attachments=tuple(attachments),
+        kind=Kind.CUSTOMER,
+        evidence=(),
+        bounce=None,
+        auth=None,
+        own_tokens=(),
+        defects=(),
+        charset="utf-8",
+        body_sha256=bytes(32),
+    )
+
+
+def attachment(offset: int, length: int) -> Attachment:
+    return Attachment(
+        name="bill.pdf",
+        original_name="bill.pdf",
+        content_type="application/pdf",
+        size_bytes=length,
+        sha256="0" * 64,
+        content_id=None,
+        inline=False,
+        offset=offset,
+        length=length,
+        encoding="8bit",
+    )
+
+
+def sealed_chunks(key: DataKey, owner_id: UUID, raw: bytes) -> list[bytes]:
+    chunks = compress_chunks(raw)
+    return [
+        key.seal(records.chunk_place(owner_id, position, len(chunks)), chunk) for position, chunk in enumerate(chunks)
+    ]
+
+
+def new_message(
+    key: DataKey,
+    message_id: UUID,
+    ticket_id: UUID,
+    raw: bytes,
+    *,
+    direction: str = "in",
+    blob: bool = False,
+    attachments: Sequence[Attachment] = (),
+) -> NewMessage:
+    """Seal a message; with `blob` its bytes must be put by the caller."""
+    assert key.mailbox_id is not None
+    sealed = sealed_chunks(key, message_id, raw)
+    mail = parsed_mail("Invoice", attachments)
+    record = records.MessageRecord(mail=mail, raw_sha256=hashlib.sha256(raw).digest())
+    parts = [(new_id(), one) for one in attachments]
+    return NewMessage(
+        message_id=message_id,
+        mailbox_id=key.mailbox_id,
+        ticket_id=ticket_id,
+        direction=direction,
+        kind="customer",
+        identity_key=key.hash("identity", message_id.bytes),
+        received_at=RECEIVED,
+        raw=Raw(BLOB, len(sealed), len(raw)) if blob else Raw(ROWS, len(sealed), len(raw), sealed),
+        sealed=key.seal_record(records.MessageRecord.place(message_id), record),
+        attachments=[
+            NewAttachment(
+                part_id,
+                one.size_bytes,
+                key.seal_record(records.AttachmentRecord.place(part_id), records.AttachmentRecord(one)),
+            )
+            for part_id, one in parts
+        ],
+        thread_keys=[key.hash("message-id", message_id.bytes)],
+    )
+
+
+async def build(stores: Stores) -> World:
+    """Write the whole installation; `verify` finds it clean."""
+    world = World(stores)
+    ring = world.keys()
+    for account_id in (world.account, world.other_account):
+        await _add_account(world, ring, account_id)
+    for account_id, mailbox_id in (
+        (world.account, world.mailbox),
+        (world.account, world.second_mailbox),
+        (world.other_account, world.other_mailbox),
+        (world.account, world.leaving_mailbox),
+        (world.account, world.gone_mailbox),
+    ):
+        await _link(world, ring, account_id, mailbox_id)
+    world.key = key = await ring.mailbox(world.account, world.mailbox)
+    await stores.content.transaction(world.account, _receive, world, key)
+    await stores.content.transaction(world.account, _reply, world, key)
+    await stores.content.transaction(world.account, _quarantine, world, key)
+    for account_id, mailbox_id, ticket_id, suspected in (
+        (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
+        (world.other_account, world.other_mailbox, world.other_ticket, None),
+    ):
+        key = await ring.mailbox(account_id, mailbox_id)
+        await stores.content.transaction(account_id, _one_ticket, key, ticket_id, suspected)
+    await _disconnect(world, ring, world.leaving_mailbox, done=False)
+    await _disconnect(world, ring, world.gone_mailbox, done=True)
+    return world
+
+
+async def _add_account(world: World, ring: KeyRing, account_id: UUID) -> None:
+    key = await ring.create_account_key(account_id)
+    sealed = key.seal_record(records.AccountRecord.place(account_id), records.AccountRecord("Example"))
+    await world.stores.content.transaction(account_id, accounts.insert_account, sealed)
+    flow_id = new_id()
+    record = records.FlowRecord("state", "verifier", "nonce", "https://desk.example.com/back", "now", 0, "", ())
+    await world.stores.content.transaction(
+        account_id,
+        flows.insert_flow,
+        flow_id,
+        mailbox_id=new_id(),
+        provider="example",
+        relink=False,
+        state_hash=account_id.bytes,
+        lifetime_seconds=600,
+        sealed=key.seal_record(records.FlowRecord.place(flow_id), record),
+    )
+
+
+async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID) -> None:
+    key = await ring.create_mailbox_key(account_id, mailbox_id)
+
+    def link(conn: Connection, account: UUID) -> None:
+        record = records.MailboxRecord("support@example.com", "subject", "https://login.example.com", "support")
+        mailboxes.insert_mailbox(
+            conn,
+            account,
+            mailbox_id,
+            provider="example",
+            start_from="now",
+            start_days=0,
+            sealed=key.seal_record(records.MailboxRecord.place(mailbox_id), record),
+        )
+        grant = records.GrantRecord("access", "refresh", ("mail",))
+        sealed = key.seal_record(records.GrantRecord.place(mailbox_id), grant)
+        grants.put_grant(conn, account, mailbox_id, None, sealed)
+        cursor = key.seal_record(records.CursorRecord.place(mailbox_id), records.CursorRecord("INBOX 1 1"))
+        mailboxes.advance_cursor(conn, account, mailbox_id, fence=1, cursor_sequence=0, cursor_sealed=cursor)
+        _, sequence = accounts.draw_numbers(conn, account, events=1)
+        events.insert_events(conn, account, sequence, [NewEvent("mailbox.linked", mailbox_id)])
+
+    await world.stores.content.transaction(account_id, link)
+
+
+def _receive(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    """A ticket of three messages: in one row with attachments, in two rows, in a blob."""
+    large = os.urandom(2 * CHUNK_BYTES + 100)
+    world.stores.blobs.put(
+        account_id, world.mailbox, world.large_message, sealed_chunks(key, world.large_message, large)
+    )
+    parts = [attachment(20, 10), attachment(-1, 5)]
+    new = [
+        new_message(key, world.message, world.ticket, RAW, attachments=parts),
+        new_message(key, world.chunked_message, world.ticket, bytes(CHUNK_BYTES + 1)),
+        new_message(key, world.large_message, world.ticket, large, blob=True),
+    ]
+    messages.insert_messages(conn, account_id, new)
+    tickets.insert_participants(conn, account_id, world.mailbox, [(world.ticket, key.hash("address", b"kim"))])
+    _open_ticket(conn, account_id, key, world.ticket, None, [one.message_id for one in new])
+
+
+def _reply(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    """Four replies: one sent, one queued, one being sent, one found in Sent after a loss."""
+    raw = b"Subject: Re: Invoice\r\n\r\nThank you.\r\n"
+    ids = (world.sent, world.queued, world.sending, world.found)
+    new = [new_message(key, one, world.ticket, raw, direction="out") for one in ids]
+    messages.insert_messages(conn, account_id, new)
+    for one in ids:
+        record = records.ReplyRecord("support@example.com", ("kim@example.net",), "<reply@example.com>", "token")
+        sealed = key.seal_record(records.ReplyRecord.place(one), record)
+        outbox.insert_reply(conn, account_id, world.mailbox, one, epoch=1, sealed=sealed)
+        outbox.remember_request(
+            conn, account_id, world.mailbox, request_key=one.bytes, request_hash=one.bytes, message_id=one
+        )
+    queued, sending, sent = outbox.ReplyStatus.QUEUED, outbox.ReplyStatus.SENDING, outbox.ReplyStatus.SENT
+    for one in (world.sent, world.sending, world.found):
+        outbox.change_reply(conn, account_id, one, was=queued, status=sending, due_at=None)
+        outbox.start_attempt(conn, account_id, world.mailbox, one, WORKER)
+    outbox.end_attempt(conn, account_id, world.sent, 1, outcome="accepted", stage="data", code=250)
+    outbox.change_reply(
+        conn,
+        account_id,
+        world.sent,
+        was=sending,
+        status=sent,
+        due_at=RECEIVED,
+        sent_at=RECEIVED,
+        sent_copy=outbox.SentCopy.DUE,
+    )
+    outbox.end_attempt(conn, account_id, world.found, 1, outcome="unknown", stage="data")
+    outbox.change_reply(
+        conn, account_id, world.found, was=sending, status=sent, due_at=None, reason="found_in_sent", sent_at=RECEIVED
+    )
+    _, sequence = accounts.draw_numbers(conn, account_id, events=len(ids))
+    told = [NewEvent("reply.queued", world.mailbox, world.ticket, one) for one in ids]
+    events.insert_events(conn, account_id, sequence, told)
+
+
+def _quarantine(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    raw, one = b"\x00\x00 not a mail", world.quarantined
+    sealed = sealed_chunks(key, one, raw)
+    record = records.QuarantineRecord("1 1", "INBOX", hashlib.sha256(raw).digest())
+    new = NewQuarantine(
+        quarantine_id=one,
+        mailbox_id=world.mailbox,
+        identity_key=key.hash("identity", one.bytes),
+        reason="timeout",
+        received_at=RECEIVED,
+        raw=Raw(ROWS, len(sealed), len(raw), sealed),
+        sealed=key.seal_record(records.QuarantineRecord.place(one), record),
+    )
+    messages.insert_quarantine(conn, account_id, [new])
+    _, sequence = accounts.draw_numbers(conn, account_id, events=1)
+    told = [NewEvent("message.quarantined", world.mailbox, None, one, "timeout")]
+    events.insert_events(conn, account_id, sequence, told)
+
+
+def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:
+    one = new_message(key, new_id(), ticket_id, b"Subject: Hi\r\n\r\nHi\r\n")
+    messages.insert_messages(conn, account_id, [one])
+    _open_ticket(conn, account_id, key, ticket_id, suspected, [one.message_id])
+
+
+def _open_ticket(
+    conn: Connection,
+    account_id: UUID,
+    key: DataKey,
+    ticket_id: UUID,
+    suspected: UUID | None,
+    message_ids: Sequence[UUID],
+) -> None:
+    assert key.mailbox_id is not None
+    number, sequence = accounts.draw_numbers(conn, account_id, tickets=1, events=1 + len(message_ids))
+    record = records.TicketRecord("Invoice", Address("kim@example.net", "Kim"))
+    new = tickets.NewTicket(
+        ticket_id=ticket_id,
+        mailbox_id=key.mailbox_id,
+        requester_key=key.hash("address", b"kim@example.net"),
+        suspected_ticket_id=suspected,
+        sealed=key.seal_record(records.TicketRecord.place(ticket_id), record),
+    )
+    tickets.insert_tickets(conn, account_id, number, [new])
+    told = [NewEvent("ticket.created", key.mailbox_id, ticket_id)]
+    told += [NewEvent("message.received", key.mailbox_id, ticket_id, one) for one in message_ids]
+    events.insert_events(conn, account_id, sequence, told)
+
+
+async def _disconnect(world: World, ring: KeyRing, mailbox_id: UUID, *, done: bool) -> None:
+    """Forget a mailbox: all the way, or only until its key is destroyed."""
+    content, store, account_id = world.stores.content, world.stores.keystore, world.account
+    if done:
+        key = await ring.mailbox(account_id, mailbox_id)
+        await content.transaction(account_id, _one_ticket, key, new_id(), None)
+    await content.transaction(account_id, mailboxes.start_disconnect, mailbox_id)
+    await content.transaction(account_id, erasures.insert_erasure, mailbox_id)
+    await store.transaction(
+        account_id,
+        keystore.destroy_key,
+        mailbox_id,
+        detail={"provider": "example"},
+        provider="example",
+        wrapped_refresh_token=ring.wrap_token(account_id, mailbox_id, "refresh"),
+    )
+    await content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
+    if done:
+        await store.transaction(account_id, keystore.end_revocation, mailbox_id, {"outcome": "revoked"})
+        while await content.transaction(account_id, erasures.delete_chunk, mailbox_id, 5):
+            pass
+        await content.transaction(account_id, mailboxes.delete_mailbox, mailbox_id)
+        await content.transaction(account_id, erasures.set_step, mailbox_id, "deleted")
+        await store.transaction(account_id, keystore.append_ledger, mailbox_id, "receipt", {"left": {}})
+        await content.transaction(account_id, erasures.set_step, mailbox_id, "done")
+    head = await store.read(None, keystore.ledger_head)
+    await content.transaction(None, meta.put, store_meta, KNOWN_POSITION, str(head))

@@ -1,0 +1,385 @@
+"""For each invariant, the damages that it must report and no other may."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from ingestd import records
+from ingestd.mail.types import Address
+from storage.keystore_tables import ledger, revocations, wrapped_keys
+from storage.tables import (
+    accounts,
+    attachments,
+    attempts,
+    erasures,
+    events,
+    grants,
+    idempotency,
+    link_flows,
+    mailboxes,
+    messages,
+    outbox,
+    participants,
+    quarantine,
+    raw_chunks,
+    store_meta,
+    thread_keys,
+    tickets,
+)
+from storage.types import new_id
+from tests.verify.builder import RECEIVED, World, attachment, sealed_chunks
+from tests.verify.damage import Break, both, copy, drop, drop_unique, flip, put, tell, try_again
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Damage:
+    invariant: str
+    what: str
+    apply: Break
+    keystore: bool = False
+    """Whether it is the key store that is damaged."""
+    also: str = ""
+    """Another invariant that this damage breaks as well, where the two cannot be told apart."""
+
+
+def _blob(world: World) -> str:
+    return str(world.stores.blobs.root / str(world.account) / str(world.mailbox) / str(world.large_message))
+
+
+def _lose_blob(_conn: Connection, world: World) -> None:
+    os.unlink(_blob(world))
+
+
+def _cut_blob(_conn: Connection, world: World) -> None:
+    os.truncate(_blob(world), os.path.getsize(_blob(world)) - 1)
+
+
+def _cut_chunk_of_blob(_conn: Connection, world: World) -> None:
+    """The last chunk is gone, all of it, behind its length."""
+    blobs = world.stores.blobs
+    chunks = blobs.get(world.account, world.mailbox, world.large_message)
+    blobs.put(world.account, world.mailbox, world.large_message, chunks[:-1])
+
+
+def _orphan_blob(world: World, mailbox_id: UUID, modified: datetime) -> None:
+    orphan = new_id()
+    world.stores.blobs.put(world.account, mailbox_id, orphan, [b"sealed"])
+    path = world.stores.blobs.root / str(world.account) / str(mailbox_id) / str(orphan)
+    os.utime(path, (modified.timestamp(), modified.timestamp()))
+
+
+def _old_orphan(_conn: Connection, world: World) -> None:
+    _orphan_blob(world, world.mailbox, LONG_AGO)
+
+
+def _left_blob(_conn: Connection, world: World) -> None:
+    _orphan_blob(world, world.gone_mailbox, datetime.now(UTC))
+
+
+def _other_bytes(conn: Connection, world: World) -> None:
+    """A chunk that opens and has the right size, but holds other bytes."""
+    size_bytes = conn.execute(select(messages.c.size_bytes).where(messages.c.message_id == world.message)).scalar_one()
+    (sealed,) = sealed_chunks(world.key, world.message, bytes(size_bytes))
+    conn.execute(update(raw_chunks).where(raw_chunks.c.owner_id == world.message).values(sealed=sealed))
+
+
+def _not_compressed(conn: Connection, world: World) -> None:
+    sealed = world.key.seal(records.chunk_place(world.message, 0, 1), b"not a zstd frame")
+    conn.execute(update(raw_chunks).where(raw_chunks.c.owner_id == world.message).values(sealed=sealed))
+
+
+def _not_a_record(conn: Connection, world: World) -> None:
+    """A record that opens, but holds something else."""
+    sealed = world.key.seal(records.TicketRecord.place(world.ticket), b"\x93\x01\x02\x03")
+    conn.execute(update(tickets).where(tickets.c.ticket_id == world.ticket).values(sealed=sealed))
+
+
+def _record_of_another_row(conn: Connection, world: World) -> None:
+    sealed = conn.execute(select(outbox.c.sealed).where(outbox.c.message_id == world.queued)).scalar_one()
+    conn.execute(update(outbox).where(outbox.c.message_id == world.sent).values(sealed=sealed))
+
+
+def _attachment_beyond(conn: Connection, world: World) -> None:
+    row_id = conn.execute(select(attachments.c.attachment_id).where(attachments.c.position == 0)).scalar_one()
+    record = records.AttachmentRecord(attachment(20, 1000))
+    sealed = world.key.seal_record(records.AttachmentRecord.place(row_id), record)
+    conn.execute(update(attachments).where(attachments.c.attachment_id == row_id).values(sealed=sealed))
+
+
+def _empty_ticket(conn: Connection, world: World) -> None:
+    fresh, mine = new_id(), accounts.c.account_id == world.account
+    number = conn.execute(select(accounts.c.next_ticket_number).where(mine)).scalar_one()
+    conn.execute(update(accounts).where(mine).values(next_ticket_number=number + 1))
+    record = records.TicketRecord("Alone", Address("kim@example.net"))
+    sealed = world.key.seal_record(records.TicketRecord.place(fresh), record)
+    copy(tickets, "ticket_id", "ticket", ticket_id=fresh, number=number, sealed=sealed)(conn, world)
+    world.suspicious_ticket = fresh
+    tell("ticket.created", "suspicious_ticket", "ticket_id")(conn, world)
+
+
+def _same_number(conn: Connection, world: World) -> None:
+    drop_unique(conn, tickets, "uq_tickets_account_id_number")
+    number = conn.execute(select(tickets.c.number).where(tickets.c.ticket_id == world.ticket)).scalar_one()
+    conn.execute(update(tickets).where(tickets.c.ticket_id == world.suspicious_ticket).values(number=number))
+
+
+def _same_message(conn: Connection, world: World) -> None:
+    drop_unique(conn, messages, "uq_messages_account_id_mailbox_id_identity_key")
+    put(messages, "message_id", "large_message", identity_key=_identity_of_message)(conn, world)
+
+
+def _identity_of_message(world: World) -> bytes:
+    return world.key.hash("identity", world.message.bytes)
+
+
+def _reply_of_a_received_message(conn: Connection, world: World) -> None:
+    record = records.ReplyRecord("support@example.com", (), "<x@example.com>", "token")
+    sealed = world.key.seal_record(records.ReplyRecord.place(world.message), record)
+    _row = {"message_id": world.message, "sealed": sealed}
+    copy(outbox, "message_id", "queued", **_row)(conn, world)
+    tell("reply.queued", "message", "message_id")(conn, world)
+
+
+def _outgoing_without_reply(conn: Connection, world: World) -> None:
+    drop(idempotency, "message_id", "queued")(conn, world)
+    drop(outbox, "message_id", "queued")(conn, world)
+
+
+def _key_of_nobody(conn: Connection, world: World) -> None:
+    # Its contents must open: another invariant looks after that.
+    ring, owner = world.keys(), new_id()
+    wrapped = ring._master_key.wrap("data key", world.account, owner, bytes(32))
+    row = {"account_id": world.account, "owner_id": owner, "master_key_id": "", "created_at": LONG_AGO}
+    conn.execute(insert(wrapped_keys).values(**row, wrapped=wrapped))
+
+
+def _token_of_an_open_mailbox(conn: Connection, world: World) -> None:
+    copy(revocations, "mailbox_id", "leaving_mailbox", mailbox_id=world.mailbox)(conn, world)
+
+
+def _break_chain(conn: Connection, _world: World) -> None:
+    conn.execute(update(ledger).where(ledger.c.entry == "revocation").values(detail='{"outcome": "failed"}'))
+
+
+def _old_key_store(conn: Connection, _world: World) -> None:
+    value = f"1000:{bytes(32).hex()}"
+    conn.execute(update(store_meta).where(store_meta.c.name == "ledger").values(value=value))
+
+
+def _another_key_store(conn: Connection, _world: World) -> None:
+    value = f"1:{bytes(32).hex()}"
+    conn.execute(update(store_meta).where(store_meta.c.name == "ledger").values(value=value))
+
+
+def _next_schema(conn: Connection, _world: World) -> None:
+    conn.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+
+
+def _no_receipt(conn: Connection, world: World) -> None:
+    # The receipt is the last entry, so the chain stays whole; the content has seen a position before it.
+    conn.execute(ledger.delete().where(ledger.c.entry == "receipt"))
+
+
+def _other_ticket(world: World) -> UUID:
+    return world.other_ticket
+
+
+def _other_mailbox(world: World) -> UUID:
+    return world.other_mailbox
+
+
+def _second_mailbox(world: World) -> UUID:
+    return world.second_mailbox
+
+
+_LAST_CHUNK = raw_chunks.c.position == 1
+_ENDED = {"ended_at": RECEIVED}
+
+DAMAGES: tuple[Damage, ...] = (
+    Damage("schemas_are_current", "a newer content schema", _next_schema),
+    Damage("schemas_are_current", "a newer key store schema", _next_schema, keystore=True),
+    Damage("ledger_is_unbroken", "an entry was rewritten", _break_chain, keystore=True),
+    Damage("key_store_is_not_stale", "an older key store", _old_key_store),
+    Damage("key_store_is_not_stale", "another key store", _another_key_store),
+    Damage("raw_messages_are_whole", "the only chunk is gone", drop(raw_chunks, "owner_id", "message")),
+    Damage(
+        "raw_messages_are_whole", "the last chunk is gone", drop(raw_chunks, "owner_id", "chunked_message", _LAST_CHUNK)
+    ),
+    Damage(
+        "raw_messages_are_whole", "a chunk is damaged", flip(raw_chunks, "owner_id", "chunked_message", _LAST_CHUNK)
+    ),
+    Damage("raw_messages_are_whole", "a chunk too many", copy(raw_chunks, "owner_id", "message", position=1)),
+    Damage("raw_messages_are_whole", "another size", put(messages, "message_id", "large_message", size_bytes=1)),
+    Damage("raw_messages_are_whole", "fewer chunks", put(messages, "message_id", "chunked_message", chunks=1)),
+    Damage("raw_messages_are_whole", "other bytes", _other_bytes),
+    Damage("raw_messages_are_whole", "not compressed", _not_compressed),
+    Damage("raw_messages_are_whole", "the blob is gone", _lose_blob),
+    Damage("raw_messages_are_whole", "the blob is cut", _cut_blob),
+    Damage("raw_messages_are_whole", "the blob lost a chunk", _cut_chunk_of_blob),
+    Damage("quarantined_messages_are_whole", "the chunk is gone", drop(raw_chunks, "owner_id", "quarantined")),
+    Damage("records_open", "a message's record is damaged", flip(messages, "message_id", "message")),
+    Damage("records_open", "a grant is damaged", flip(grants, "mailbox_id", "mailbox")),
+    Damage("records_open", "a cursor is damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="cursor_sealed")),
+    Damage("records_open", "an account's record is damaged", flip(accounts, "account_id", "account")),
+    Damage("records_open", "a record of another row", _record_of_another_row),
+    Damage("records_open", "no record", _not_a_record),
+    Damage("attachments_lie_in_their_message", "it reaches beyond", _attachment_beyond),
+    Damage(
+        "attachments_are_numbered",
+        "one is gone",
+        drop(attachments, "message_id", "message", attachments.c.position == 0),
+    ),
+    Damage("messages_belong_to_a_ticket", "no ticket", put(messages, "message_id", "message", ticket_id=new_id())),
+    Damage(
+        "messages_belong_to_a_ticket",
+        "another account's ticket",
+        put(messages, "message_id", "message", ticket_id=_other_ticket),
+    ),
+    Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
+    Damage("messages_are_stored_once", "twice in tickets", _same_message),
+    Damage(
+        "messages_are_stored_once",
+        "in a ticket and quarantined",
+        put(quarantine, "quarantine_id", "quarantined", identity_key=_identity_of_message),
+    ),
+    Damage("ticket_numbers_are_unique", "a number twice", _same_number),
+    Damage(
+        "ticket_numbers_were_drawn",
+        "the counter is behind",
+        put(accounts, "account_id", "account", next_ticket_number=1),
+    ),
+    Damage(
+        "event_sequences_were_drawn",
+        "the counter is behind",
+        put(accounts, "account_id", "account", next_event_sequence=2),
+    ),
+    Damage("messages_were_announced_once", "never", drop(events, "message_id", "message")),
+    Damage("messages_were_announced_once", "twice", tell("message.received", "message", "message_id")),
+    Damage("quarantine_was_announced_once", "never", drop(events, "message_id", "quarantined")),
+    Damage("tickets_were_announced_once", "twice", tell("ticket.created", "ticket", "ticket_id")),
+    Damage("replies_were_announced_once", "never", drop(events, "message_id", "queued")),
+    Damage("outgoing_messages_are_replies", "not in the outbox", _outgoing_without_reply),
+    Damage("outgoing_messages_are_replies", "a received message in the outbox", _reply_of_a_received_message),
+    Damage("attempts_are_numbered", "one more is counted", put(outbox, "message_id", "sent", attempts=2)),
+    Damage("attempts_are_numbered", "the first is missing", put(attempts, "message_id", "sent", number=2)),
+    Damage(
+        "replies_are_accepted_once",
+        "accepted twice",
+        both(try_again("sent", 2, outcome="accepted", **_ENDED), put(outbox, "message_id", "sent", attempts=2)),
+    ),
+    Damage("sent_replies_were_accepted", "refused", put(attempts, "message_id", "sent", outcome="refused")),
+    Damage("sent_replies_were_accepted", "unknown, not resolved", put(outbox, "message_id", "found", reason=None)),
+    Damage(
+        "sending_replies_have_one_open_attempt",
+        "it has ended",
+        put(attempts, "message_id", "sending", outcome="unknown", **_ENDED),
+    ),
+    Damage(
+        "sending_replies_have_one_open_attempt",
+        "an earlier one too",
+        both(try_again("sending", 2), put(outbox, "message_id", "sending", attempts=2)),
+    ),
+    Damage(
+        "sending_replies_have_one_open_attempt", "open, but sent", put(attempts, "message_id", "sent", ended_at=None)
+    ),
+    Damage("sent_copies_follow_the_send", "filed, but queued", put(outbox, "message_id", "queued", sent_copy="filed")),
+    Damage(
+        "final_replies_wait_for_nothing", "sent, and due again", put(outbox, "message_id", "found", due_at=RECEIVED)
+    ),
+    Damage("waiting_replies_have_a_next_step", "queued for ever", put(outbox, "message_id", "queued", due_at=None)),
+    Damage(
+        "keys_open", "a damaged key", flip(wrapped_keys, "owner_id", "second_mailbox", sealed="wrapped"), keystore=True
+    ),
+    Damage("keys_have_an_owner", "a forgotten key", _key_of_nobody, keystore=True),
+    Damage("mailboxes_have_a_key", "the mailbox's is gone", drop(wrapped_keys, "owner_id", "mailbox"), keystore=True),
+    Damage("mailboxes_have_a_key", "the account's is gone", drop(wrapped_keys, "owner_id", "account"), keystore=True),
+    Damage("destroyed_mailboxes_are_gone", "an event is left", tell("message.received", "gone_mailbox", "mailbox_id")),
+    Damage(
+        "destroyed_mailboxes_are_gone",
+        "a flow is left",
+        put(link_flows, "account_id", "account", mailbox_id=lambda w: w.gone_mailbox),
+    ),
+    Damage("destroyed_mailboxes_are_gone", "a blob is left", _left_blob),
+    Damage(
+        "destroyed_mailboxes_are_gone",
+        "an older content database",
+        both(
+            drop(erasures, "mailbox_id", "leaving_mailbox"),
+            put(mailboxes, "mailbox_id", "leaving_mailbox", state="active"),
+        ),
+        also="mailboxes_have_a_key",
+    ),
+    Damage(
+        "erasures_go_step_by_step",
+        "the mailbox is open",
+        put(mailboxes, "mailbox_id", "leaving_mailbox", state="paused"),
+    ),
+    Damage("erasures_go_step_by_step", "an unknown step", put(erasures, "mailbox_id", "leaving_mailbox", step="half")),
+    Damage("erasures_go_step_by_step", "no receipt", _no_receipt, keystore=True, also="key_store_is_not_stale"),
+    Damage(
+        "disconnecting_mailboxes_are_being_erased",
+        "no erasure",
+        put(mailboxes, "mailbox_id", "second_mailbox", state="disconnecting"),
+    ),
+    Damage("blobs_have_a_row", "an old orphan", _old_orphan),
+    Damage(
+        "revocations_end",
+        "kept too long",
+        put(revocations, "mailbox_id", "leaving_mailbox", expires_at=LONG_AGO),
+        keystore=True,
+    ),
+    Damage("revocations_are_of_destroyed_mailboxes", "of an open one", _token_of_an_open_mailbox, keystore=True),
+    Damage("raw_chunks_have_an_owner", "chunks of nobody", copy(raw_chunks, "owner_id", "message", owner_id=new_id())),
+    Damage(
+        "rows_have_a_mailbox",
+        "another account's mailbox",
+        put(grants, "mailbox_id", "leaving_mailbox", mailbox_id=new_id()),
+    ),
+    Damage(
+        "rows_stay_in_their_account",
+        "an event about another account's mailbox",
+        tell("mailbox.linked", "other_mailbox", "mailbox_id"),
+    ),
+    Damage(
+        "rows_stay_in_their_account",
+        "an event about another account's ticket",
+        tell("ticket.reopened", "other_ticket", "ticket_id"),
+    ),
+    Damage(
+        "rows_stay_in_their_account",
+        "a flow for another account's mailbox",
+        put(link_flows, "account_id", "account", mailbox_id=_other_mailbox),
+    ),
+    Damage(
+        "suspected_tickets_are_of_the_same_account",
+        "another account's",
+        put(tickets, "ticket_id", "suspicious_ticket", suspected_ticket_id=_other_ticket),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "attempts elsewhere",
+        put(attempts, "message_id", "sent", mailbox_id=_second_mailbox),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "thread keys elsewhere",
+        put(thread_keys, "message_id", "message", mailbox_id=_second_mailbox),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "standing elsewhere",
+        put(participants, "ticket_id", "ticket", mailbox_id=_second_mailbox),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "standing on no ticket",
+        put(participants, "ticket_id", "ticket", ticket_id=new_id()),
+    ),
+)
