@@ -116,18 +116,14 @@ class FolderBlobs:
         return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
     def list(self) -> Iterator[StoredBlob]:
-        """Yield every finished blob."""
-        for account in self.root.iterdir() if self.root.is_dir() else ():
-            for mailbox in account.iterdir():
-                for file in mailbox.iterdir():
-                    if not file.name.startswith(_TEMPORARY):
-                        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-                        yield StoredBlob(
-                            UUID(account.name),
-                            UUID(mailbox.name),
-                            UUID(file.name),
-                            modified,
-                        )
+        """Yield every finished blob. What is none (lost+found, a person's notes) is passed over."""
+        for file in self.root.glob("*/*/*"):
+            try:
+                account_id, mailbox_id, owner_id = (UUID(name) for name in file.relative_to(self.root).parts)
+                modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+            except (ValueError, FileNotFoundError):
+                continue
+            yield StoredBlob(account_id, mailbox_id, owner_id, modified)
 
     def sweep_temporary(self, before: datetime) -> int:
         """Delete unfinished files older than `before`: their writer is dead."""

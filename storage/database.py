@@ -18,7 +18,8 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -50,8 +51,26 @@ NOTIFY_CHANNEL = "ingestd"
 _ROLLED_BACK = frozenset({"40001", "40P01"})
 """SQLSTATEs after which nothing was committed and the same transaction may simply run again."""
 _READERS = 4
-_ATTEMPTS = 5
 _CHECKPOINT_WAIT_MS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLimits:
+    """What an operator decides about one database."""
+
+    busy_timeout_seconds: float = 10.0
+    """SQLite: how long a transaction waits for another process's."""
+    pool_size: int = 10
+    """PostgreSQL: connections of this process."""
+    attempts_max: int = 5
+    """PostgreSQL: attempts of a transaction that it rolled back."""
+    backoff_initial_seconds: float = 0.05
+    backoff_max_seconds: float = 2.0
+    statement_seconds_max: float = 30.0
+    """PostgreSQL: a statement that runs longer is cancelled."""
+
+
+_DEFAULT_LIMITS = DatabaseLimits()
 
 
 class Database:
@@ -61,19 +80,18 @@ class Database:
         self,
         url: URL,
         metadata: MetaData,
-        *,
-        busy_timeout_seconds: float,
-        pool_size: int,
+        limits: DatabaseLimits,
     ) -> None:
         self.url = url
         self.metadata = metadata
+        self._limits = limits
         self._woken: Callable[[frozenset[str]], None] = lambda _topics: None
         self._sqlite: _SqliteEngines | None = None
         self._postgres: AsyncEngine | None = None
         if url.get_backend_name() == "sqlite":
-            self._sqlite = _SqliteEngines(url, busy_timeout_seconds)
+            self._sqlite = _SqliteEngines(url, limits.busy_timeout_seconds)
         else:
-            self._postgres = _postgres_engine(url, pool_size)
+            self._postgres = _postgres_engine(url, limits)
 
     @property
     def is_sqlite(self) -> bool:
@@ -167,8 +185,10 @@ class Database:
         name = getattr(function, "__name__", "transaction")
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_was_rolled_back),
-            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(
+                multiplier=self._limits.backoff_initial_seconds, max=self._limits.backoff_max_seconds
+            ),
+            stop=tenacity.stop_after_attempt(self._limits.attempts_max),
             reraise=True,
         ):
             with attempt:
@@ -197,16 +217,21 @@ class Database:
             run = asyncio.get_running_loop().run_in_executor(executor, self._sqlite_once, read_only, name, call)
             # A cancelled caller must not leave its transaction running unseen: wait for its end first.
             return await _uncancelled(run)
+        # As its own task, for the same reason: a statement that is cancelled halfway would keep its locks.
+        return await _uncancelled(asyncio.create_task(self._postgres_once(read_only, name, call)))
+
+    async def _postgres_once(
+        self, read_only: bool, name: str, call: Callable[[Connection], T]
+    ) -> tuple[T, frozenset[str]]:
         assert self._postgres is not None
-        async with AsyncExitStack() as stack:
-            conn = await stack.enter_async_context(self._postgres.connect())
+        async with self._postgres.connect() as conn:
             if read_only:
                 await conn.execution_options(postgresql_readonly=True)
             transaction = await conn.begin()
             value, topics = await conn.run_sync(_with_topics, call)
             if not read_only:
                 self.committing(name)
-            await _uncancelled(asyncio.ensure_future(transaction.commit()))
+            await transaction.commit()
             if not read_only:
                 self.committed(name)
         return value, topics
@@ -250,7 +275,10 @@ class Database:
         truncated (an open reader prevents it: try again later).
         """
         assert self._sqlite is not None
-        return await asyncio.get_running_loop().run_in_executor(self._sqlite.writer, self._sqlite.compact, pages)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._sqlite.writer, self._sqlite.compact, pages)
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"SQLite: {_sqlite_reason(error) or 'cannot be compacted now'}") from error
 
     async def listen(self, woken: Callable[[frozenset[str]], None]) -> None:
         """PostgreSQL only: call `woken` for every NOTIFY until cancelled. Raises StorageUnavailable on a loss."""
@@ -284,14 +312,13 @@ def open_database(
     url: str,
     metadata: MetaData,
     *,
-    busy_timeout_seconds: float = 10.0,
-    pool_size: int = 10,
+    limits: DatabaseLimits = _DEFAULT_LIMITS,
 ) -> Database:
     """Return the database at `url`: `sqlite:///path` or `postgresql://user@host/name`."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+asyncpg")
-    return Database(parsed, metadata, busy_timeout_seconds=busy_timeout_seconds, pool_size=pool_size)
+    return Database(parsed, metadata, limits)
 
 
 def wake(conn: Connection, topic: str) -> None:
@@ -416,18 +443,19 @@ def _query_only(conn: Any, _record: Any) -> None:
     conn.execute("PRAGMA query_only=ON")
 
 
-def _postgres_engine(url: URL, pool_size: int) -> AsyncEngine:
+def _postgres_engine(url: URL, limits: DatabaseLimits) -> AsyncEngine:
     return create_async_engine(
         url,
-        pool_size=pool_size,
+        pool_size=limits.pool_size,
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,
         pool_timeout=30,
-        # A statement that waits for a lock for ever would stop its mailbox unseen.
+        # A statement that waits or runs for ever would stop its mailbox unseen.
         connect_args={
             "timeout": 10,
             "server_settings": {
+                "statement_timeout": str(max(1, int(limits.statement_seconds_max * 1000))),
                 "lock_timeout": "30s",
                 "idle_in_transaction_session_timeout": "60s",
             },

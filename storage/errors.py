@@ -32,6 +32,10 @@ class Conflict(StorageError):
     """The request contradicts what is stored (for example, an idempotency key used for another request)."""
 
 
+class LimitReached(StorageError):
+    """The account has as many of these as it may have: wait until some are done."""
+
+
 class SealBroken(StorageError):
     """A sealed record does not open: damaged, moved to another row, or under another key."""
 

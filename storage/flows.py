@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storage.database import now, wake
-from storage.errors import NotFound
+from storage.errors import LimitReached, NotFound
 from storage.tables import link_flows
 
 
@@ -42,7 +42,12 @@ def insert_flow(
     state_hash: bytes,
     lifetime_seconds: float,
     sealed: bytes,
+    open_max: int = 1000,
 ) -> None:
+    """Raises LimitReached where the account has `open_max` requests that can still come back.
+
+    Two processes at once can exceed it by one: it bounds what a runaway client fills, no more.
+    """
     at = now(conn)
     # Old flows go when new ones come: what they hold is of no use to anybody.
     conn.execute(
@@ -51,6 +56,17 @@ def insert_flow(
             link_flows.c.expires_at < at - timedelta(hours=1),
         )
     )
+    open_now = conn.execute(
+        select(func.count())
+        .select_from(link_flows)
+        .where(
+            link_flows.c.account_id == account_id,
+            link_flows.c.status.in_(("waiting", "opened")),
+            link_flows.c.expires_at > at,
+        )
+    ).scalar_one()
+    if open_now >= open_max:
+        raise LimitReached(f"the account has {open_now} linkings open; the limit is {open_max}")
     conn.execute(
         insert(link_flows).values(
             account_id=account_id,

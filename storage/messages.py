@@ -252,7 +252,7 @@ def tickets_by_message(
             messages.c.message_id.in_(message_ids),
         )
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message:

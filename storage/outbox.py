@@ -339,4 +339,4 @@ def count_by_status(conn: Connection) -> dict[str, int]:
         .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
         .group_by(outbox.c.status)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, text
 
 from storage import keystore_tables, tables
 from storage.errors import SchemaMismatch
@@ -45,6 +45,8 @@ def current(conn: Connection) -> str | None:
 
 def upgrade(conn: Connection, which: str) -> None:
     """Bring a database to this version's schema."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SET LOCAL statement_timeout = 0"))  # rewriting a large table takes its time
     config = _config(which)
     config.attributes["connection"] = conn
     command.upgrade(config, "head")

@@ -92,7 +92,11 @@ class DataKey:
         return self.seal(place, msgspec.msgpack.encode(record))
 
     def open_record(self, place: Place, sealed: bytes, kind: type[T]) -> T:
-        return msgspec.msgpack.decode(self.open(place, sealed), type=kind)
+        """Return the opened record. Raises SealBroken, also where it is no `kind`."""
+        try:
+            return msgspec.msgpack.decode(self.open(place, sealed), type=kind)
+        except msgspec.DecodeError:
+            raise SealBroken(f"a record of {place.table} has another form, row {place.row_id}") from None
 
     def hash(self, purpose: str, value: bytes) -> bytes:
         """Return the 16-byte keyed hash of `value` for one purpose, e.g. "address"."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ingestd.api.edge import LinkOutcome, LinkRefused, LinkResult
 from ingestd.linking import link
 from storage.errors import StorageUnavailable
@@ -39,7 +41,9 @@ class BrowserLinking:
         self, *, state: str, browser: str, code: str | None, error: str | None, iss: str | None
     ) -> LinkResult:
         try:
-            await self._linking.complete(state=state, browser=browser, code=code, error=error, iss=iss)
+            # A browser that goes away, or a request that takes too long, must not cut it off between the
+            # exchange of the code and the storing of the tokens.
+            await asyncio.shield(self._linking.complete(state=state, browser=browser, code=code, error=error, iss=iss))
         except link.LinkRefused as refused:
             return LinkResult(outcome_of(refused.reason))
         except StorageUnavailable:

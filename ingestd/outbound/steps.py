@@ -196,7 +196,7 @@ def postpone_copy(
         was=reply.status,
         status=reply.status,
         due_at=None if give_up else now(conn) + due_in,
-        reason="sent_copy_failed" if give_up else reply.reason,
+        reason=reply.reason,
         sent_copy=SentCopy.FAILED if give_up else SentCopy.DUE,
         sent_copy_attempts=reply.sent_copy_attempts + int(failed),
     )

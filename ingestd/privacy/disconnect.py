@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -29,7 +28,7 @@ from storage import erasures, grants, keystore, mailboxes
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.erasures import Erasure
-from storage.errors import KeyDestroyed, NotFound, SealBroken
+from storage.errors import KeyDestroyed, MasterKeyWrong, NotFound, SealBroken
 
 log = structlog.get_logger()
 
@@ -77,32 +76,38 @@ class Eraser:
     async def _make_unreadable(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools
         mailbox = await tools.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
-        with contextlib.suppress(KeyDestroyed):  # a crash came between the two databases' commits
-            key = await tools.keys.mailbox(account_id, mailbox_id)
-            await tools.keystore.transaction(
-                account_id,
-                keystore.destroy_key,
-                mailbox_id,
-                detail={"fingerprint": key.fingerprint(), "provider": mailbox.provider},
-                provider=mailbox.provider,
-                wrapped_refresh_token=await self._wrapped_token(account_id, mailbox_id),
-            )
+        fingerprint, token = await self._last_look(account_id, mailbox_id)
+        # False where a crash came between the two databases' commits: then it is destroyed already.
+        await tools.keystore.transaction(
+            account_id,
+            keystore.destroy_key,
+            mailbox_id,
+            detail={"fingerprint": fingerprint, "provider": mailbox.provider},
+            provider=mailbox.provider,
+            wrapped_refresh_token=token,
+        )
         tools.keys.forget(mailbox_id)
         await note_ledger(tools.content, tools.keystore)
         await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
         log.info("erasure.step", mailbox_id=mailbox_id, step="unreadable")
 
-    async def _wrapped_token(self, account_id: UUID, mailbox_id: UUID) -> bytes | None:
-        """Return the refresh token wrapped by the master key; None where there is none to revoke."""
+    async def _last_look(self, account_id: UUID, mailbox_id: UUID) -> tuple[str, bytes | None]:
+        """Return the key's fingerprint, and the refresh token wrapped by the master key.
+
+        What is damaged, or gone already, must not keep the mailbox from being forgotten.
+        """
         tools = self._tools
         try:
-            grant = await tools.content.read(account_id, grants.get_grant, mailbox_id)
             key = await tools.keys.mailbox(account_id, mailbox_id)
+        except (KeyDestroyed, MasterKeyWrong):
+            return "unknown", None
+        try:
+            grant = await tools.content.read(account_id, grants.get_grant, mailbox_id)
             record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
         except (NotFound, SealBroken):
-            return None
+            return key.fingerprint(), None
         token = record.refresh_token or record.access_token
-        return tools.keys.wrap_token(account_id, mailbox_id, token)
+        return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, token)
 
     async def _delete(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools

@@ -17,7 +17,7 @@ from storage.database import Database, now
 from storage.errors import LedgerStale, NotFound
 from storage.keystore import START, LedgerEntry, LedgerPosition
 from storage.outbox import ReplyStatus
-from storage.tables import outbox, store_meta
+from storage.tables import attempts, outbox, store_meta
 
 log = structlog.get_logger()
 
@@ -93,13 +93,20 @@ async def _raise_generation(content: Database, keys: Database) -> None:
 
 
 def begin_epoch(conn: Connection) -> int:
-    """After a restore: every unfinished reply may have been sent already, so a person decides. Returns how many."""
+    """After a restore: every unfinished reply may have been sent already, so nothing is sent by itself.
+
+    They are looked for in Sent; those that are not there wait for a person. Returns how many.
+    """
     meta.put(conn, store_meta, _EPOCH, str(epoch(conn) + 1))
+    at = now(conn)
     unfinished = (ReplyStatus.QUEUED, ReplyStatus.SENDING, ReplyStatus.DEFERRED, ReplyStatus.UNKNOWN)
     changed = conn.execute(
         update(outbox)
         .where(outbox.c.status.in_(unfinished))
-        .values(status=ReplyStatus.UNKNOWN, status_since=now(conn), due_at=now(conn), reason="restored")
+        .values(status=ReplyStatus.UNKNOWN, status_since=at, due_at=at, reason="restored")
+    )
+    conn.execute(
+        update(attempts).where(attempts.c.ended_at.is_(None)).values(ended_at=at, outcome="unknown", stage="restored")
     )
     return changed.rowcount
 

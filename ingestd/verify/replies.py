@@ -12,7 +12,7 @@ from storage.outbox import ReplyStatus, SentCopy
 from storage.tables import attempts, messages, outbox
 
 ACCEPTED = "accepted"
-RESOLVED = ("found_in_sent", "resolved_by_person", "sent_copy_failed")
+RESOLVED = ("found_in_sent", "resolved_by_person")
 """Reasons of a reply that counts as sent although no server was heard to accept it. The last one replaces
 the others where its Sent copy is given up. After a restore there may be no attempt at all."""
 FINAL = (ReplyStatus.SENT, ReplyStatus.FAILED, ReplyStatus.BOUNCED, ReplyStatus.CANCELLED)

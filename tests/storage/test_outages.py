@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from storage import meta, schema
-from storage.database import Database, open_database, ping
+from storage.database import Database, DatabaseLimits, open_database, ping
 from storage.errors import StorageUnavailable
 from storage.tables import store_meta
 from tests.conftest import missing
@@ -86,6 +86,19 @@ async def test_postgresql_dies_within_a_transaction(own_postgres: PostgresServer
             await database.transaction(None, stop_and_put)
         await asyncio.to_thread(own_postgres.start)
         assert await fact(database) is None
+    finally:
+        await database.close()
+
+
+async def test_postgresql_cancels_a_statement_that_runs_too_long(postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(statement_seconds_max=0.2))
+    try:
+        await database.transaction(None, schema.upgrade, schema.CONTENT)
+        with pytest.raises(StorageUnavailable, match="57014"):
+            await database.read(None, lambda conn: conn.execute(text("SELECT pg_sleep(30)")))
+        await database.transaction(None, put_fact, "after")
+        assert await fact(database) == "after"
     finally:
         await database.close()
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, update
 
 from storage import flows, grants, outbox
 from storage.database import now
-from storage.errors import Conflict, CursorMoved, NotFound
+from storage.errors import Conflict, CursorMoved, LimitReached, NotFound
 from storage.tables import idempotency, link_flows
 from storage.types import new_id
 from tests.stores import Stores
@@ -19,7 +19,9 @@ from tests.stores import Stores
 STATE, BROWSER = b"hash of the state", b"hash of the browser"
 
 
-async def _flow(stores: Stores, account: UUID, *, lifetime_seconds: float = 600, state_hash: bytes = STATE) -> UUID:
+async def _flow(
+    stores: Stores, account: UUID, *, lifetime_seconds: float = 600, state_hash: bytes = STATE, open_max: int = 1000
+) -> UUID:
     flow_id = new_id()
     await stores.content.transaction(
         account,
@@ -31,8 +33,20 @@ async def _flow(stores: Stores, account: UUID, *, lifetime_seconds: float = 600,
         state_hash=state_hash,
         lifetime_seconds=lifetime_seconds,
         sealed=b"sealed",
+        open_max=open_max,
     )
     return flow_id
+
+
+async def test_an_account_has_only_so_many_requests_open(stores: Stores, account: UUID) -> None:
+    """What has ended or expired does not count."""
+    first = await _flow(stores, account, open_max=2)
+    await _flow(stores, account, state_hash=b"expired", lifetime_seconds=-1, open_max=2)
+    await _flow(stores, account, state_hash=b"second", open_max=2)
+    with pytest.raises(LimitReached):
+        await _flow(stores, account, state_hash=b"third", open_max=2)
+    await stores.content.transaction(account, flows.end_flow, first, status="failed")
+    await _flow(stores, account, state_hash=b"third", open_max=2)
 
 
 async def test_a_state_is_used_once(stores: Stores, account: UUID) -> None:

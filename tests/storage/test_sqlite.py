@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from storage import meta, schema
-from storage.database import open_database
+from storage.database import DatabaseLimits, open_database
 from storage.tables import store_meta
 from tests.stores import Stores, sqlite_urls
 
@@ -105,7 +105,9 @@ async def test_opening_waits_for_no_writer(sqlite: Stores) -> None:
     """A connection that is opened while another process writes must not need the write lock."""
     path = sqlite.content.sqlite_path
     other = sqlite3.connect(str(path), isolation_level=None)
-    late = open_database(sqlite.urls.content, schema.METADATA[schema.CONTENT], busy_timeout_seconds=0.05)
+    late = open_database(
+        sqlite.urls.content, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(busy_timeout_seconds=0.05)
+    )
     try:
         other.execute("BEGIN IMMEDIATE")
         assert await late.read(None, pragma, "auto_vacuum") == 2

@@ -1,0 +1,156 @@
+"""A small office for tests that need no daemon: one account, one linked mailbox, its mail taken in by the
+daemon's own functions, on real databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from config import Outbound
+from connectors.base import RawMessage, Sender
+from ingestd.desk import Desk, TicketView
+from ingestd.inbound.commit import Committed, commit_batch
+from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
+from ingestd.inbound.parser import ParserRejected
+from ingestd.keys import KeyRing
+from ingestd.mail.transform import Transformed, transform
+from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
+from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
+from ingestd.records import AccountRecord, MailboxRecord
+from ingestd.telemetry.metrics import Metrics
+from ingestd.verify import verify
+from storage import accounts, events, leases, mailboxes
+from storage.leases import Held
+from storage.sealing import MasterKey
+from storage.types import new_id
+from tests.stores import Stores
+
+MASTER = MasterKey(bytes(range(32)))
+LEASE_SECONDS = 60.0
+
+
+class HereParser:
+    """Parses in the test's own process; a subject of "poison" is given up on."""
+
+    async def transform(self, raw: bytes) -> Transformed:
+        if b"Subject: poison" in raw:
+            raise ParserRejected("timeout")
+        return transform(raw)
+
+
+@dataclass
+class Office:
+    stores: Stores
+    keys: KeyRing
+    desk: Desk
+    context: MailboxContext
+    held: Held
+    worker_id: UUID
+
+    @classmethod
+    async def open(cls, stores: Stores, *, aliases: Sequence[str] = (), contact_forms: Sequence[str] = ()) -> Office:
+        keys = KeyRing(stores.keystore, MASTER)
+        account_id, mailbox_id, worker_id = new_id(), new_id(), new_id()
+        account_key = await keys.create_account_key(account_id)
+        sealed = account_key.seal_record(AccountRecord.place(account_id), AccountRecord("Example"))
+        await stores.content.transaction(account_id, accounts.insert_account, sealed)
+        key = await keys.create_mailbox_key(account_id, mailbox_id)
+        record = MailboxRecord(
+            address="support@example.com",
+            subject="1",
+            issuer="https://login.example.com",
+            login="support@example.com",
+            addresses=tuple(aliases),
+        )
+        await stores.content.transaction(
+            account_id,
+            mailboxes.insert_mailbox,
+            mailbox_id,
+            provider="local",
+            start_from="now",
+            start_days=0,
+            sealed=key.seal_record(MailboxRecord.place(mailbox_id), record),
+        )
+        await stores.content.transaction(None, leases.register, worker_id)
+        held = (await stores.content.transaction(None, leases.claim, worker_id, LEASE_SECONDS, 10))[0]
+        context = MailboxContext(
+            account_id=account_id,
+            mailbox_id=mailbox_id,
+            key=key,
+            record=record,
+            contact_forms=frozenset(contact_forms),
+            authserv_ids=frozenset({"mx.example.com"}),
+        )
+        desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
+        return cls(stores, keys, desk, context, held, worker_id)
+
+    async def take(self, *raws: bytes, fence: int | None = None) -> Committed:
+        """Take mails in as one batch, as the mailbox's worker does."""
+        now = datetime.now(UTC)
+        fetched = [RawMessage(f"1:{n}:INBOX", "INBOX", len(raw), now, raw, raw) for n, raw in enumerate(raws)]
+        reads = await read_batch(HereParser(), self.context, fetched)  # type: ignore[arg-type]
+        prepared = await seal_batch(self.stores.blobs, self.context, reads, set(), self.desk.blob_bytes_min)
+        mailbox = await self.stores.content.read(self.held.account_id, mailboxes.get_mailbox, self.held.mailbox_id)
+        return await self.stores.content.transaction(
+            self.held.account_id,
+            commit_batch,
+            self.context,
+            prepared,
+            fence=self.held.fence if fence is None else fence,
+            cursor_sequence=mailbox.cursor_sequence,
+            cursor="{}",
+        )
+
+    async def ticket(self, number: int) -> TicketView:
+        return await self.desk.ticket(self.held.account_id, number)
+
+    async def reply(
+        self, number: int, text: str = "We look into it.", *, idempotency_key: str | None = None
+    ) -> CreatedReply:
+        return await create_reply(
+            self.desk,
+            Outbound(),
+            self.held.account_id,
+            number,
+            ReplyDraft(text),
+            idempotency_key=idempotency_key,
+        )
+
+    def outbox(self, sender: Sender, settings: Outbound, policy: SentPolicy) -> MailboxOutbox:
+        tools = SenderTools(
+            content=self.stores.content,
+            blobs=self.stores.blobs,
+            metrics=Metrics(version="0", python_version="3"),
+            settings=settings,
+            worker_id=self.worker_id,
+            sends=asyncio.Semaphore(1),
+        )
+        return MailboxOutbox(self.held, self.context.key, sender, policy, tools)
+
+    async def event_types(self) -> list[str]:
+        found = await self.stores.content.read(self.held.account_id, events.list_events, 0, 1000)
+        return [event.type for event in found]
+
+    async def check(self) -> None:
+        """Assert every promise."""
+        keys = KeyRing(self.stores.keystore, MASTER)
+        report = await verify(self.stores.content, self.stores.keystore, self.stores.blobs, keys)
+        assert report.violations == []
+
+
+def mail(
+    subject: str = "Printer",
+    *,
+    sender: str = "anna@example.org",
+    message_id: str = "<q1@example.org>",
+    text: str = "It does not print.",
+    headers: str = "",
+) -> bytes:
+    """Return a plain mail; `headers` are further lines, each ended by CRLF."""
+    return (
+        f"From: {sender}\r\nTo: support@example.com\r\nSubject: {subject}\r\nMessage-ID: {message_id}\r\n"
+        f"{headers}Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
+    ).encode()
