@@ -58,12 +58,21 @@ class Maintenance:
         with self.bell.subscribe("erasures") as listener:
             while True:
                 try:
-                    for erasure in await self.content.read(None, erasures.list_erasures):
-                        await self.eraser.run(erasure)
-                except StorageError as error:
-                    self.metrics.erasure_ended("failed")
-                    log.warning("erasure.failed", exc_info=error)
+                    waiting = await self.content.read(None, erasures.list_erasures)
+                except StorageUnavailable as error:
+                    waiting = []
+                    log.warning("storage.unavailable", exc_info=error)
+                for erasure in waiting:
+                    await self._erase_one(erasure)
                 await listener.wait(_ERASURE_SECONDS)
+
+    async def _erase_one(self, erasure: erasures.Erasure) -> None:
+        """One that cannot go on must not keep the others waiting; it is tried again later."""
+        try:
+            await self.eraser.run(erasure)
+        except Exception as error:
+            self.metrics.erasure_ended("failed")
+            log.error("erasure.failed", mailbox_id=erasure.mailbox_id, exc_info=error)  # noqa: TRY400
 
     async def _revoke(self) -> None:
         while True:
@@ -96,7 +105,7 @@ class Maintenance:
         while True:
             try:
                 await self.sweep(datetime.now(UTC))
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 log.warning("storage.unavailable", exc_info=error)
             await asyncio.sleep(_SWEEP_SECONDS)
 

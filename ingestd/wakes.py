@@ -78,7 +78,7 @@ async def _watch_version(database: Database, bell: Bell, poll_seconds: float) ->
     seen = None
     while True:
         try:
-            version = await database.watch_version()
+            version = await database.data_version()
         except StorageUnavailable:
             version = None  # whoever writes next will say so
         if version != seen:

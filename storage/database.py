@@ -258,15 +258,13 @@ class Database:
         """Have `woken` called with the topics that a transaction of this process announced (`wake`)."""
         self._woken = woken
 
-    def data_version(self) -> int:
-        """SQLite only, blocking: a number that changes when another connection has committed."""
+    async def data_version(self) -> int:
+        """SQLite only: a number that changes when another connection has committed. Raises StorageUnavailable."""
         assert self._sqlite is not None
-        return self._sqlite.data_version()
-
-    async def watch_version(self) -> int:
-        """SQLite only: `data_version` in its own thread."""
-        assert self._sqlite is not None
-        return await asyncio.get_running_loop().run_in_executor(self._sqlite.watcher, self.data_version)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._sqlite.watcher, self._sqlite.data_version)
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"SQLite: {_sqlite_reason(error) or 'cannot be watched'}") from error
 
     async def compact(self, pages: int) -> tuple[int, bool]:
         """SQLite only: give up to `pages` free pages back, then truncate the WAL.

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from connectors.base import Trouble
 from storage import accounts, events, mailboxes
+from storage.database import wake
 from storage.mailboxes import MailboxState
 
 NEEDS_LINKING = frozenset({Trouble.GRANT_REVOKED, Trouble.CONSENT_OR_MFA})
@@ -39,4 +40,6 @@ def change_state(
         news = _NEWS[state]
         _, sequence = accounts.draw_numbers(conn, account_id, events=1)
         events.insert_events(conn, account_id, sequence, [events.NewEvent(news, mailbox_id, detail=trouble)])
+    if changed:
+        wake(conn, "mailboxes")  # its process may have to let go of it
     return changed

@@ -195,13 +195,13 @@ async def test_sqlite_sees_the_commit_of_another_process(stores: Stores) -> None
     path = stores.content.sqlite_path
     if path is None:
         pytest.skip("PostgreSQL notifies")
-    before = await stores.content.watch_version()
-    assert await stores.content.watch_version() == before
+    before = await stores.content.data_version()
+    assert await stores.content.data_version() == before
     script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit(); c.close()"
     statement = "INSERT INTO store_meta VALUES ('fact', 'elsewhere')"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path), statement)
     assert await process.wait() == 0
-    assert await stores.content.watch_version() != before
+    assert await stores.content.data_version() != before
     assert await fact(stores.content) == "elsewhere"
 
 
@@ -209,9 +209,9 @@ async def test_sqlite_sees_its_own_commits_too(stores: Stores) -> None:
     """The watcher has a connection of its own: a cancelled caller's commit still wakes the daemon."""
     if not stores.content.is_sqlite:
         pytest.skip("PostgreSQL notifies")
-    before = await stores.content.watch_version()
+    before = await stores.content.data_version()
     await stores.content.transaction(None, put_fact, "one")
-    assert await stores.content.watch_version() != before
+    assert await stores.content.data_version() != before
 
 
 async def test_a_deadlock_is_run_again(stores: Stores) -> None:
@@ -245,6 +245,7 @@ async def test_sqlite_waits_for_another_process_only_so_long(stores: Stores) -> 
     path = stores.content.sqlite_path
     if path is None:
         pytest.skip("of SQLite only")
+    limits = DatabaseLimits(busy_timeout_seconds=0.05)
     hasty = open_database(
         stores.urls.content, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(busy_timeout_seconds=0.05)
     )
