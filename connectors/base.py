@@ -20,7 +20,7 @@ from typing import Protocol
 class Trouble(enum.StrEnum):
     """Why a mailbox cannot be worked on: the error taxonomy that operators see."""
 
-    TOKEN_EXPIRED = "token_expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  (no token)
     GRANT_REVOKED = "grant_revoked"
     CONSENT_OR_MFA = "consent_or_mfa"
     ADMIN_BLOCKED = "admin_blocked"
@@ -116,6 +116,9 @@ class ReadPlan:
     folders: Sequence[str] = ("INBOX",)
     start_from: StartFrom = StartFrom.NOW
     start_days: int = 0
+    start_at: datetime | None = None
+    """What NOW and DAYS count from: when the mailbox was linked. None: the first reading. Mail that comes
+    between the two, be it hours because the server was away, would be lost without it."""
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024

@@ -88,8 +88,11 @@ def start(known: FolderCursor | None, *, uidvalidity: int, uidnext: int, plan: R
         return FolderCursor(uidvalidity, 0, known.wanted_from, uidnext)
     if plan.start_from is StartFrom.EVERYTHING:
         return FolderCursor(uidvalidity, 0)
+    since = (plan.start_at or now).replace(microsecond=0)  # INTERNALDATE knows whole seconds
     if plan.start_from is StartFrom.DAYS:
-        return FolderCursor(uidvalidity, 0, now - timedelta(days=plan.start_days), uidnext)
+        return FolderCursor(uidvalidity, 0, since - timedelta(days=plan.start_days), uidnext)
+    if plan.start_at is not None:
+        return FolderCursor(uidvalidity, 0, since, uidnext)
     return FolderCursor(uidvalidity, uidnext - 1, now - CLOCK_SLACK)
 
 
