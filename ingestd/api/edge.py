@@ -99,3 +99,11 @@ class Edge:
     link_seconds: int = 600
     """How long a person may take at the provider: the life of the cookie."""
     limits: Limits = Limits()
+
+
+class ListenFailed(Exception):
+    """The HTTP side cannot listen. Change api.listen_host or api.listen_port, or stop what has the port."""
+
+
+class PortInUse(ListenFailed):
+    """Another program listens on this port."""

@@ -20,17 +20,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ingestd.api.edge import ListenFailed, PortInUse
 from ingestd.telemetry import vocabulary
 
 BACKLOG: Final = 128
-
-
-class ListenFailed(Exception):
-    """The HTTP side cannot listen. Change api.listen_host or api.listen_port, or stop what has the port."""
-
-
-class PortInUse(ListenFailed):
-    """Another program listens on this port."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ingestd.cli.common import json_option, print_json, print_table, with_store
+from ingestd.cli.common import json_option, print_rows, with_store
 from ingestd.cli.setup import create_account
 from ingestd.daemon import Store
 from ingestd.records import AccountRecord
@@ -34,4 +34,4 @@ async def list_(store: Store, as_json: bool) -> None:
         key = await store.keys.account(one.account_id)
         record = key.open_record(AccountRecord.place(one.account_id), one.sealed, AccountRecord)
         rows.append({"account": one.account_id, "name": record.name, "status": one.status, "created": one.created_at})
-    (print_json if as_json else print_table)(rows)
+    print_rows(rows, as_json, none="no accounts; `ingestd account create NAME` makes one")

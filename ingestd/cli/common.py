@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import unicodedata
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 import click
 
 from config import ConfigError, Settings, load
-from ingestd.api.server import ListenFailed
+from ingestd.api.edge import ListenFailed
 from ingestd.daemon import Store, open_store
 from ingestd.linking.errors import LinkingError
 from ingestd.mail.compose import ComposeError
@@ -51,6 +52,11 @@ class StoreAway(Trouble):
 
 
 def read_settings(path: Path) -> Settings:
+    if not path.exists():
+        raise ConfigTrouble(
+            f"there is no configuration file {path}: name yours with --config or INGESTD_CONFIG, "
+            "or make one with `ingestd init --dir FOLDER`"
+        )
     try:
         return load(path)
     except ConfigError as error:
@@ -108,8 +114,12 @@ async def choose_account(store: Store, account_id: UUID | None) -> UUID:
         if account_id not in known:
             raise Trouble(f"there is no account {account_id}; `ingestd account list` shows them")
         return account_id
+    if not known:
+        raise Trouble("there is no account yet: `ingestd account create NAME` makes one")
     if len(known) != 1:
-        raise Trouble(f"there are {len(known)} accounts: say which one with --account")
+        raise Trouble(
+            f"there are {len(known)} accounts: say which one with --account; `ingestd account list` shows them"
+        )
     return known[0]
 
 
@@ -127,20 +137,50 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+def print_rows(rows: Sequence[Mapping[str, object]], as_json: bool, *, none: str) -> None:
+    """Print rows as JSON or as a table; `none` is what people read where there are no rows."""
+    if as_json:
+        print_json(rows)
+    elif rows:
+        _print_table(rows)
+    else:
+        click.echo(none)
+
+
+def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """Print rows under their keys, each column as wide as it needs to be."""
-    if not rows:
-        return
-    cells = [[str(name) for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]))]
+    cells = [[_label(name) for name in rows[0]], *([shown(value) for value in row.values()] for row in rows)]
+    widths = [max(_width(row[index]) for row in cells) for index in range(len(cells[0]))]
     for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
 
 
-def _cell(value: object) -> str:
-    if value is None:
+def print_fields(fields: Mapping[str, object], *, indent: str = "") -> None:
+    """Print one thing, a field a line."""
+    width = max(len(name) for name in fields) + 2
+    for name, value in fields.items():
+        click.echo(f"{indent}{_label(name) + ':':{width}}{shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return a value for a terminal; times in UTC to the second, as the Z says."""
+    if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    # A subject is a stranger's text: no control character reaches the terminal.
-    return "".join(one if one.isprintable() else " " for one in str(value))
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """Return a stranger's text without anything that could steer the terminal."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _width(text: str) -> int:
+    """Return the columns that a terminal takes for it: East Asian characters take two."""
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)

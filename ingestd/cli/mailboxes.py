@@ -15,8 +15,10 @@ from ingestd.cli.common import (
     account_option,
     choose_account,
     json_option,
+    print_fields,
     print_json,
-    print_table,
+    print_rows,
+    shown,
     with_store,
 )
 from ingestd.daemon import Outside, Store, new_eraser, new_linking, new_metrics
@@ -37,7 +39,7 @@ def mailbox() -> None:
 
 
 @mailbox.command()
-@click.argument("provider")
+@click.argument("provider", required=False)
 @account_option
 @click.option("--again", "mailbox_id", type=click.UUID, help="Link this mailbox again, after its grant was lost.")
 @click.option(
@@ -53,7 +55,7 @@ def mailbox() -> None:
 @with_store
 async def link(
     store: Store,
-    provider: str,
+    provider: str | None,
     account: UUID | None,
     mailbox_id: UUID | None,
     start: str | None,
@@ -62,10 +64,11 @@ async def link(
     wait_seconds: float,
     as_json: bool,
 ) -> None:
-    """Link a mailbox of PROVIDER (a name from the configuration): print the address to open, and wait."""
-    if provider not in store.settings.providers:
-        known = ", ".join(sorted(store.settings.providers)) or "none"
-        raise Trouble(f"the configuration has no provider {provider!r}; it has: {known}")
+    """Link a mailbox: print the address that its owner opens in a browser, and wait until it is linked.
+
+    PROVIDER is a name under `providers` of the configuration; it may be left out where there is only one.
+    """
+    provider = _choose_provider(store, provider)
     account_id = await choose_account(store, account)
     start_from, start_days = _start(store, start)
     request = LinkRequest(
@@ -82,13 +85,26 @@ async def link(
     finally:
         await outside.close()
     if not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
-        click.echo("note: no daemon runs on this store; start `ingestd run`, it serves the callback", err=True)
+        click.echo("note: no daemon runs on this store; start `ingestd run`, without it nobody can link", err=True)
     click.echo(f"Open this address in a browser, as the mailbox's owner:\n\n  {started.address}\n", err=as_json)
     await _wait_for_link(store, account_id, started.flow_id, wait_seconds)
     if as_json:
         print_json({"mailbox": started.mailbox_id})
     else:
         click.echo(f"linked: {started.mailbox_id}")
+
+
+def _choose_provider(store: Store, name: str | None) -> str:
+    known = sorted(store.settings.providers)
+    if not known:
+        raise Trouble("the configuration names no provider yet: add one under `providers`")
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None:
+        raise Trouble(f"say which provider: {', '.join(known)}")
+    if name not in known:
+        raise Trouble(f"the configuration has no provider {name!r}; it has: {', '.join(known)}")
+    return name
 
 
 def _start(store: Store, start: str | None) -> tuple[str, int]:
@@ -122,7 +138,7 @@ async def list_(store: Store, account: UUID | None, as_json: bool) -> None:
     """List the mailboxes."""
     account_id = await choose_account(store, account)
     rows = [_summary(one) for one in await store.desk.mailboxes(account_id)]
-    (print_json if as_json else print_table)(rows)
+    print_rows(rows, as_json, none="no mailboxes; `ingestd mailbox link` links one")
 
 
 @mailbox.command()
@@ -148,8 +164,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     if as_json:
         print_json(row)
     else:
-        for name, value in row.items():
-            click.echo(f"{name.replace('_', ' ') + ':':20}{'-' if value in (None, '') else value}")
+        print_fields(row)
 
 
 def _summary(view: MailboxView) -> dict[str, object]:
@@ -179,15 +194,17 @@ async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_
         print_json(msgspec.to_builtins(receipt))
         return
     click.echo("The mailbox is forgotten. Receipt:")
-    for name, value in msgspec.to_builtins(receipt).items():
-        click.echo(f"  {name.replace('_', ' ') + ':':18}{_told(value)}")
-    click.echo("  Unreadable for ever, except from key-store copies made before the time above.")
+    print_fields({name: _told(value) for name, value in msgspec.structs.asdict(receipt).items()}, indent="  ")
+    click.echo(
+        f"Since {shown(receipt.unreadable_at)} its content is unreadable, in every backup of the database too: only a\n"
+        "copy of the key store from before that time could open it."
+    )
 
 
-def _told(value: object) -> str:
+def _told(value: object) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{count} {name}" for name, count in value.items()) or "nothing"
-    return str(value)
+        return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in value.items()) or "nothing"
+    return value
 
 
 async def _erase(store: Store, account_id: UUID, mailbox_id: UUID, wait_seconds: float) -> Receipt:

@@ -21,7 +21,7 @@ _EVENTS = {
 
 @click.group()
 def reply() -> None:
-    """Replies: decide on one whose outcome is unknown, or cancel one that is queued."""
+    """Replies: decide on one, or cancel it."""
 
 
 @reply.command()

@@ -115,7 +115,10 @@ async def create_account(store: Store, name: str) -> object:
 @click.command("check-config")
 @click.pass_obj
 def check_config(config: Path) -> None:
-    """Test the configuration, and list every host that the daemon will contact."""
+    """Test the configuration.
+
+    Lists every host that the daemon will contact; it contacts no other.
+    """
     settings = read_settings(config)
     click.echo(f"{config}: ok\nThe daemon will contact these hosts and no others:")
     found = hosts(settings)

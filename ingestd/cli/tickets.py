@@ -15,9 +15,11 @@ from ingestd.cli.common import (
     Trouble,
     account_option,
     choose_account,
+    clean,
     json_option,
     print_json,
-    print_table,
+    print_rows,
+    shown,
     with_store,
 )
 from ingestd.daemon import Store
@@ -64,7 +66,7 @@ async def list_(
         }
         for one in found
     ]
-    (print_json if as_json else print_table)(rows)
+    print_rows(rows, as_json, none="no tickets")
 
 
 @ticket.command()
@@ -92,8 +94,8 @@ async def show(store: Store, number: int, account: UUID | None, full: bool, as_j
     if as_json:
         print_json({**row, "messages": [_message(one) for one in view.messages]})
         return
-    click.echo(f"#{number} {_clean(view.record.subject)}")
-    click.echo(f"{view.ticket.status} · {_clean(requester.name)} <{_clean(requester.addr)}>")
+    click.echo(f"#{number} {clean(view.record.subject)}")
+    click.echo(f"{view.ticket.status} · {_who(requester)}")
     if view.ticket.suspected_ticket_id:
         click.echo(f"may belong to ticket {view.ticket.suspected_ticket_id}: the evidence was too weak to join it")
     for one in view.messages:
@@ -142,26 +144,27 @@ def _print_message(one: MessageView, full: bool) -> None:
     mail = one.record.mail
     sender = mail.from_[0] if mail.from_ else Address("")
     mark = "→" if one.row.direction == "out" else "←"
-    kind = "" if one.row.kind in {"customer", "reply"} else f" [{one.row.kind}]"
-    click.echo(f"\n{mark} {one.row.received_at:%Y-%m-%d %H:%M} {_clean(sender.name)} <{_clean(sender.addr)}>{kind}")
+    kind = "" if one.row.kind in {"customer", "reply"} else f" [{one.row.kind.replace('_', ' ')}]"
+    click.echo(f"\n{mark} {shown(one.row.received_at)} {_who(sender)}{kind}")
     if one.reply is not None:
         reply = one.reply.reply
         reason = f" ({reply.reason.replace('_', ' ')})" if reply.reason else ""
         click.echo(f"  {reply.status.value}{reason}, Sent copy: {reply.sent_copy.value}, message {reply.message_id}")
         for address, code in one.reply.record.refused.items():
-            click.echo(f"  refused for {_clean(address)}: {code}")
+            click.echo(f"  refused for {clean(address)}: {code}")
     if one.record.truncated:
         click.echo("  (larger than the limit: only its header was taken)")
     for line in (mail.text if full else mail.new_text).splitlines():
-        click.echo(f"  {_clean(line)}")
+        click.echo(f"  {clean(line)}".rstrip())
+    if not full and mail.new_text.split() != mail.text.split():
+        click.echo("  (quoted text or a signature is hidden: --full shows it)")
     for part in one.attachments:
         known = part.attachment
-        click.echo(f"  [{part.row.position}] {_clean(known.name)} ({known.content_type}, {known.size_bytes} bytes)")
+        click.echo(f"  [{part.row.position}] {clean(known.name)} ({known.content_type}, {known.size_bytes} bytes)")
 
 
-def _clean(text: str) -> str:
-    """A stranger's text must not steer the terminal."""
-    return "".join(one if one.isprintable() else " " for one in text)
+def _who(address: Address) -> str:
+    return f"{clean(address.name)} <{clean(address.addr)}>" if address.name else f"<{clean(address.addr)}>"
 
 
 @ticket.command()

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from ingestd.api.server import ListenFailed, PortInUse, ServerLimits, serve
+from ingestd.api.edge import ListenFailed, PortInUse
+from ingestd.api.server import ServerLimits, serve
 from tests.api.conftest import serving
 
 
