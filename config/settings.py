@@ -75,11 +75,11 @@ class Storage(Section):
     data_version_poll_seconds: Seconds = 0.2
     """How often SQLite is asked whether another process wrote something."""
     transaction_attempts_max: Count = 5
-    """Attempts of a transaction that the database aborted (busy, serialization, deadlock)."""
+    """Attempts of a transaction that PostgreSQL rolled back (serialization failure, deadlock)."""
     transaction_backoff: Backoff = Backoff(initial_seconds=0.05, max_seconds=2.0)
     """Pauses between those attempts."""
-    transaction_seconds_max: Seconds = 30.0
-    """A PostgreSQL statement that runs longer is cancelled."""
+    statement_seconds_max: Seconds = 30.0
+    """A PostgreSQL statement that runs longer is cancelled, one of a migration excepted."""
 
     @field_validator("keystore")
     @classmethod
@@ -125,8 +125,6 @@ class Api(Section):
     """A request that takes longer is ended."""
     requests_max: Count = 200
     """Requests that are served at the same time; more get 503."""
-    page_items_max: Annotated[int, Field(ge=1, le=1000)] = 200
-    """Items on a page of a list."""
 
     @field_validator("public_url")
     @classmethod
@@ -208,7 +206,7 @@ class Outbound(Section):
     connect_timeout_seconds: Seconds = 20.0
     """How long connecting to an SMTP server may take."""
     command_timeout_seconds: Seconds = 60.0
-    """How long an SMTP server may take to answer a command."""
+    """How long an SMTP server may take to answer a command, or to take a piece of the message."""
     dot_timeout_seconds: Seconds = 600.0
     """How long it may take to answer the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)."""
     connection_idle_seconds: Seconds = 60.0
@@ -239,7 +237,7 @@ class Parser(Section):
     memory_bytes_max: Annotated[int, Field(ge=128 * MIB, le=1 << 40)] = 1024 * MIB
     """Address space of one process; a message that needs more is quarantined."""
     messages_max: Count = 5000
-    """A process is replaced after so many messages."""
+    """A process is replaced after so many messages, so that what a library leaks stays small."""
 
 
 class Linking(Section):
@@ -248,19 +246,19 @@ class Linking(Section):
     flow_seconds: Annotated[float, Field(ge=30, le=3600)] = 600.0
     """How long a user may take from our page to the callback."""
     flows_max: Count = 1000
-    """Linkings that may be open at the same time."""
+    """Linkings that an account may have open at the same time."""
     refresh_ahead_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
     """Tokens are refreshed so long before they end."""
     http_timeout_seconds: Seconds = 20.0
-    """How long a request to a provider may take."""
+    """How long one attempt of a request to a provider may take, from connecting to the last byte."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 4
     """Attempts of a request that failed for now (429, 5xx, no answer)."""
-    backoff: Backoff = Backoff(initial_seconds=1.0, max_seconds=60.0)
-    """Pauses between those attempts; Retry-After goes before them."""
+    backoff: Backoff = Backoff(initial_seconds=0.25, max_seconds=5.0)
+    """Pauses between those attempts, on top of a Retry-After. Short ones: a browser may be waiting."""
     response_bytes_max: Bytes = 1 * MIB
     """The largest answer that is read from a provider."""
     discovery_seconds: Seconds = 86_400.0
-    """How long a discovery document is kept."""
+    """How long a discovery document is believed; while the issuer does not answer, longer."""
 
 
 class Egress(Section):

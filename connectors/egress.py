@@ -52,7 +52,8 @@ class EgressGuard:
 
     `allowed` are the (host, port) pairs that the operator configured; they may
     be private unless `allow_private` is off. `account_ports` are the ports that
-    hosts supplied by an account may have; such hosts are never private.
+    hosts supplied by an account may have; such hosts are never private. A name
+    that is not resolved after `resolve_seconds` counts as one that cannot be.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class EgressGuard:
         *,
         allow_private: bool = True,
         account_ports: Collection[int] = (443,),
+        resolve_seconds: float = 10.0,
     ) -> None:
         self._allowed = {(_normal_host(host), port) for host, port in allowed}
         self._allow_private = allow_private
         self._account_ports = frozenset(account_ports)
+        self._resolve_seconds = resolve_seconds
         self._permitted: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -94,8 +97,10 @@ class EgressGuard:
         elif (name, port) not in self._allowed:
             raise EgressRefused(f"{name}:{port} is not configured")
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+            # The look-up itself cannot be stopped: its thread ends when the system's resolver gives up.
+            async with asyncio.timeout(self._resolve_seconds):
+                found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
             raise TemporaryError(f"cannot resolve {name}:{port}") from None
         addresses = _addresses(found)
         if not addresses:

@@ -111,7 +111,8 @@ class ImapReader:
                 return True
             while (left := min(deadline, poll_at) - time.monotonic()) > 0:
                 # Renewals are spread out: a thousand DONEs at once upset a real server.
-                renew = self._access.idle_renew_seconds * random.uniform(0.8, 1.0)  # noqa: S311 (not a secret)
+                share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
+                renew = self._access.idle_renew_seconds * share
                 woken = await wait_in_idle(session, min(left, renew))
                 # After a loss, what came in between is found by reading again.
                 if woken is not Woken.TIMEOUT:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from connectors.sasl import OAUTHBEARER, XOAUTH2
 
 Tls = Literal["implicit", "starttls"]
 
@@ -32,15 +34,24 @@ class ImapAccess:
     smtp: SmtpEndpoint
     role_folders: Mapping[str, str] = field(default_factory=dict)
     """The operator's override: role ("sent", "trash", "junk") → folder name."""
+    mechanisms: Sequence[str] = (OAUTHBEARER, XOAUTH2)
+    """SASL mechanisms that may be used, the preferred one first."""
     connect_seconds: float = 20.0
+    """The longest that connecting to the IMAP server may take."""
     read_seconds: float = 60.0
-    """The longest silence of a server inside one command."""
+    """The longest silence of the IMAP server inside one command."""
     command_seconds: float = 600.0
-    """The longest that one command may take, silence or not."""
+    """The longest that one IMAP command may take, silence or not."""
+    smtp_connect_seconds: float = 20.0
+    """The longest that connecting to the SMTP server may take."""
+    smtp_command_seconds: float = 60.0
+    """The longest that it may take to answer a command, or to take a piece of the message."""
     dot_seconds: float = 600.0
     """The wait after the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)."""
     idle_renew_seconds: float = 1500.0
-    """IDLE is renewed after this, less up to a fifth of jitter; under 29 minutes (RFC 2177)."""
+    """IDLE is renewed after this, less the jitter; under 29 minutes (RFC 2177)."""
+    idle_renew_jitter: float = 0.2
+    """The share of that time by which renewals are spread."""
     poll_seconds: float = 120.0
     """The slow poll beneath IDLE, and the only one where there is no IDLE."""
     connection_idle_seconds: float = 60.0
@@ -50,5 +61,7 @@ class ImapAccess:
     def __post_init__(self) -> None:
         if not 0 < self.idle_renew_seconds < 29 * 60:
             raise ValueError("idle_renew_seconds must be under 29 minutes (RFC 2177)")
+        if not 0 <= self.idle_renew_jitter < 1:
+            raise ValueError("idle_renew_jitter must be a share of the time, below 1")
         if self.poll_seconds <= 0:
             raise ValueError("poll_seconds must be positive")

@@ -250,9 +250,11 @@ class _Answers:
 
 def _authenticate(client: WireClient, access: ImapAccess, token: str, where: str) -> None:
     offered = _ask_capabilities(client)
-    mechanism = sasl.choose_mechanism([name[5:] for name in offered if name.startswith("AUTH=")])
+    mechanism = sasl.choose_mechanism([name[5:] for name in offered if name.startswith("AUTH=")], access.mechanisms)
     if mechanism is None:
-        raise PermanentError(f"{where} offers neither OAUTHBEARER nor XOAUTH2", trouble=Trouble.PROTOCOL_DISABLED)
+        raise PermanentError(
+            f"{where} does not offer {' or '.join(access.mechanisms)}", trouble=Trouble.PROTOCOL_DISABLED
+        )
     endpoint = access.imap
     first = sasl.initial_response(mechanism, login=access.login, token=token, host=endpoint.host, port=endpoint.port)
     answers = _Answers(mechanism, first)

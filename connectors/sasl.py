@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 OAUTHBEARER = "OAUTHBEARER"
 XOAUTH2 = "XOAUTH2"
 
 
-def choose_mechanism(offered: Collection[str]) -> str | None:
-    """Return the mechanism to use, or None where the server takes no token.
+def choose_mechanism(offered: Collection[str], allowed: Sequence[str] = (OAUTHBEARER, XOAUTH2)) -> str | None:
+    """Return the first of `allowed` that the server offers, or None where it takes no token of ours.
 
-    OAUTHBEARER first: it is the standard, and only there is the answer to an
+    OAUTHBEARER is first by default: it is the standard, and only there is the answer to an
     error challenge specified (RFC 7628 §3.2.3). Servers that never learned it
     (Microsoft, Yandex, Mail.ru) do not offer it, so the choice costs nothing.
 
     >>> choose_mechanism({"PLAIN", "XOAUTH2", "OAUTHBEARER"})
     'OAUTHBEARER'
+    >>> choose_mechanism({"PLAIN", "XOAUTH2", "OAUTHBEARER"}, allowed=("XOAUTH2",))
+    'XOAUTH2'
     """
     names = {name.upper() for name in offered}
-    return next((name for name in (OAUTHBEARER, XOAUTH2) if name in names), None)
+    return next((name for name in allowed if name in names), None)
 
 
 def initial_response(mechanism: str, *, login: str, token: str, host: str, port: int) -> bytes:

@@ -93,7 +93,7 @@ class SmtpSender:
         """Return an authenticated connection: the kept one if it still answers, else a new one."""
         if self._smtp is not None and self._smtp.is_connected:
             try:
-                await self._smtp.rset(timeout=self._access.connect_seconds)
+                await self._smtp.rset(timeout=self._access.smtp_connect_seconds)
             except (aiosmtplib.SMTPException, OSError):
                 self._drop()
             else:
@@ -109,12 +109,12 @@ class SmtpSender:
 
     async def _connect(self, token: str) -> aiosmtplib.SMTP:
         access, endpoint = self._access, self._access.smtp
-        sock = await dial(self._tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
+        sock = await dial(self._tools.guard, endpoint.host, endpoint.port, connect_seconds=access.smtp_connect_seconds)
         smtp = aiosmtplib.SMTP(
             hostname=endpoint.host,
             sock=sock,
             local_hostname=access.helo_name,
-            timeout=access.read_seconds,
+            timeout=access.smtp_command_seconds,
             use_tls=endpoint.tls == "implicit",
             # Never left to aiosmtplib, whose default is opportunistic: it is done below, or nothing is.
             start_tls=False,
@@ -153,9 +153,9 @@ class SmtpSender:
 
     async def _authenticate(self, smtp: aiosmtplib.SMTP, token: str) -> None:
         endpoint = self._access.smtp
-        mechanism = sasl.choose_mechanism(smtp.server_auth_methods)
+        mechanism = sasl.choose_mechanism(smtp.server_auth_methods, self._access.mechanisms)
         if mechanism is None:
-            raise PermanentError(f"{self._where} offers neither OAUTHBEARER nor XOAUTH2")
+            raise PermanentError(f"{self._where} does not offer {' or '.join(self._access.mechanisms)}")
         first = sasl.encode(
             sasl.initial_response(
                 mechanism, login=self._access.login, token=token, host=endpoint.host, port=endpoint.port
@@ -230,7 +230,7 @@ class SmtpSender:
         body = _LEADING_DOT.sub(b"..", normalize_message_line_endings(content))
         for at in range(0, len(body), _CHUNK):
             protocol.write(body[at : at + _CHUNK])
-            async with asyncio.timeout(self._access.read_seconds):
+            async with asyncio.timeout(self._access.smtp_command_seconds):
                 await protocol._drain_helper()
             # Lets the loop deliver what the server said, or that it is gone.
             await asyncio.sleep(0)

@@ -22,13 +22,11 @@ import httpx2
 import structlog
 
 from config import Provider, Settings, hosts
-from connectors.base import ReadPlan, StartFrom
+from connectors.base import ReadPlan, StartFrom, TemporaryError
 from connectors.egress import EgressGuard, install_audit_hook
 from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
 from connectors.tls import client_context
-from ingestd.api.app import create_app
 from ingestd.api.edge import Edge, Limits
-from ingestd.api.server import ServerLimits, serve
 from ingestd.desk import Desk
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserPool
@@ -39,9 +37,10 @@ from ingestd.keys import KeyRing
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.egress import GuardedTransport
-from ingestd.linking.http import new_http
+from ingestd.linking.http import HttpLimits, new_http
 from ingestd.linking.keeper import MailboxTokens, TokenKeeper
 from ingestd.linking.link import Linking
+from ingestd.linking.retry import Waits
 from ingestd.lock import StoreLock
 from ingestd.mail.addresses import normalize
 from ingestd.maintenance import Maintenance
@@ -56,7 +55,7 @@ from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell, watch
 from storage import leases, mailboxes, schema
 from storage.blobs import FolderBlobs
-from storage.database import Database, open_database
+from storage.database import Database, DatabaseLimits, open_database
 from storage.leases import Held
 from storage.sealing import MasterKey
 from storage.types import new_id
@@ -64,6 +63,8 @@ from storage.types import new_id
 log = structlog.get_logger()
 
 _HTTPS = 443
+_POSTGRES = 5432
+_PERMIT_SECONDS = 30.0
 _CHECKS = ("database", "keystore", "lease")
 
 
@@ -88,9 +89,16 @@ class Store:
 async def open_store(settings: Settings, *, check: bool = True) -> AsyncIterator[Store]:
     """Open the store; close it at the end. With `check`, raises SchemaMismatch for another schema than ours."""
     storage = settings.storage
-    options = {"busy_timeout_seconds": storage.busy_timeout_seconds, "pool_size": storage.pool_size}
-    content = open_database(storage.database, schema.METADATA[schema.CONTENT], **options)  # type: ignore[arg-type]
-    keystore = open_database(storage.keystore, schema.METADATA[schema.KEYSTORE], **options)  # type: ignore[arg-type]
+    limits = DatabaseLimits(
+        busy_timeout_seconds=storage.busy_timeout_seconds,
+        pool_size=storage.pool_size,
+        attempts_max=storage.transaction_attempts_max,
+        backoff_initial_seconds=storage.transaction_backoff.initial_seconds,
+        backoff_max_seconds=storage.transaction_backoff.max_seconds,
+        statement_seconds_max=storage.statement_seconds_max,
+    )
+    content = open_database(storage.database, schema.METADATA[schema.CONTENT], limits=limits)
+    keystore = open_database(storage.keystore, schema.METADATA[schema.KEYSTORE], limits=limits)
     keys = KeyRing(keystore, MasterKey(settings.keys.master_key_bytes()))
     blobs = FolderBlobs(storage.blobs_dir)
     desk = Desk(content, blobs, keys, blob_bytes_min=storage.blob_bytes_min)
@@ -113,8 +121,19 @@ class Outside:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = hosts(settings)
-        self.guard = EgressGuard([(one.host, one.port or _HTTPS) for one in self._hosts])
-        self.clients = OAuthClients(settings.provider, self._http, self._discovery_hosts)
+        self.guard = EgressGuard(
+            [(one.host, one.port or _HTTPS) for one in self._hosts],
+            resolve_seconds=settings.egress.resolve_timeout_seconds,
+        )
+        linking = settings.linking
+        self.clients = OAuthClients(
+            settings.provider,
+            self._http,
+            self._discovery_hosts,
+            waits=Waits(linking.attempts_max, linking.backoff.initial_seconds, linking.backoff.max_seconds),
+            limits=HttpLimits(linking.http_timeout_seconds, linking.response_bytes_max),
+            discovery_seconds=linking.discovery_seconds,
+        )
         self.executor = ThreadPoolExecutor(settings.inbound.imap_threads, thread_name_prefix="imap")
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -124,6 +143,22 @@ class Outside:
         if name not in self._contexts:
             self._contexts[name] = client_context(provider.tls_ca_file)
         return self._contexts[name]
+
+    async def permit_databases(self) -> None:
+        """Let connections to the databases pass the audit hook, at the addresses that they have now.
+
+        Their drivers connect by themselves, so nothing else resolves them. Raises TemporaryError.
+        """
+        for one in self._hosts:
+            if one.why.startswith("storage."):
+                await asyncio.to_thread(self.guard.permit, one.host, one.port or _POSTGRES)
+
+    async def keep_permitting(self) -> None:
+        """Follow databases that move to another address, until cancelled."""
+        while True:
+            await asyncio.sleep(_PERMIT_SECONDS)
+            with contextlib.suppress(TemporaryError):  # the addresses known so far go on to count
+                await self.permit_databases()
 
     async def close(self) -> None:
         await self.clients.close()
@@ -153,6 +188,7 @@ def new_linking(store: Store, outside: Outside) -> Linking:
         outside.clients,
         public_url=store.settings.api.public_url,
         flow_seconds=store.settings.linking.flow_seconds,
+        flows_max=store.settings.linking.flows_max,
     )
 
 
@@ -216,7 +252,12 @@ class Mailboxes:
         return HeldMailbox(
             MailboxReader(held, context, reader, self._reader_tools),
             self._outbox(held, context, access, tokens, provider),
+            lambda: self._forget(held.mailbox_id),
         )
+
+    def _forget(self, mailbox_id: UUID) -> None:
+        self._store.keys.forget(mailbox_id)
+        self._keeper.forget(mailbox_id)
 
     def _outbox(
         self, held: Held, context: MailboxContext, access: ImapAccess, tokens: MailboxTokens, provider: Provider
@@ -237,6 +278,7 @@ class Mailboxes:
             folders=self._store.settings.mailbox_defaults.folders,
             start_from=StartFrom(mailbox.start_from),
             start_days=mailbox.start_days,
+            start_at=mailbox.created_at,
             batch_messages_max=inbound.batch_messages_max,
             batch_bytes_max=inbound.batch_bytes_max,
             message_bytes_max=inbound.message_bytes_max,
@@ -250,10 +292,14 @@ class Mailboxes:
             imap=ImapEndpoint(provider.imap.host, provider.imap.port, provider.imap.tls),
             smtp=SmtpEndpoint(provider.smtp.host, provider.smtp.port, provider.smtp.tls),
             role_folders={role: folder for role, folder in roles.items() if folder},
+            mechanisms=provider.mechanisms,
             connect_seconds=inbound.connect_timeout_seconds,
             read_seconds=inbound.read_timeout_seconds,
+            smtp_connect_seconds=outbound.connect_timeout_seconds,
+            smtp_command_seconds=outbound.command_timeout_seconds,
             dot_seconds=outbound.dot_timeout_seconds,
             idle_renew_seconds=inbound.idle_renew_seconds,
+            idle_renew_jitter=inbound.idle_renew_jitter,
             poll_seconds=inbound.poll_seconds,
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
@@ -291,12 +337,14 @@ class Daemon:
         settings, metrics = self._settings, new_metrics()
         outside = Outside(settings)
         stack.push_async_callback(outside.close)
+        await outside.permit_databases()
         install_audit_hook(outside.guard)
         parser = ParserPool(
             processes=settings.parser.processes,
             seconds_max=settings.parser.seconds_max,
             memory_bytes_max=settings.parser.memory_bytes_max,
             message_bytes_max=settings.inbound.message_bytes_max,
+            messages_max=settings.parser.messages_max,
         )
         await stack.enter_async_context(parser)
         worker_id, bell, health = new_id(), Bell(), Health(_CHECKS)
@@ -324,20 +372,28 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(watch(store.content, bell, poll_seconds=settings.storage.data_version_poll_seconds)),
+                group.create_task(outside.keep_permitting()),
                 group.create_task(health.run()),
                 group.create_task(supervisor.run()),
                 group.create_task(maintenance.run()),
                 group.create_task(self._serve(store, outside, metrics, health)),
             ]
             log.info("daemon.started", version=version("ingestd"), worker_id=worker_id)
-            await self._stop.wait()
-            log.info("daemon.stopping")
-            health.stopping()
-            await supervisor.drain(settings.shutdown_seconds)
+            try:
+                await self._stop.wait()
+                log.info("daemon.stopping")
+                health.stopping()
+            finally:
+                # Also where a task of the group failed: the mailboxes go to whoever comes next.
+                await supervisor.drain(settings.shutdown_seconds)
             for task in tasks:
                 task.cancel()
 
     async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health) -> None:
+        # Here, as they cost a quarter of the time that a command of the command line takes to start.
+        from ingestd.api.app import create_app  # noqa: PLC0415
+        from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
+
         api = self._settings.api
         edge = Edge(
             health=health,

@@ -125,6 +125,12 @@ class FolderBlobs:
                 continue
             yield StoredBlob(account_id, mailbox_id, owner_id, modified)
 
+    def mailboxes(self) -> Sequence[tuple[UUID, UUID]]:
+        """Return the account and mailbox of every folder."""
+        return [
+            (UUID(mailbox.parent.name), UUID(mailbox.name)) for mailbox in self.root.glob("*/*") if _is_ids(mailbox)
+        ]
+
     def sweep_temporary(self, before: datetime) -> int:
         """Delete unfinished files older than `before`: their writer is dead."""
         count = 0
@@ -136,6 +142,15 @@ class FolderBlobs:
 
     def _folder(self, account_id: UUID, mailbox_id: UUID) -> Path:
         return self.root / str(account_id) / str(mailbox_id)
+
+
+def _is_ids(folder: Path) -> bool:
+    """Whether it is a mailbox's folder, and not something of the operator's (lost+found)."""
+    try:
+        UUID(folder.parent.name), UUID(folder.name)
+    except ValueError:
+        return False
+    return folder.is_dir()
 
 
 def _make_folders(folder: Path, root: Path) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,10 +27,7 @@ from uuid import UUID
 import tenacity
 from sqlalchemy import (
     Connection,
-    Engine,
     MetaData,
-    create_engine,
-    event,
     func,
     select,
     text,
@@ -40,18 +36,15 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
 
 from storage.errors import StorageUnavailable
+from storage.outages import sqlite_reason, unavailable, was_rolled_back
+from storage.sqlite import SqliteEngines
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NOTIFY_CHANNEL = "ingestd"
-_ROLLED_BACK = frozenset({"40001", "40P01"})
-"""SQLSTATEs after which nothing was committed and the same transaction may simply run again."""
-_READERS = 4
-_CHECKPOINT_WAIT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +79,10 @@ class Database:
         self.metadata = metadata
         self._limits = limits
         self._woken: Callable[[frozenset[str]], None] = lambda _topics: None
-        self._sqlite: _SqliteEngines | None = None
+        self._sqlite: SqliteEngines | None = None
         self._postgres: AsyncEngine | None = None
         if url.get_backend_name() == "sqlite":
-            self._sqlite = _SqliteEngines(url, limits.busy_timeout_seconds)
+            self._sqlite = SqliteEngines(url, limits.busy_timeout_seconds)
         else:
             self._postgres = _postgres_engine(url, limits)
 
@@ -184,7 +177,7 @@ class Database:
 
         name = getattr(function, "__name__", "transaction")
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_was_rolled_back),
+            retry=tenacity.retry_if_exception(was_rolled_back),
             wait=tenacity.wait_random_exponential(
                 multiplier=self._limits.backoff_initial_seconds, max=self._limits.backoff_max_seconds
             ),
@@ -201,10 +194,10 @@ class Database:
                     PoolTimeoutError,
                     OSError,
                 ) as error:
-                    if _was_rolled_back(error):
+                    if was_rolled_back(error):
                         raise
-                    if unavailable := _unavailable(error):
-                        raise unavailable from error
+                    if outage := unavailable(error):
+                        raise outage from error
                     raise
         if topics:
             self._woken(topics)
@@ -264,7 +257,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._sqlite.watcher, self._sqlite.data_version)
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"SQLite: {_sqlite_reason(error) or 'cannot be watched'}") from error
+            raise StorageUnavailable(f"SQLite: {sqlite_reason(error) or 'cannot be watched'}") from error
 
     async def compact(self, pages: int) -> tuple[int, bool]:
         """SQLite only: give up to `pages` free pages back, then truncate the WAL.
@@ -276,7 +269,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._sqlite.writer, self._sqlite.compact, pages)
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"SQLite: {_sqlite_reason(error) or 'cannot be compacted now'}") from error
+            raise StorageUnavailable(f"SQLite: {sqlite_reason(error) or 'cannot be compacted now'}") from error
 
     async def listen(self, woken: Callable[[frozenset[str]], None]) -> None:
         """PostgreSQL only: call `woken` for every NOTIFY until cancelled. Raises StorageUnavailable on a loss."""
@@ -358,89 +351,6 @@ async def _uncancelled(future: asyncio.Future[T]) -> T:
         raise
 
 
-class _SqliteEngines:
-    """A writer with one connection and one thread, and a few readers."""
-
-    def __init__(self, url: URL, busy_timeout_seconds: float) -> None:
-        self._busy_ms = int(busy_timeout_seconds * 1000)
-        self.writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
-        self.watcher = ThreadPoolExecutor(1, thread_name_prefix="sqlite-watcher")
-        self._write_engine = self._engine(url, 1, "BEGIN IMMEDIATE")
-        self._read_engine = self._engine(url, _READERS + 1, "BEGIN")
-        event.listen(self._read_engine, "connect", _query_only)
-        self._watch: sqlite3.Connection | None = None
-        self._url = url
-
-    def _engine(self, url: URL, size: int, begin: str) -> Engine:
-        engine = create_engine(
-            url,
-            poolclass=QueuePool,
-            pool_size=size,
-            max_overflow=0,
-            hide_parameters=True,  # an exception's text must not quote what was stored
-            # The driver would begin transactions by itself, deferred; SQLAlchemy's begin event does it instead.
-            connect_args={
-                "check_same_thread": False,
-                "isolation_level": None,
-                "cached_statements": 256,
-            },
-        )
-        event.listen(engine, "connect", self._configure)
-        event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))
-        return engine
-
-    def _configure(self, conn: Any, _record: Any) -> None:
-        cursor = conn.cursor()
-        if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
-            # It must come before the first page is written; later it would take the write lock for nothing.
-            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        for pragma in (
-            f"busy_timeout={self._busy_ms}",
-            "secure_delete=ON",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    def connect(self, read_only: bool) -> Connection:
-        return (self._read_engine if read_only else self._write_engine).connect()
-
-    def data_version(self) -> int:
-        if self._watch is None:
-            self._watch = sqlite3.connect(str(self._url.database), check_same_thread=False, isolation_level=None)
-        return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
-
-    def compact(self, pages: int) -> tuple[int, bool]:
-        with self._write_engine.connect() as conn:
-            raw = conn.connection.driver_connection
-            assert raw is not None
-            # This pragma frees a page a step, and execute() takes one step only.
-            raw.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
-            free = int(raw.execute("PRAGMA freelist_count").fetchone()[0])
-            try:
-                # It would wait for readers with the writers behind it; the caller tries again instead.
-                raw.execute(f"PRAGMA busy_timeout={min(self._busy_ms, _CHECKPOINT_WAIT_MS)}")
-                busy, _log, _checkpointed = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                raw.execute(f"PRAGMA busy_timeout={self._busy_ms}")
-        return free, not busy
-
-    def close(self) -> None:
-        for executor in (self.writer, self.readers, self.watcher):
-            executor.shutdown(wait=True)
-        if self._watch is not None:
-            self._watch.close()
-        self._read_engine.dispose()
-        self._write_engine.dispose()
-
-
-def _query_only(conn: Any, _record: Any) -> None:
-    conn.execute("PRAGMA query_only=ON")
-
-
 def _postgres_engine(url: URL, limits: DatabaseLimits) -> AsyncEngine:
     return create_async_engine(
         url,
@@ -458,49 +368,6 @@ def _postgres_engine(url: URL, limits: DatabaseLimits) -> AsyncEngine:
                 "idle_in_transaction_session_timeout": "60s",
             },
         },
-    )
-
-
-def _was_rolled_back(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _ROLLED_BACK
-
-
-def _unavailable(error: BaseException) -> StorageUnavailable | None:
-    """Tell an outage from a bug. Texts of drivers can quote values, so they never get out."""
-    if isinstance(error, PoolTimeoutError):
-        return StorageUnavailable("no database connection became free")
-    if isinstance(error, OSError):
-        return StorageUnavailable(f"the database cannot be reached: {error.strerror or type(error).__name__}")
-    if not isinstance(error, DBAPIError):
-        return None
-    if isinstance(error.orig, sqlite3.Error):
-        reason = _sqlite_reason(error.orig)
-        return StorageUnavailable(f"SQLite: {reason}") if reason else None
-    state = getattr(error.orig, "sqlstate", None)
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return StorageUnavailable("the connection to the database was lost")
-    # 08 connection, 25P03 idle timeout, 53 resources (disk full), 55P03 lock timeout, 57 shutdown, 58 I/O.
-    if state and (state[:2] in {"08", "53", "57", "58"} or state in {"25P03", "55P03"}):
-        return StorageUnavailable(f"PostgreSQL is not available: SQLSTATE {state}")
-    return None
-
-
-_SQLITE_REASONS = {
-    "SQLITE_FULL": "the disk is full",
-    "SQLITE_BUSY": "another process holds the database",
-    "SQLITE_CANTOPEN": "the file cannot be opened",
-    "SQLITE_READONLY": "the file cannot be written",
-    "SQLITE_IOERR": "input/output error",
-    "SQLITE_CORRUPT": "the file is damaged",
-    "SQLITE_NOTADB": "the file is not a SQLite database",
-}
-
-
-def _sqlite_reason(error: sqlite3.Error) -> str | None:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    return next(
-        (reason for prefix, reason in _SQLITE_REASONS.items() if name.startswith(prefix)),
-        None,
     )
 
 

@@ -57,7 +57,7 @@ class _Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.used = False
+        self.messages = 0
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> _Worker:
@@ -153,16 +153,19 @@ class ParserPool:
         seconds_max: float = 10.0,
         memory_bytes_max: int = 1024 * 1024 * 1024,
         message_bytes_max: int = 50 * 1024 * 1024,
+        messages_max: int = 5000,
         command: Sequence[str] | None = None,
     ) -> None:
         """`seconds_max` of wall time and `memory_bytes_max` of address space are what one message may take.
 
         A message over `message_bytes_max` is refused with ValueError: the caller hands over its header instead.
+        A process is replaced after `messages_max` messages.
         """
         if processes < 1:
             raise ValueError("processes must be at least 1")
         self._seconds_max = seconds_max
         self._message_bytes_max = message_bytes_max
+        self._messages_max = messages_max
         alarm_seconds = math.ceil(seconds_max) + 5
         self._command = [*(command or parser_command()), str(memory_bytes_max), str(alarm_seconds)]
         self._processes = processes
@@ -220,20 +223,30 @@ class ParserPool:
     async def _in_free_worker(self, raw: bytes, *, fresh: bool) -> Transformed:
         worker = await self._free.get()
         try:
-            if fresh and worker is not None and worker.used:
+            if fresh and worker is not None and worker.messages:
                 await self._discard(worker)
                 worker = None
             worker = await self._alive(worker)
-            worker.used = True
-            return await self._attempt(worker, raw)
+            worker.messages += 1
+            transformed = await self._attempt(worker, raw)
+            worker = await self._unless_old(worker)
         except BaseException:
             # Also when we are cancelled: the process is in the middle of an answer and cannot be used again.
             if worker is not None:
                 await self._discard(worker)
             worker = None
             raise
+        else:
+            return transformed
         finally:
             self._free.put_nowait(worker)
+
+    async def _unless_old(self, worker: _Worker) -> _Worker | None:
+        """Return the worker, or None where it has done its messages: what a library leaks goes with the process."""
+        if worker.messages < self._messages_max:
+            return worker
+        await self._discard(worker)
+        return None
 
     async def _alive(self, worker: _Worker | None) -> _Worker:
         """Return a running worker: one that died while idle is not the next message's fault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingestd.inbound.reader import MailboxReader
@@ -14,6 +15,8 @@ class HeldMailbox:
 
     reader: MailboxReader
     outbox: MailboxOutbox
+    forget: Callable[[], None]
+    """Drops the key and the tokens' bookkeeping: another process may have been told to destroy them."""
 
     async def read(self) -> None:
         await self.reader.run()
@@ -23,3 +26,4 @@ class HeldMailbox:
 
     async def close(self) -> None:
         await self.outbox.close()
+        self.forget()

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx2
 
 from ingestd.linking.errors import EndpointsInvalid
-from ingestd.linking.http import Answer, ask, is_worth_repeating, refuse_trouble
+from ingestd.linking.http import DEFAULT_LIMITS, Answer, HttpLimits, ask, is_worth_repeating, refuse_trouble
 from ingestd.linking.retry import Waits, repeating
 
 URL_CHARS_MAX: Final = 2048
@@ -62,6 +62,7 @@ async def discover(
     allowed_hosts: Collection[str],
     overrides: Mapping[str, str] | None = None,
     waits: Waits | None = None,
+    limits: HttpLimits = DEFAULT_LIMITS,
 ) -> Endpoints:
     """Return the endpoints that the issuer's metadata names; `overrides` (as `explicit_endpoints`) go before them.
 
@@ -70,7 +71,7 @@ async def discover(
     _checked(issuer, "issuer", allowed_hosts)
     document: Mapping[str, Any] | None = None
     for url in metadata_urls(issuer):
-        answer = await _metadata(http, url, waits)
+        answer = await _metadata(http, url, waits, limits)
         if answer.status == 200 and answer.document is not None:
             document = answer.document
             break
@@ -99,9 +100,9 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-async def _metadata(http: httpx2.AsyncClient, url: str, waits: Waits | None) -> Answer:
+async def _metadata(http: httpx2.AsyncClient, url: str, waits: Waits | None, limits: HttpLimits) -> Answer:
     async def once() -> Answer:
-        answer = await ask(http, "GET", url, endpoint="discovery")
+        answer = await ask(http, "GET", url, endpoint="discovery", limits=limits)
         refuse_trouble(answer, "discovery")
         return answer
 

@@ -19,12 +19,22 @@ import httpx2
 
 from ingestd.linking.errors import ProviderDown, RequestNotSent, TokenEndpointBusy, TokenEndpointDown
 
-BODY_BYTES_MAX: Final = 1024 * 1024
-REQUEST_SECONDS_MAX: Final = 30.0
+CONNECT_SECONDS_MAX: Final = 10.0
 RETRY_AFTER_DEFAULT: Final = 30.0
 RETRY_AFTER_MAX: Final = 3600.0
 WAIT_IN_PLACE_SECONDS_MAX: Final = 5.0
 """Longer waits are the caller's business: it has other mailboxes to serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What one attempt of a request may take, from connecting to the last byte."""
+
+    seconds_max: float = 20.0
+    body_bytes_max: int = 1024 * 1024
+
+
+DEFAULT_LIMITS: Final = HttpLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,9 @@ def new_http(
     return httpx2.AsyncClient(
         trust_env=False,
         follow_redirects=False,
-        timeout=httpx2.Timeout(REQUEST_SECONDS_MAX / 2, connect=10.0),
+        # `ask` limits the whole request. A connection that takes long is ended before that: then we know
+        # that nothing was sent.
+        timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS_MAX, pool=CONNECT_SECONDS_MAX),
         limits=httpx2.Limits(max_connections=50, max_keepalive_connections=0),
         verify=ssl_context if ssl_context is not None else True,
         transport=transport,
@@ -63,21 +75,21 @@ async def ask(
     form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     auth: httpx2.Auth | None = None,
-    seconds_max: float = REQUEST_SECONDS_MAX,
+    limits: HttpLimits = DEFAULT_LIMITS,
 ) -> Answer:
     """Make one request and read the whole answer; `endpoint` names it in errors.
 
     Raises RequestNotSent when no connection came about, TokenEndpointDown when
-    the answer did not come whole, in time, or within BODY_BYTES_MAX.
+    the answer did not come whole, in time, or within `limits`.
     """
     # Compressed answers are refused: a small one can unpack to gigabytes.
     asked = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
         async with (
-            asyncio.timeout(seconds_max),
+            asyncio.timeout(limits.seconds_max),
             http.stream(method, url, data=form, headers=asked, auth=auth, follow_redirects=False) as response,
         ):
-            body = await _body(response, endpoint)
+            body = await _body(response, endpoint, limits.body_bytes_max)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
         raise RequestNotSent(f"{endpoint}: no connection ({type(error).__name__})") from None
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, TimeoutError) as error:
@@ -118,13 +130,13 @@ def is_worth_repeating(error: BaseException) -> bool:
     return isinstance(error, ProviderDown)
 
 
-async def _body(response: httpx2.Response, endpoint: str) -> bytes:
+async def _body(response: httpx2.Response, endpoint: str, bytes_max: int) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise TokenEndpointDown(f"{endpoint}: compressed answer")
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > bytes_max:
             raise TokenEndpointDown(f"{endpoint}: answer too large")
     return bytes(body)
 

@@ -70,16 +70,27 @@ class Linking:
     """The linking of mailboxes, from both ends: the command line or API, and the browser."""
 
     def __init__(
-        self, content: Database, keys: KeyRing, clients: OAuthClients, *, public_url: str, flow_seconds: float
+        self,
+        content: Database,
+        keys: KeyRing,
+        clients: OAuthClients,
+        *,
+        public_url: str,
+        flow_seconds: float,
+        flows_max: int = 1000,
     ) -> None:
         self._content = content
         self._keys = keys
         self._clients = clients
         self._public_url = public_url.rstrip("/")
         self._flow_seconds = flow_seconds
+        self._flows_max = flows_max
 
     async def start(self, account_id: UUID, request: LinkRequest) -> StartedLink:
-        """Prepare a request and return the address to open. Raises NotFound for an unknown mailbox to re-link."""
+        """Prepare a request and return the address to open.
+
+        Raises NotFound for an unknown mailbox to re-link, LimitReached where the account has too many open.
+        """
         provider = request.provider
         if request.mailbox_id is not None:
             mailbox = await self._content.read(account_id, mailboxes.get_mailbox, request.mailbox_id)
@@ -106,6 +117,7 @@ class Linking:
             relink=request.mailbox_id is not None,
             state_hash=_digest(secrets.state),
             lifetime_seconds=self._flow_seconds,
+            open_max=self._flows_max,
             sealed=key.seal_record(FlowRecord.place(flow_id), record),
         )
         log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=provider)

@@ -20,7 +20,15 @@ import httpx2
 from ingestd.linking import flow
 from ingestd.linking.discovery import Endpoints
 from ingestd.linking.errors import IdentityUnproved, LinkingError
-from ingestd.linking.http import Answer, ask, is_safe_to_repeat, is_worth_repeating, refuse_trouble
+from ingestd.linking.http import (
+    DEFAULT_LIMITS,
+    Answer,
+    HttpLimits,
+    ask,
+    is_safe_to_repeat,
+    is_worth_repeating,
+    refuse_trouble,
+)
 from ingestd.linking.identity import Identity, id_token_claims, identity_of
 from ingestd.linking.retry import Waits, repeating
 from ingestd.linking.tokens import TokenSet, read_tokens, require_scopes, verdict
@@ -73,12 +81,14 @@ class OAuthClient:
         http: httpx2.AsyncClient,
         *,
         waits: Waits | None = None,
+        limits: HttpLimits = DEFAULT_LIMITS,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.config = config
         self.endpoints = endpoints
         self._http = http
         self._waits = waits
+        self._limits = limits
         self._now = now
 
     def authorize_url(
@@ -183,13 +193,13 @@ class OAuthClient:
 
     async def _ask_userinfo(self, url: str, access_token: str) -> Answer:
         headers = {"Authorization": f"Bearer {access_token}"}
-        answer = await ask(self._http, "GET", url, endpoint="userinfo", headers=headers)
+        answer = await ask(self._http, "GET", url, endpoint="userinfo", headers=headers, limits=self._limits)
         refuse_trouble(answer, "userinfo")
         return answer
 
     async def _post(self, url: str, form: Mapping[str, str], endpoint: str) -> Answer:
         fields, auth = self._authenticated(form)
-        answer = await ask(self._http, "POST", url, endpoint=endpoint, form=fields, auth=auth)
+        answer = await ask(self._http, "POST", url, endpoint=endpoint, form=fields, auth=auth, limits=self._limits)
         refuse_trouble(answer, endpoint)
         return answer
 

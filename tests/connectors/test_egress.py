@@ -104,6 +104,17 @@ async def test_nobody_listening_is_temporary() -> None:
         await dial(EgressGuard([("127.0.0.1", port)]), "127.0.0.1", port, connect_seconds=2)
 
 
+async def test_a_resolver_that_never_answers_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_args: object, **_options: object) -> list[object]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    guard = EgressGuard([("mail.example.com", 993)], resolve_seconds=0.05)
+    with pytest.raises(TemporaryError, match="cannot resolve"):
+        await guard.resolve("mail.example.com", 993)
+
+
 PROGRAM = """
 import asyncio, socket, sys, urllib.request
 from connectors.egress import EgressGuard, EgressRefused, dial

@@ -33,6 +33,13 @@ async def test_transforms_as_the_function_does() -> None:
     assert results == [transform(MESSAGE)] * 6
 
 
+async def test_a_process_is_replaced_after_so_many_messages() -> None:
+    async with ParserPool(processes=1, messages_max=2) as pool:
+        results = [await pool.transform(MESSAGE) for _ in range(5)]
+        assert pool.replaced_total == 2
+    assert results == [transform(MESSAGE)] * 5
+
+
 async def test_a_header_alone_is_a_message() -> None:
     async with ParserPool() as pool:
         done = await pool.transform(b"Subject: Large\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n")
@@ -116,7 +123,7 @@ async def test_the_process_can_do_nothing_else(hostile: ParserPool, action: str)
 
 async def test_cancelling_leaves_a_pool_that_works(hostile: ParserPool) -> None:
     task = asyncio.create_task(hostile.transform(b"sleep\r\n\r\n"))
-    while not any(worker.used for worker in hostile._running):
+    while not any(worker.messages for worker in hostile._running):
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -22,7 +22,7 @@ from ingestd.linking.errors import (
     TokenEndpointBusy,
     TokenEndpointDown,
 )
-from ingestd.linking.http import BODY_BYTES_MAX, ask, new_http
+from ingestd.linking.http import HttpLimits, ask, new_http
 from ingestd.linking.oauth import Revocation
 from tests.linking.conftest import ALICE, REDIRECT, SECRET, Setting, streamed
 
@@ -121,8 +121,9 @@ async def test_no_connection_is_repeated_and_then_reported(setting: Setting) -> 
 
 async def test_a_hanging_endpoint_is_given_up(setting: Setting) -> None:
     setting.server.fail_next("token", Failure.HANG)
+    hasty = HttpLimits(seconds_max=0.2)
     with pytest.raises(TokenEndpointDown, match="TimeoutError"):
-        await ask(setting.http, "POST", setting.client.endpoints.token, endpoint="token", form={}, seconds_max=0.2)
+        await ask(setting.http, "POST", setting.client.endpoints.token, endpoint="token", form={}, limits=hasty)
 
 
 async def test_a_compressed_answer_is_not_unpacked() -> None:
@@ -134,13 +135,14 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
 
 async def test_the_largest_answer_that_is_read() -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
-        size = BODY_BYTES_MAX + (1 if request.url.path == "/more" else 0)
+        size = 1000 + (1 if request.url.path == "/more" else 0)
         return streamed(b"{" + b" " * (size - 2) + b"}")
 
+    limits = HttpLimits(body_bytes_max=1000)
     async with new_http(transport=httpx2.MockTransport(answer)) as http:
-        assert (await ask(http, "GET", "https://id.example.com/", endpoint="x")).document == {}
+        assert (await ask(http, "GET", "https://id.example.com/", endpoint="x", limits=limits)).document == {}
         with pytest.raises(TokenEndpointDown, match="too large"):
-            await ask(http, "GET", "https://id.example.com/more", endpoint="x")
+            await ask(http, "GET", "https://id.example.com/more", endpoint="x", limits=limits)
 
 
 async def test_partial_consent(setting: Setting) -> None:

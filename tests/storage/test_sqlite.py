@@ -106,9 +106,7 @@ async def test_opening_waits_for_no_writer(sqlite: Stores) -> None:
     path = sqlite.content.sqlite_path
     other = sqlite3.connect(str(path), isolation_level=None)
     hasty = DatabaseLimits(busy_timeout_seconds=0.05)
-    late = open_database(
-        sqlite.urls.content, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(busy_timeout_seconds=0.05)
-    )
+    late = open_database(sqlite.urls.content, schema.METADATA[schema.CONTENT], limits=hasty)
     try:
         other.execute("BEGIN IMMEDIATE")
         assert await late.read(None, pragma, "auto_vacuum") == 2

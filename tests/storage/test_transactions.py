@@ -246,9 +246,7 @@ async def test_sqlite_waits_for_another_process_only_so_long(stores: Stores) -> 
     if path is None:
         pytest.skip("of SQLite only")
     limits = DatabaseLimits(busy_timeout_seconds=0.05)
-    hasty = open_database(
-        stores.urls.content, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(busy_timeout_seconds=0.05)
-    )
+    hasty = open_database(stores.urls.content, schema.METADATA[schema.CONTENT], limits=limits)
     other = sqlite3.connect(path, isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")

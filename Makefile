@@ -1,0 +1,52 @@
+# Everything a developer calls. Each target sets up what it needs; see CONTRIBUTING.md.
+#   PYTHON=python3.12   the interpreter of .venv
+#   ARGS=...            more arguments for the demo or the tests
+
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: setup servers demo test test-long check fmt lock audit clean
+
+setup:
+	@deploy/dev/setup.sh
+
+servers:
+	@deploy/dev/setup.sh --servers
+
+# The whole way of a mail on this machine: no root, no server, no account anywhere.
+demo: setup
+	@$(BIN)/ingestd demo $(ARGS)
+
+# A file stays in one process: the servers and databases of a session start as seldom as possible.
+test: servers
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+
+# The campaigns: kills, fuzzing, soak. An hour for each test at most.
+test-long: servers
+	$(BIN)/pytest -m long --timeout 3600 $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
+
+fmt: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins what pyproject.toml allows, with hashes. What is pinned stays so; LOCK="--upgrade" moves it. Needs uv.
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet $(LOCK)
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: pipx install uv"; exit 1; }
+	$(COMPILE) pyproject.toml --output-file requirements.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
+	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock >/dev/null
+
+# Known vulnerabilities of what the daemon runs on. Asks the network.
+audit: setup
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,132 @@
+#!/bin/sh
+# Makes .venv with everything that development needs; with --servers also sees to the test servers.
+#
+#   deploy/dev/setup.sh [--servers]        (or: make setup, make test)
+#
+# As root on Debian or Ubuntu it installs the packages that are missing; as anybody else it
+# says which they are. PYTHON=python3.12 chooses an interpreter. Does nothing where all is done.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+venv="$root/.venv"
+lock=requirements-dev.lock
+stamp="$venv/.ingestd-setup"
+
+say() { printf '%s\n' "setup: $*" >&2; }
+die() { say "$@"; exit 1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+case "${1:-}" in
+    "") servers=no ;;
+    --servers) servers=yes ;;
+    *) die "unknown argument $1; the only one is --servers" ;;
+esac
+
+updated=no
+# Packages only: a service that apt would start is not wanted, the tests start servers of their own.
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    if [ "$updated" = no ]; then
+        say "apt-get update"
+        apt-get update -qq
+        updated=yes
+    fi
+    say "apt-get install $*"
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # Debian's way to keep packages from starting services (invoke-rc.d(8)); it is there only meanwhile.
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        trap 'exit 130' INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt-get install -qq -y --no-install-recommends "$@" >&2
+}
+can_apt() { is_root && command -v apt-get >/dev/null 2>&1; }
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+choose_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        command -v "$PYTHON" >/dev/null 2>&1 || die "PYTHON=$PYTHON: there is no such command"
+        new_enough "$PYTHON" || die "PYTHON=$PYTHON is older than 3.11"
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null 2>&1 && new_enough "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or newer is needed; install it, or give its path: make setup PYTHON=/path/to/python3"
+}
+
+version_of() { "$1" -c 'import sys; print(".".join(map(str, sys.version_info[:3])))'; }
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+make_venv() {
+    if ! has_venv "$python"; then
+        if "$python" -c 'import virtualenv' 2>/dev/null; then
+            rm -rf "$venv"
+            "$python" -m virtualenv --quiet "$venv"
+            return
+        fi
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        [ "$python" = python3 ] && package=python3-venv
+        can_apt || die "$python cannot make virtual environments; as root: apt-get install -y $package"
+        apt_install "$package"
+        has_venv "$python" || die "$python still cannot make virtual environments after installing $package"
+    fi
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+}
+
+# What the environment was made from. The path is in it because an environment cannot be moved.
+fingerprint() { { cat "$lock" pyproject.toml; printf '%s\n' "$root" "$1"; } | sha256sum | cut -d' ' -f1; }
+
+set_up_venv() {
+    python=$(choose_python)
+    version=$(version_of "$python")
+    want=$(fingerprint "$version")
+    if [ -x "$venv/bin/ingestd" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+        return
+    fi
+    # Another interpreter, a half-made or a moved environment: begin anew.
+    if [ "$(version_of "$venv/bin/python" 2>/dev/null)" != "$version" ] ||
+        ! "$venv/bin/pip" --version >/dev/null 2>&1; then
+        say "making .venv with $python ($version)"
+        make_venv
+    fi
+    say "installing what $lock names"
+    rm -f "$stamp"
+    pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
+    $pip install --require-hashes -r "$lock"
+    $pip install --no-deps --no-build-isolation --editable .
+    printf '%s\n' "$want" >"$stamp"
+}
+
+has_postgresql() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+has_server() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+has_imap() { has_server dovecot && [ -x /usr/lib/dovecot/imap ]; }
+
+set_up_servers() {
+    missing=
+    has_imap || missing="$missing dovecot-imapd"
+    has_server postfix || missing="$missing postfix"
+    has_postgresql || missing="$missing postgresql"
+    [ -n "$missing" ] || return 0
+    if can_apt; then
+        # shellcheck disable=SC2086  # a list of names
+        apt_install $missing
+        return 0
+    fi
+    say "tests with real servers will be skipped; as root: apt-get install -y$missing"
+    [ -z "${CI:-}" ] || die "in CI no server may be missing"
+}
+
+set_up_venv
+if [ "$servers" = yes ]; then
+    set_up_servers
+fi
