@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import pwd
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from tests.servers.certs import Certificates
-from tests.servers.process import free_port, listens, private_folder, require_programs, run, run_daemon, wait_until
+from tests.servers.process import (
+    children_of,
+    free_port,
+    listens,
+    private_folder,
+    require_programs,
+    run,
+    run_daemon,
+    wait_until,
+)
 
 Mechanism = Literal["xoauth2", "oauthbearer"]
 
@@ -133,7 +144,12 @@ class Dovecot:
             wait_until(lambda port=port: listens(port), said=f"dovecot's port {port}")  # type: ignore[misc]
 
     def stop(self) -> None:
+        """Stop all of it. Left alone, the processes of clients that are logged in go on serving them for a while."""
+        children = children_of(int((self.home / "run" / "master.pid").read_text()))
         run_daemon("dovecot", "-c", str(self.config), "stop")
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not listens(self.port_tls), said="dovecot's end")
 
     def destroy(self) -> None:

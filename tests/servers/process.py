@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -59,6 +60,15 @@ def listens(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the processes that a process started and that still run."""
+    found = set()
+    for path in Path("/proc").glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(OSError):
+            found |= {int(one) for one in path.read_text().split()}
+    return found
 
 
 def require_root(name: str) -> None:
