@@ -11,7 +11,7 @@ import contextlib
 import platform
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -308,9 +308,9 @@ class Mailboxes:
 class Daemon:
     """All of it, in one TaskGroup: what fails in one mailbox ends there, what fails here ends the daemon."""
 
-    def __init__(self, settings: Settings, *, listening: Callable[[int], None] = lambda _port: None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._listening = listening
+        self._serving = asyncio.Event()
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -378,8 +378,9 @@ class Daemon:
                 group.create_task(maintenance.run()),
                 group.create_task(self._serve(store, outside, metrics, health)),
             ]
-            log.info("daemon.started", version=version("ingestd"), worker_id=worker_id)
             try:
+                await self._serving.wait()
+                log.info("daemon.started", version=version("ingestd"), worker_id=worker_id)
                 await self._stop.wait()
                 log.info("daemon.stopping")
                 health.stopping()
@@ -404,4 +405,6 @@ class Daemon:
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
         )
         limits = ServerLimits(connections_max=api.requests_max)
-        await serve(create_app(edge), api.listen_host, api.listen_port, started=self._listening, limits=limits)
+        await serve(
+            create_app(edge), api.listen_host, api.listen_port, started=lambda _port: self._serving.set(), limits=limits
+        )

@@ -64,7 +64,21 @@ class Maintenance:
                     log.warning("storage.unavailable", exc_info=error)
                 for erasure in waiting:
                     await self._erase_one(erasure)
+                await self._clean()
                 await listener.wait(_ERASURE_SECONDS)
+
+    async def _clean(self) -> None:
+        """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
+        try:
+            await self.eraser.clean()
+            # The folders first, then the rows: a mailbox has its row before it has its folder.
+            folders = await asyncio.to_thread(self.blobs.mailboxes)
+            known = {one.mailbox_id for one in await self.content.read(None, mailboxes.list_all_mailboxes)}
+            for account_id, mailbox_id in folders:
+                if mailbox_id not in known:
+                    await asyncio.to_thread(self.blobs.delete_mailbox, account_id, mailbox_id)
+        except (StorageUnavailable, OSError) as error:
+            log.warning("storage.unavailable", exc_info=error)
 
     async def _erase_one(self, erasure: erasures.Erasure) -> None:
         """One that cannot go on must not keep the others waiting; it is tried again later."""

@@ -57,6 +57,7 @@ class Eraser:
 
     def __init__(self, tools: EraserTools) -> None:
         self._tools = tools
+        self._unclean = True  # whoever was here before may have been killed before it could clean up
 
     async def run(self, erasure: Erasure) -> Receipt:
         """Go on from the step that was reached; return the receipt. Raises StorageError where a step cannot be done."""
@@ -69,9 +70,19 @@ class Eraser:
         receipt = await self._write_receipt(account_id, mailbox_id)
         if erasure.step != "done":
             await self._tools.content.transaction(account_id, _finish, mailbox_id)
+            self._unclean = True  # the mailbox's own row went last
             self._tools.metrics.erasure_ended("done")
             log.info("erasure.done", mailbox_id=mailbox_id, rows=sum(receipt.deleted.values()))
         return receipt
+
+    async def clean(self) -> None:
+        """Wipe what deleted rows left in SQLite's files, where an open reader prevented it before.
+
+        One try: call it again and again. Raises StorageUnavailable.
+        """
+        if self._unclean:
+            databases = (self._tools.content, self._tools.keystore)
+            self._unclean = not all([await compact(one, truncate_rounds=0) for one in databases])
 
     async def _make_unreadable(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools
@@ -87,6 +98,8 @@ class Eraser:
             wrapped_refresh_token=token,
         )
         tools.keys.forget(mailbox_id)
+        # The key was written long ago, and may still lie in the WAL: with the master key it would open what is left.
+        await self._compact(tools.keystore, mailbox_id)
         await note_ledger(tools.content, tools.keystore)
         await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
         log.info("erasure.step", mailbox_id=mailbox_id, step="unreadable")
@@ -118,9 +131,14 @@ class Eraser:
         count = await asyncio.to_thread(tools.blobs.delete_mailbox, account_id, mailbox_id)
         if count:
             await tools.content.transaction(account_id, erasures.add_count, mailbox_id, "blobs", count)
-        await compact(tools.content)
+        await self._compact(tools.content, mailbox_id)
         await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "deleted")
         log.info("erasure.step", mailbox_id=mailbox_id, step="deleted")
+
+    async def _compact(self, database: Database, mailbox_id: UUID) -> None:
+        if not await compact(database):
+            self._unclean = True
+            log.warning("erasure.wal_kept", mailbox_id=mailbox_id)
 
     async def _write_receipt(self, account_id: UUID, mailbox_id: UUID) -> Receipt:
         tools = self._tools
@@ -156,7 +174,7 @@ def _finish(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     tell(conn, account_id, mailbox_id, "erasure.completed")
 
 
-async def compact(database: Database) -> bool:
+async def compact(database: Database, *, truncate_rounds: int = _TRUNCATE_ROUNDS) -> bool:
     """Give SQLite's free pages back and truncate its WAL, in small steps; return whether all of it could be done.
 
     An open reader keeps the WAL from being truncated: it is tried again for a while. What
@@ -170,7 +188,7 @@ async def compact(database: Database) -> bool:
         if free == 0:
             break
         await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
-    for _ in range(_TRUNCATE_ROUNDS):
+    for _ in range(truncate_rounds):
         if truncated:
             return True
         await asyncio.sleep(_TRUNCATE_PAUSE_SECONDS)

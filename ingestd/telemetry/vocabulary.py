@@ -44,6 +44,7 @@ ERASURE_STARTED: Final = "erasure.started"
 ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
+ERASURE_WAL_KEPT: Final = "erasure.wal_kept"
 REVOCATION_SETTLED: Final = "revocation.settled"
 RETENTION_SWEPT: Final = "retention.swept"
 RESTORE_DETECTED: Final = "restore.detected"
@@ -95,6 +96,7 @@ EVENTS: Final[Mapping[str, str]] = {
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
     ERASURE_DONE: "An erasure is complete and its receipt is written.",
+    ERASURE_WAL_KEPT: "An open reader keeps unreadable old pages in SQLite's WAL; they are wiped once it ends.",
     REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",
     RETENTION_SWEPT: "Old messages were deleted as configured.",
     RESTORE_DETECTED: "A database was found to be a restored copy.",
