@@ -87,6 +87,9 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        except BaseException:
+            writer.transport.abort()
+            raise
         pair = (writer, up_writer)
         self._writers.update(pair)
 

@@ -1,0 +1,186 @@
+"""Kills, one an iteration, each in a fresh store: the story must come to its end all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from storage.tables import erasures, outbox
+from tests.crash import story
+from tests.crash.points import Discovered, Point
+from tests.crash.world import Daemon, House, Process, World
+
+TOGETHER = 3
+"""Iterations at a time: mostly they wait for a process to start."""
+_STORY_SECONDS = 5.0
+
+
+@dataclass
+class Tally:
+    """What a campaign did."""
+
+    kills: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+Iteration = Callable[[World], Awaitable[None]]
+
+
+async def run(world: World, iterations: Sequence[tuple[str, Iteration]]) -> Tally:
+    """Run all of them; an iteration that returns has had its kill."""
+    tally, slots = Tally(), asyncio.Semaphore(TOGETHER)
+
+    async def one(name: str, iteration: Iteration) -> None:
+        async with slots:
+            try:
+                await iteration(world)
+                tally.kills += 1
+            except Exception as error:  # noqa: BLE001  (whatever it was, the others go on)
+                tally.failures.append(f"{world.engine} {name}: {type(error).__name__}: {error}")
+
+    async with asyncio.TaskGroup() as group:
+        for name, iteration in iterations:
+            group.create_task(one(name, iteration))
+    return tally
+
+
+async def discover(world: World) -> Discovered:
+    """Tell the story without a kill, and return the points that the daemon passed."""
+    async with world.house() as house:
+        daemon = Daemon(house, record=house.folder / "points")
+        await _whole(world, house, daemon)
+        assert daemon.record is not None
+        return Discovered.read(daemon.record)
+
+
+async def discover_command(world: World, iteration: Callable[[World, House, Process], Awaitable[None]]) -> list[Point]:
+    async with world.house() as house:
+        process = Process(house)
+        process.record = house.folder / "points"
+        await iteration(world, house, process)
+        return list(Discovered.read(process.record).stages)
+
+
+def daemon_killed(at: Point) -> tuple[str, Iteration]:
+    """The daemon is killed at a commit."""
+
+    async def iteration(world: World) -> None:
+        async with world.house() as house:
+            daemon = Daemon(house, at=at)
+            await _whole(world, house, daemon)
+            assert daemon.kills == 1, "the point was not reached"
+
+    return str(at), iteration
+
+
+def daemon_killed_anywhere(seed: int) -> tuple[str, Iteration]:
+    """The daemon is killed at some moment, whatever it does."""
+    moment = random.Random(seed).uniform(0.2, _STORY_SECONDS)
+
+    async def iteration(world: World) -> None:
+        async with world.house() as house:
+            daemon = Daemon(house, timed=True)
+
+            async def kill() -> None:
+                await asyncio.sleep(moment)
+                daemon.process.send(signal.SIGKILL)
+
+            killing = asyncio.create_task(kill())
+            try:
+                await _whole(world, house, daemon, before_stop=killing)
+            finally:
+                killing.cancel()
+            assert daemon.kills == 1
+
+    return f"seed {seed}, {moment:.2f} s", iteration
+
+
+def command_killed(at: Point, told: Callable[[World, House, Process], Awaitable[None]]) -> tuple[str, Iteration]:
+    """A command of the operator's is killed at a commit, and given again."""
+
+    async def iteration(world: World) -> None:
+        async with world.house() as house:
+            process = Process(house)
+            process.at = at
+            await told(world, house, process)
+
+    return f"{told.__name__} {at}", iteration
+
+
+async def reply_by_command(world: World, house: House, process: Process) -> None:
+    """`ticket reply`, killed perhaps, then the same request again: one reply."""
+    manual = house.folder / "manual.bin"
+    manual.write_bytes(random.Random(0).randbytes(40_000))
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        key = ("--idempotency-key", "first")
+        await _twice(process, "ticket", "reply", "1", "--text", "Switch it on.", "--attach", str(manual), *key)
+        (message_id,) = await house.store.content.read(None, _replies, house.mailbox_id)
+        told = await story.after_reply(world, house, daemon, message_id)
+        await story.check_told(world, house, told)
+        await story.forget(house, daemon)
+        await daemon.stop()
+        await story.check_forgotten(world, house)
+    finally:
+        await daemon.process.kill()
+
+
+async def disconnect_by_command(world: World, house: House, process: Process) -> None:
+    """`mailbox disconnect` where no daemon runs, killed perhaps, then again."""
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        await daemon.stop()
+    finally:
+        await daemon.process.kill()
+    await _twice(
+        process,
+        *("mailbox", "disconnect", str(house.mailbox_id)),
+        done=lambda: house.store.content.read(None, _is_erased, house.mailbox_id),
+    )
+    await story.check_forgotten(world, house)
+
+
+async def _twice(process: Process, *command: str, done: Callable[[], Awaitable[bool]] | None = None) -> None:
+    """Give a command; where it is killed as planned, give it again unless its work was done."""
+    process.arguments = command
+    await process.start()
+    status = await process.end()
+    if process.at is not None:
+        assert status == -signal.SIGKILL, f"{command[:2]} ended with {status}: {process.tail()}"
+        if done is not None and await done():
+            return
+        process.at = None
+        await process.start()
+        status = await process.end()
+    assert status == 0, f"{command[:2]} ended with {status}: {process.tail()}"
+
+
+async def _whole(world: World, house: House, daemon: Daemon, before_stop: asyncio.Task[None] | None = None) -> None:
+    try:
+        await story.tell(world, house, daemon)
+        await story.forget(house, daemon)
+        if before_stop is not None:
+            await before_stop
+            await asyncio.wait_for(daemon.process.end(), 10) if daemon.kills == 0 else None
+            await daemon.keep()
+        daemon.stage("stop")
+        await daemon.stop()
+        await story.check_forgotten(world, house)
+    finally:
+        await daemon.process.kill()
+
+
+def _replies(conn: Connection, mailbox_id: UUID) -> list[UUID]:
+    return list(conn.execute(select(outbox.c.message_id).where(outbox.c.mailbox_id == mailbox_id)).scalars())
+
+
+def _is_erased(conn: Connection, mailbox_id: UUID) -> bool:
+    return conn.execute(select(erasures.c.step).where(erasures.c.mailbox_id == mailbox_id)).scalar() == "done"

@@ -1,0 +1,71 @@
+"""`python -m tests.crash.launcher …`: the real command line, with a signal to itself at a chosen commit.
+
+The hooks of `Database` are the only thing that is patched, and the blob store's `put`, which has no
+commit. The signal is SIGKILL unless the environment names another: nothing of the process runs after it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from typing import Any
+
+from ingestd.cli import main
+from storage import keystore_tables
+from storage.blobs import FolderBlobs
+from storage.database import Database
+from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, Point
+
+
+class Hooks:
+    """Counts the points that this process passes."""
+
+    def __init__(self) -> None:
+        record = os.environ.get(RECORD)
+        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if record else -1
+        chosen = os.environ.get(SIGNAL_AT)
+        self._chosen = Point.parse(chosen) if chosen else None
+        self._signal = int(os.environ.get(SIGNAL, signal.SIGKILL))
+        self._passed: Counter[tuple[str, str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def passes(self, database: str, name: str, phase: str) -> None:
+        with self._lock:
+            key = (database, name.strip("_"), phase)
+            self._passed[key] += 1
+            point = Point(*key, self._passed[key])
+            if self._record >= 0:
+                os.write(self._record, f"{point}\n".encode())
+        if point == self._chosen:
+            os.kill(os.getpid(), self._signal)
+
+    def install(self) -> None:
+        def name_of(database: Database) -> str:
+            return "keystore" if database.metadata is keystore_tables.metadata else "content"
+
+        def committing(database: Database, name: str) -> None:
+            self.passes(name_of(database), name, "committing")
+
+        def committed(database: Database, name: str) -> None:
+            self.passes(name_of(database), name, "committed")
+
+        put = FolderBlobs.put
+
+        def put_blob(blobs: FolderBlobs, *args: Any) -> None:
+            self.passes("blobs", "put", "committing")
+            put(blobs, *args)
+            self.passes("blobs", "put", "committed")
+
+        for target, attribute, function in (
+            (Database, "committing", committing),
+            (Database, "committed", committed),
+            (FolderBlobs, "put", put_blob),
+        ):
+            setattr(target, attribute, function)
+
+
+if __name__ == "__main__":
+    Hooks().install()
+    main()

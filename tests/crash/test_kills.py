@@ -1,0 +1,71 @@
+"""A crash at any step breaks none of the promises.
+
+The kill points are those that a run of the story passes (`tests.crash.points`). `make test`
+kills 20 times, `make test-long` at every point and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash import campaign
+from tests.crash.points import Discovered, spread
+from tests.crash.world import World, open_world
+from tests.servers.postgres import PostgresServer
+
+KILLS_MIN_LONG = 100
+"""On each engine."""
+RANDOM_KILLS = 15
+EXPECTED = {
+    *("register", "claim", "recover", "commit_batch", "change_state", "take", "settle", "file_copy"),
+    *("destroy_key", "set_step", "end_revocation", "delete_chunk", "append_ledger", "finish", "release"),
+}
+"""Names without which the discovery itself would be broken."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    server: PostgresServer | None = None
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres")
+    async with open_world(request.param, tmp_path, server, houses_max=200) as opened:
+        yield opened
+
+
+def _check_discovery(found: Discovered) -> None:
+    assert found.names() >= EXPECTED, f"not discovered: {EXPECTED - found.names()}"
+    assert {(one.database, one.phase) for one in found.stages} >= {
+        (database, phase) for database in ("content", "keystore", "blobs") for phase in ("committing", "committed")
+    }
+
+
+@pytest.mark.timeout(300)
+async def test_killed_at_a_commit(world: World) -> None:
+    found = await campaign.discover(world)
+    _check_discovery(found)
+    turn = 0 if world.engine == "sqlite" else 0.5
+    shares = {"ingest": 3, "reply": 4, "disconnect": 3}
+    chosen = [point for stage, count in shares.items() for point in spread(found.of(stage), count, turn)]
+    tally = await campaign.run(world, [campaign.daemon_killed(point) for point in chosen])
+    assert tally.failures == []
+    assert tally.kills == sum(shares.values())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_killed_everywhere(world: World) -> None:
+    found = await campaign.discover(world)
+    _check_discovery(found)
+    iterations = [campaign.daemon_killed(point) for point in found.stages]
+    for told in (campaign.reply_by_command, campaign.disconnect_by_command):
+        points = await campaign.discover_command(world, told)
+        assert points
+        iterations += [campaign.command_killed(point, told) for point in points]
+    iterations += [campaign.daemon_killed_anywhere(seed) for seed in range(RANDOM_KILLS)]
+    tally = await campaign.run(world, iterations)
+    print(f"{world.engine}: {tally.kills} kills, {len(tally.failures)} failures")
+    assert tally.failures == []
+    assert tally.kills >= KILLS_MIN_LONG

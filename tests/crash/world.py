@@ -1,0 +1,369 @@
+"""Everything a crash or privacy test needs around the daemon: a provider, fresh stores, processes.
+
+Stores are copies of a migrated one with an account in it; mailboxes are linked by the real
+linking code, in this process, against the demo provider's authorization server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import UUID
+
+import asyncpg
+import httpx2
+
+from config import Settings, load
+from ingestd.cli.setup import create_account
+from ingestd.daemon import Outside, Store, new_linking, open_store
+from ingestd.demo.authserver import Client
+from ingestd.demo.provider import DemoProvider
+from ingestd.linking.link import LinkRequest
+from storage import accounts, schema
+from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, Point
+from tests.servers.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_SECONDS = 30.0
+CUSTOMER = "anna@example.org"
+_PUBLIC_URL = "http://127.0.0.1:8025"
+_CONFIG = """\
+storage:
+  database: {content}
+  keystore: {keystore}
+  blobs_dir: {folder}/blobs
+  blob_bytes_min: 16384
+  data_version_poll_seconds: 0.05
+keys:
+  master_key_file: {folder}/master.key
+api: {{listen_port: 0, public_url: {public_url}}}
+providers:
+  local:
+    kind: generic
+    imap: {{host: 127.0.0.1, port: {imap_port}}}
+    smtp: {{host: 127.0.0.1, port: {smtp_port}}}
+    tls_ca_file: {ca_file}
+    authserv_ids: [mx.example.com]
+    sent_wait_seconds: 0.001
+    oauth:
+      issuer: {issuer}
+      client_id: ingestd
+      client_secret: demo-secret
+      scopes: [openid, email, offline_access, mail]
+inbound:
+  lease_seconds: 1
+  heartbeat_seconds: 0.4
+  poll_seconds: {poll_seconds}
+  backoff: {{initial_seconds: 0.1, max_seconds: 1}}
+outbound:
+  backoff: {{initial_seconds: 0.1, max_seconds: 1}}
+linking:
+  refresh_ahead_seconds: {refresh_ahead_seconds}
+  attempts_max: {attempts_max}
+  http_timeout_seconds: {http_timeout_seconds}
+parser: {{processes: 1, seconds_max: {parser_seconds_max}}}
+shutdown_seconds: 5
+"""
+
+
+async def until(condition: Callable[[], Awaitable[bool]], said: str, seconds: float = WAIT_SECONDS) -> None:
+    """Poll until the condition holds. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {said}")
+        await asyncio.sleep(0.03)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The settings that differ between tests."""
+
+    poll_seconds: float = 30
+    refresh_ahead_seconds: float = 60
+    attempts_max: int = 2
+    http_timeout_seconds: float = 5
+    parser_seconds_max: float = 10
+
+
+@dataclass
+class House:
+    """One store with one linked mailbox."""
+
+    engine: str
+    folder: Path
+    settings: Settings
+    store: Store
+    account_id: UUID
+    mailbox_id: UUID
+    address: str
+    databases: tuple[str, ...] = ()
+    """PostgreSQL: the names of its two databases."""
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ingestd.yaml"
+
+
+@dataclass
+class World:
+    """A provider, and templates of stores on one engine."""
+
+    engine: str
+    folder: Path
+    provider: DemoProvider
+    addresses: list[str]
+    postgres: PostgresServer | None
+    tuning: Tuning = field(default_factory=Tuning)
+    _template: str = ""
+
+    @contextlib.asynccontextmanager
+    async def house(self) -> AsyncIterator[House]:
+        """Yield a fresh store with a mailbox that is linked and holds nothing yet."""
+        address, name = self.addresses.pop(), uuid.uuid4().hex[:12]
+        folder = self.folder / name
+        databases = await self._copy(folder, name)
+        _write_config(self, folder, name)
+        settings = load(folder / "ingestd.yaml")
+        try:
+            async with open_store(settings) as store:
+                account_id = (await store.content.read(None, accounts.list_accounts))[0].account_id
+                mailbox_id = await link(store, account_id, address)
+                yield House(self.engine, folder, settings, store, account_id, mailbox_id, address, databases)
+        finally:
+            await self._drop(databases)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def make_template(self) -> None:
+        """Make the store that all others are copied from: migrated, with one account."""
+        self._template = f"t{uuid.uuid4().hex[:10]}"
+        folder = self.folder / self._template
+        (folder / "blobs").mkdir(parents=True)
+        (folder / "keys").mkdir()
+        (folder / "master.key").write_text("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n")
+        (folder / "master.key").chmod(0o600)
+        for database in self._names(self._template):
+            await self._sql(f'CREATE DATABASE "{database}"')
+        _write_config(self, folder, self._template)
+        async with open_store(load(folder / "ingestd.yaml"), check=False) as store:
+            await store.content.transaction(None, schema.upgrade, schema.CONTENT)
+            await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
+            await create_account(store, "default")
+
+    def urls(self, folder: Path, name: str) -> tuple[str, str]:
+        if self.postgres is None:
+            return f"sqlite:///{folder}/content.db", f"sqlite:///{folder}/keys/keys.db"
+        server = f"postgresql://ingestd@127.0.0.1:{self.postgres.port}"
+        content, keystore = self._names(name)
+        return f"{server}/{content}", f"{server}/{keystore}"
+
+    def _names(self, name: str) -> tuple[str, ...]:
+        return () if self.postgres is None else (f"c{name}", f"k{name}")
+
+    async def _copy(self, folder: Path, name: str) -> tuple[str, ...]:
+        shutil.copytree(self.folder / self._template, folder)
+        for database, template in zip(self._names(name), self._names(self._template), strict=True):
+            await self._sql(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return self._names(name)
+
+    async def _drop(self, databases: tuple[str, ...]) -> None:
+        for database in databases:
+            await self._sql(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    async def _sql(self, statement: str) -> None:
+        assert self.postgres is not None
+        conn = await asyncpg.connect(f"postgresql://ingestd@127.0.0.1:{self.postgres.port}/postgres")
+        try:
+            await conn.execute(statement)
+        finally:
+            await conn.close()
+
+
+@contextlib.asynccontextmanager
+async def open_world(
+    engine: str,
+    folder: Path,
+    postgres: PostgresServer | None,
+    *,
+    houses_max: int,
+    name: str = "support",
+    customers: Sequence[str] = (CUSTOMER,),
+    files_sent_copy: bool = False,
+    access_token_seconds: float = 3600,
+    tuning: Tuning | None = None,
+) -> AsyncIterator[World]:
+    addresses = [f"{name}{number}@example.com" for number in range(houses_max)]
+    client = Client("ingestd", "demo-secret", (f"{_PUBLIC_URL}/oauth/callback",))
+    (folder / "provider").mkdir()
+    provider = DemoProvider(
+        [*addresses, *customers],
+        clients=(client,),
+        files_sent_copy=files_sent_copy,
+        access_token_seconds=access_token_seconds,
+        directory=folder / "provider",
+    )
+    async with provider.running():
+        world = World(engine, folder, provider, addresses, postgres, tuning or Tuning())
+        await world.make_template()
+        yield world
+
+
+def _write_config(world: World, folder: Path, name: str) -> None:
+    content, keystore = world.urls(folder, name)
+    text = _CONFIG.format(
+        content=content,
+        keystore=keystore,
+        folder=folder,
+        public_url=_PUBLIC_URL,
+        imap_port=world.provider.imap_port,
+        smtp_port=world.provider.smtp_port,
+        ca_file=world.provider.ca_file,
+        issuer=world.provider.auth.issuer,
+        **vars(world.tuning),
+    )
+    (folder / "ingestd.yaml").write_text(text)
+
+
+async def link(store: Store, account_id: UUID, address: str, *, again: UUID | None = None) -> UUID:
+    """Link `address` as its owner's browser would (or that mailbox `again`); return the mailbox."""
+    outside = Outside(store.settings)
+    try:
+        linking = new_linking(store, outside)
+        started = await linking.start(account_id, LinkRequest("local", again, start_from="everything"))
+        state = parse_qs(urlsplit(started.address).query)["state"][0]
+        consent = await linking.open(state, "the browser")
+        async with httpx2.AsyncClient(trust_env=False) as browser:
+            answer = await browser.get(f"{consent}&{urlencode({'login_hint': address})}")
+        back = {name: one[0] for name, one in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+        return await linking.complete(
+            state=state, browser="the browser", code=back["code"], error=None, iss=back.get("iss")
+        )
+    finally:
+        await outside.close()
+
+
+class Process:
+    """The real command line in a process of its own, behind the launcher."""
+
+    def __init__(self, house: House, *arguments: str) -> None:
+        self.house = house
+        self.arguments: tuple[str, ...] = arguments or ("run",)
+        self.at: Point | None = None
+        """Where it sends itself `signal`."""
+        self.signal = signal.SIGKILL
+        self.record: Path | None = None
+        """A file that it writes the points to that it passes."""
+        self._process: asyncio.subprocess.Process | None = None
+        self.log = house.folder / "log"
+
+    async def start(self) -> None:
+        env = {"PATH": os.environ["PATH"], "INGESTD_CONFIG": str(self.house.config), "LANG": "C.UTF-8"}
+        env |= {"TMPDIR": str(self.house.folder / "tmp")}
+        (self.house.folder / "tmp").mkdir(exist_ok=True)
+        if self.at is not None:
+            env |= {SIGNAL_AT: str(self.at), SIGNAL: str(int(self.signal))}
+        if self.record is not None:
+            env[RECORD] = str(self.record)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "tests.crash.launcher", *self.arguments),
+                cwd=ROOT,
+                env=env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def end(self, seconds: float = WAIT_SECONDS) -> int:
+        """Wait for its end; return its status, negative for a signal."""
+        assert self._process is not None
+        async with asyncio.timeout(seconds):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self.send(signal.SIGKILL)
+            await self._process.wait()
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
+
+
+@dataclass
+class Daemon:
+    """The daemon of a house, which may be killed once and is then started again."""
+
+    house: House
+    at: Point | None = None
+    record: Path | None = None
+    kills: int = 0
+    timed: bool = False
+    """The test itself kills it, at a moment of its own."""
+    process: Process = field(init=False)
+
+    async def start(self) -> None:
+        self.process = Process(self.house)
+        self.process.at = None if self.kills else self.at
+        self.process.record = self.record
+        await self.process.start()
+
+    async def keep(self) -> None:
+        """Start it again if it was killed as planned; fail if it ended for any other reason."""
+        status = self.process.returncode
+        if status is None:
+            return
+        planned = (self.at is not None or self.timed) and self.kills == 0
+        assert planned, f"the daemon ended with {status}: {self.process.tail()}"
+        assert status == -signal.SIGKILL, f"the daemon ended with {status}: {self.process.tail()}"
+        self.kills += 1
+        await self.start()
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], said: str, seconds: float = WAIT_SECONDS) -> None:
+        async def kept() -> bool:
+            await self.keep()
+            return await condition()
+
+        try:
+            await until(kept, said, seconds)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.process.tail()}") from None
+
+    def stage(self, name: str) -> None:
+        """Mark in the record where in the story we are."""
+        if self.record is not None:
+            with self.record.open("a") as file:
+                file.write(f"{STAGE}{name}\n")
+
+    async def stop(self) -> None:
+        """End it as an operator does; it may be killed in the middle of that, too."""
+        self.process.send(signal.SIGTERM)
+        status = await self.process.end()
+        if status == -signal.SIGKILL and (self.at is not None or self.timed) and self.kills == 0:
+            self.kills += 1
+            return
+        assert status == 0, f"the daemon ended with {status}: {self.process.tail()}"

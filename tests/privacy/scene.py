@@ -1,0 +1,151 @@
+"""A mailbox with something in every table, made by the real daemon and the real code."""
+
+from __future__ import annotations
+
+import base64
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection, func, select
+
+from connectors.base import RawMessage
+from ingestd.inbound.commit import commit_batch
+from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
+from ingestd.inbound.parser import ParserPool, ParserRejected
+from ingestd.mail.compose import AttachmentContent
+from ingestd.outbound.reply import ReplyDraft, create_reply
+from ingestd.records import CursorRecord, GrantRecord, MailboxRecord
+from storage import grants, mailboxes
+from storage.tables import MAILBOX_TABLES, messages, quarantine
+from tests.crash import story
+from tests.crash.world import Daemon, House, Tuning, World, open_world
+from tests.privacy.witness import Witness, take_slices
+from tests.servers.postgres import PostgresServer
+
+_MAILS = 3
+_TUNING = Tuning(http_timeout_seconds=1, attempts_max=1)
+
+
+@asynccontextmanager
+async def open_scene(engine: str, folder: Path, postgres: PostgresServer | None) -> AsyncIterator[World]:
+    """As `open_world`, with addresses that occur nowhere else on this machine."""
+    mark = secrets.token_hex(5)
+    customers = [f"zeugin-{mark}@example.org"]
+    async with open_world(
+        engine, folder, postgres, houses_max=3, name=f"postfach-{mark}-", customers=customers, tuning=_TUNING
+    ) as world:
+        yield world
+
+
+def customer_of(world: World) -> str:
+    return world.provider.addresses[-1]
+
+
+async def live(world: World, house: House, daemon: Daemon) -> Witness:
+    """Mail comes in, one is large and one is quarantined, a reply goes out; return what to look for."""
+    witness = Witness(f"Zeugenwört{secrets.token_hex(5)}")
+    for number in range(_MAILS):
+        await world.provider.deliver(house.address, _mail(witness, customer_of(world), house.address, number))
+    await daemon.start()
+    await daemon.until(lambda: _took(house, _MAILS), "the mails are taken in")
+    await _quarantine(house, _mail(witness, customer_of(world), house.address, _MAILS))
+    word = _word(witness)
+    draft = ReplyDraft(
+        f"Antwort {word}",
+        [AttachmentContent(f"{_word(witness)}.txt", "text/plain", word.encode())],
+        author=_word(witness),
+    )
+    created = await create_reply(
+        house.store.desk, house.settings.outbound, house.account_id, 1, draft, idempotency_key=word
+    )
+    told = await story.after_reply(world, house, daemon, created.message_id)
+    assert told.reply.sent_copy == "filed"
+    witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
+    witness.slices = await take_slices(house)
+    assert await house.store.content.read(None, _empty_tables, house) == set()
+    return witness
+
+
+def _word(witness: Witness) -> str:
+    """Make a word with the stem that is looked for; the umlaut gives it other bytes in each encoding."""
+    return f"{witness.stem}{secrets.token_hex(3)}"
+
+
+def _mail(witness: Witness, customer: str, address: str, number: int) -> bytes:
+    mail = EmailMessage()
+    mail["From"] = f'"{_word(witness)}" <{customer}>'
+    mail["To"] = address
+    mail["Subject"] = f"Frage {_word(witness)}"
+    mail["Date"] = format_datetime(datetime(2026, 1, 2, tzinfo=UTC))
+    mail["Message-ID"] = f"<{number}.{customer}>"
+    mail.set_content(f"Es geht um {_word(witness)}.", cte=("quoted-printable", "base64", "8bit")[number % 3])
+    large = base64.b64encode(random.Random(number).randbytes(40_000)) if number == 1 else b""
+    content, name = _word(witness).encode() + large, f"{_word(witness)}.bin"
+    mail.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    return mail.as_bytes()
+
+
+class _RejectingParser:
+    """What the pool does with a mail that no parser survives."""
+
+    async def transform(self, raw: bytes) -> object:
+        raise ParserRejected("timeout")
+
+
+async def _quarantine(house: House, content: bytes) -> None:
+    store = house.store
+    mailbox = await store.content.read(house.account_id, mailboxes.get_mailbox, house.mailbox_id)
+    key = await store.keys.mailbox(house.account_id, house.mailbox_id)
+    record = key.open_record(MailboxRecord.place(house.mailbox_id), mailbox.sealed, MailboxRecord)
+    context = MailboxContext(house.account_id, house.mailbox_id, key, record, frozenset(), frozenset())
+    raw = RawMessage(
+        provider_id="",
+        locator="x",
+        folder="INBOX",
+        received_at=datetime.now(UTC),
+        size_bytes=len(content),
+        header=b"",
+        content=content,
+    )
+    reads = await read_batch(cast("ParserPool", _RejectingParser()), context, [raw])
+    prepared = await seal_batch(store.blobs, context, reads, (), 1 << 20)
+    assert mailbox.cursor_sealed is not None
+    cursor = key.open_record(CursorRecord.place(house.mailbox_id), mailbox.cursor_sealed, CursorRecord).cursor
+    await store.content.transaction(
+        house.account_id,
+        commit_batch,
+        context,
+        prepared,
+        fence=mailbox.fence,
+        cursor_sequence=mailbox.cursor_sequence,
+        cursor=cursor,
+    )
+
+
+async def _tokens(house: House) -> list[str]:
+    grant = await house.store.content.read(house.account_id, grants.get_grant, house.mailbox_id)
+    key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    record = key.open_record(GrantRecord.place(house.mailbox_id), grant.sealed, GrantRecord)
+    assert record.refresh_token is not None
+    return [record.access_token, record.refresh_token]
+
+
+async def _took(house: House, count: int) -> bool:
+    return (await house.store.content.read(None, story.count_messages, house.mailbox_id))[0] >= count
+
+
+def _empty_tables(conn: Connection, house: House) -> set[str]:
+    """Return the tables that hold nothing of the mailbox: the scene would prove nothing about them."""
+    assert {messages, quarantine} <= set(MAILBOX_TABLES)
+    return {
+        table.name
+        for table in MAILBOX_TABLES
+        if not conn.execute(select(func.count()).where(table.c.mailbox_id == house.mailbox_id)).scalar_one()
+    }
