@@ -18,7 +18,7 @@ from tests.servers.postgres import PostgresServer
 
 KILLS_MIN_LONG = 100
 """On each engine."""
-RANDOM_KILLS = 15
+RANDOM_KILLS = 20
 EXPECTED = {
     *("register", "claim", "recover", "commit_batch", "change_state", "take", "settle", "file_copy"),
     *("destroy_key", "set_step", "end_revocation", "delete_chunk", "append_ledger", "finish", "release"),

@@ -28,7 +28,9 @@ from storage.sealing import MasterKey
 from tests.crash import story
 from tests.crash.world import Daemon, House, Process, World, until
 from tests.privacy.scene import live, open_scene
-from tests.privacy.witness import Witness, count_found, environments, files_of, search
+from tests.privacy.witness import Witness, count_found, environments, files_of, ours, search
+
+pytestmark = pytest.mark.timeout(240)
 
 _UNREADABLE_SECONDS = 1.5
 _READER = """\
@@ -81,7 +83,7 @@ async def test_nothing_is_left_after_a_disconnect(world: World) -> None:
             await _check_commands(house, witness)
             _check_processes(daemon, witness)
             await daemon.stop()
-            assert search(await files_of(world, house), witness.needles()) == {}
+            assert search(ours(house), witness.needles()) == {}
         finally:
             await daemon.process.kill()
 

@@ -102,11 +102,15 @@ def _some(slices: Iterator[bytes]) -> list[bytes]:
     return random.Random(0).sample(every, min(len(every), _SLICES_MAX))
 
 
+def ours(house: House) -> list[Path]:
+    """Return every file that the daemon made: databases, blobs, logs, its temporary folder."""
+    return [path for path in house.folder.rglob("*") if path.is_file()]
+
+
 async def files_of(world: World, house: House) -> list[Path]:
     """Return every file in which something of the mailbox could lie: ours, and the database server's."""
-    ours = [path for path in house.folder.rglob("*") if path.is_file()]
     if world.postgres is None:
-        return ours
+        return ours(house)
     conn = await asyncpg.connect(f"postgresql://ingestd@127.0.0.1:{world.postgres.port}/postgres")
     try:
         await conn.execute("CHECKPOINT")
@@ -118,7 +122,7 @@ async def files_of(world: World, house: House) -> list[Path]:
     # What was written before this store was made is other tests'.
     since = house.config.stat().st_mtime
     wal = [path for path in (data / "pg_wal").rglob("*") if path.stat().st_mtime >= since]
-    return [*ours, *(path for path in (*theirs, *wal) if path.is_file())]
+    return [*ours(house), *(path for path in (*theirs, *wal) if path.is_file())]
 
 
 def search(files: Iterable[Path], needles: Sequence[bytes]) -> dict[bytes, list[str]]:
