@@ -184,6 +184,6 @@ class Receipt(msgspec.Struct, frozen=True):
     key_fingerprint: str
     deleted: dict[str, int]
     revocation: str
-    """revoked, unsupported, pending or failed."""
+    """revoked, unsupported, pending (the ledger tells later what came of it), failed or nothing_to_revoke."""
     left: dict[str, int]
     """Rows that a scan after the deletion still found; empty when all is well."""

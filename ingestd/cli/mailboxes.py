@@ -28,7 +28,7 @@ from ingestd.lock import StoreLock
 from ingestd.privacy.requests import request_disconnect
 from ingestd.records import Receipt
 from storage import erasures, flows, keystore, leases
-from storage.errors import StoreLocked
+from storage.errors import NotFound, StoreLocked
 
 _POLL_SECONDS = 0.2
 
@@ -188,7 +188,11 @@ def _summary(view: MailboxView) -> dict[str, object]:
 async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_seconds: float, as_json: bool) -> None:
     """Forget a mailbox: destroy its key, revoke its grant, delete its data, and print the receipt."""
     account_id = await choose_account(store, account)
-    await store.content.transaction(account_id, request_disconnect, mailbox_id)
+    try:
+        await store.content.transaction(account_id, request_disconnect, mailbox_id)
+    except NotFound:
+        # Forgotten before: whoever asks again gets the receipt again. Raises NotFound where there never was one.
+        await store.content.read(account_id, erasures.get_erasure, mailbox_id)
     receipt = await _erase(store, account_id, mailbox_id, wait_seconds)
     if as_json:
         print_json(msgspec.to_builtins(receipt))

@@ -158,7 +158,7 @@ class Eraser:
             deleted_at=erasure.step_at,
             key_fingerprint=destroyed.get("fingerprint", "unknown"),
             deleted=erasure.deleted,
-            revocation=revoked.get("outcome", "pending"),
+            revocation=revoked.get("outcome") or await self._open_revocation(mailbox_id),
             left=await tools.content.read(account_id, erasures.count_rows, mailbox_id),
         )
         await tools.keystore.transaction(
@@ -166,6 +166,10 @@ class Eraser:
         )
         await note_ledger(tools.content, tools.keystore)
         return receipt
+
+    async def _open_revocation(self, mailbox_id: UUID) -> str:
+        waiting = await self._tools.keystore.read(None, keystore.list_revocations)
+        return "pending" if mailbox_id in {one.mailbox_id for one in waiting} else "nothing_to_revoke"
 
 
 def _finish(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
