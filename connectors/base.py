@@ -11,7 +11,7 @@ reads a server's error text.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -236,9 +236,16 @@ class Reader(Protocol):
 class Sender(Protocol):
     """Sends through the mailbox's own provider, and keeps its Sent folder."""
 
-    async def send(self, envelope: Envelope, content: bytes) -> SendOutcome:
-        """Make one attempt. Raises AuthError, RateLimited, PermanentError, TemporaryError only
-        when it is certain that nothing was sent (connect and auth stages)."""
+    async def send(
+        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
+    ) -> SendOutcome:
+        """Make one attempt.
+
+        `still_ours` is asked at the last moment at which the message can still be kept from
+        leaving; where it says no, the attempt ends as DEFERRED. Raises AuthError, RateLimited,
+        PermanentError, TemporaryError only when it is certain that nothing was sent (connect
+        and auth stages).
+        """
         ...
 
     async def find_in_sent(self, message_id: str, token: str) -> Sequence[FiledCopy]:

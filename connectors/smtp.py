@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import aiosmtplib
@@ -62,14 +62,16 @@ class SmtpSender:
         self._sent = SentFolder(access, token_source, tools)
         self._where = f"{access.smtp.host}:{access.smtp.port}"
 
-    async def send(self, envelope: Envelope, content: bytes) -> SendOutcome:
+    async def send(
+        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
+    ) -> SendOutcome:
         """Make one attempt; see `Sender.send`. Raises ValueError for an envelope that no server can take."""
         _check_envelope(envelope)
         async with self._lock:
             self._idle.stop()
             try:
                 smtp = await self._ready()
-                outcome = await self._transaction(smtp, envelope, content)
+                outcome = await self._transaction(smtp, envelope, content, still_ours)
             except BaseException:
                 # Cancelled inside a dialogue, the connection would carry on with the wrong answers.
                 self._drop()
@@ -174,7 +176,9 @@ class SmtpSender:
         if reply.code != 235:
             raise login_refusal("auth", reply.code, reply.message, self._where)
 
-    async def _transaction(self, smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes) -> SendOutcome:
+    async def _transaction(
+        self, smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes, still_ours: Callable[[], bool]
+    ) -> SendOutcome:
         stage = "mail"
         try:
             options, outcome = _mail_options(smtp, envelope, content)
@@ -187,14 +191,16 @@ class SmtpSender:
             if outcome is not None:
                 return outcome
             stage = "data"
-            return await self._data(smtp, content, refused)
+            return await self._data(smtp, content, refused, still_ours)
         except aiosmtplib.SMTPResponseException as error:
             return refusal(stage, error.code, error.message)
         except (aiosmtplib.SMTPException, OSError):
             self._drop()
             return SendOutcome(SendStatus.DEFERRED, stage)
 
-    async def _data(self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, int]) -> SendOutcome:
+    async def _data(
+        self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, int], still_ours: Callable[[], bool]
+    ) -> SendOutcome:
         protocol = smtp.protocol
         if protocol is None:
             return SendOutcome(SendStatus.DEFERRED, "data", refused_recipients=refused)
@@ -211,6 +217,10 @@ class SmtpSender:
                 if 400 <= early.code < 600:
                     return refusal("data", early.code, early.message, refused)
                 return SendOutcome(SendStatus.DEFERRED, "data", code=early.code, refused_recipients=refused)
+            if not still_ours():
+                # Without the dot nothing was sent; `send` drops the connection.
+                reply.cancel()
+                return SendOutcome(SendStatus.DEFERRED, "data", refused_recipients=refused)
             protocol.write(b".\r\n")
         except (aiosmtplib.SMTPException, OSError):
             reply.cancel()

@@ -29,6 +29,7 @@ from connectors.tls import client_context
 from ingestd.api.edge import Edge, Limits
 from ingestd.desk import Desk
 from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.reader import MailboxReader, ReaderTools
 from ingestd.inbound.supervisor import Supervisor
@@ -195,7 +196,7 @@ def new_linking(store: Store, outside: Outside) -> Linking:
 class Mailboxes:
     """Builds the work on a mailbox that this process has just taken."""
 
-    def __init__(self, store: Store, outside: Outside, parser: ParserPool, metrics: Metrics, worker_id: UUID) -> None:
+    def __init__(self, store: Store, outside: Outside, parser: ParserPool, metrics: Metrics, lease: Lease) -> None:
         settings = store.settings
         self._store = store
         self._outside = outside
@@ -220,7 +221,7 @@ class Mailboxes:
             blobs=store.blobs,
             metrics=metrics,
             settings=settings.outbound,
-            worker_id=worker_id,
+            lease=lease,
             sends=asyncio.Semaphore(settings.outbound.sends_max),
         )
 
@@ -347,14 +348,15 @@ class Daemon:
             messages_max=settings.parser.messages_max,
         )
         await stack.enter_async_context(parser)
-        worker_id, bell, health = new_id(), Bell(), Health(_CHECKS)
+        lease = Lease(new_id(), settings.inbound.lease_seconds)
+        bell, health = Bell(), Health(_CHECKS)
         supervisor = Supervisor(
             content=store.content,
-            worker_id=worker_id,
+            lease=lease,
             settings=settings.inbound,
             bell=bell,
             health=health,
-            begin=Mailboxes(store, outside, parser, metrics, worker_id).begin,
+            begin=Mailboxes(store, outside, parser, metrics, lease).begin,
         )
         eraser, revoker = new_eraser(store, outside, metrics)
         maintenance = Maintenance(
@@ -380,7 +382,7 @@ class Daemon:
             ]
             try:
                 await self._serving.wait()
-                log.info("daemon.started", version=version("ingestd"), worker_id=worker_id)
+                log.info("daemon.started", version=version("ingestd"), worker_id=lease.worker_id)
                 await self._stop.wait()
                 log.info("daemon.stopping")
                 health.stopping()

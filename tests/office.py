@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
 
 from config import Outbound
 from connectors.base import RawMessage, Sender
 from ingestd.desk import Desk, TicketView
 from ingestd.inbound.commit import Committed, commit_batch
 from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
+from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserRejected
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
@@ -48,7 +48,7 @@ class Office:
     desk: Desk
     context: MailboxContext
     held: Held
-    worker_id: UUID
+    lease: Lease
 
     @classmethod
     async def open(cls, stores: Stores, *, aliases: Sequence[str] = (), contact_forms: Sequence[str] = ()) -> Office:
@@ -75,6 +75,8 @@ class Office:
             sealed=key.seal_record(MailboxRecord.place(mailbox_id), record),
         )
         await stores.content.transaction(None, leases.register, worker_id)
+        lease = Lease(worker_id, LEASE_SECONDS)
+        lease.renewed(lease.asking())
         held = (await stores.content.transaction(None, leases.claim, worker_id, LEASE_SECONDS, 10))[0]
         context = MailboxContext(
             account_id=account_id,
@@ -85,7 +87,7 @@ class Office:
             authserv_ids=frozenset({"mx.example.com"}),
         )
         desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
-        return cls(stores, keys, desk, context, held, worker_id)
+        return cls(stores, keys, desk, context, held, lease)
 
     async def take(self, *raws: bytes, fence: int | None = None) -> Committed:
         """Take mails in as one batch, as the mailbox's worker does."""
@@ -125,7 +127,7 @@ class Office:
             blobs=self.stores.blobs,
             metrics=Metrics(version="0", python_version="3"),
             settings=settings,
-            worker_id=self.worker_id,
+            lease=self.lease,
             sends=asyncio.Semaphore(1),
         )
         return MailboxOutbox(self.held, self.context.key, sender, policy, tools)

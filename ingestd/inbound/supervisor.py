@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from config import Inbound
+from ingestd.inbound.lease import Lease
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
@@ -61,7 +62,7 @@ class Supervisor:
     """Runs the mailboxes of one process. Build it in the composition root."""
 
     content: Database
-    worker_id: UUID
+    lease: Lease
     settings: Inbound
     bell: Bell
     health: Health
@@ -72,7 +73,9 @@ class Supervisor:
 
     async def register(self) -> None:
         """Take the lease. Raises StorageUnavailable."""
-        await self.content.transaction(None, leases.register, self.worker_id)
+        asked_at = self.lease.asking()
+        await self.content.transaction(None, leases.register, self.lease.worker_id)
+        self.lease.renewed(asked_at)
 
     async def run(self) -> None:
         """Work until cancelled; `register` and `drain` stand before and after."""
@@ -91,18 +94,20 @@ class Supervisor:
             await asyncio.wait(sending, timeout=seconds)
         await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
         with contextlib.suppress(StorageUnavailable):
-            await self.content.transaction(None, leases.release, self.worker_id)
+            await self.content.transaction(None, leases.release, self.lease.worker_id)
 
     # -- the lease -------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         while True:
             try:
+                asked_at = self.lease.asking()
                 alive = await self.content.transaction(
-                    None, leases.heartbeat, self.worker_id, self.settings.lease_seconds
+                    None, leases.heartbeat, self.lease.worker_id, self.settings.lease_seconds
                 )
                 if not alive and not self._stopping:
                     await self._lost()
+                self.lease.renewed(asked_at)
                 self.health.set("lease", good=True)
             except StorageUnavailable as error:
                 self.health.set("lease", good=False, word="unavailable")
@@ -113,8 +118,8 @@ class Supervisor:
         """Others may hold our mailboxes by now. Their fences stop our writes; stop the work, too."""
         log.warning("lease.lost", mailboxes=len(self._running))
         await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
-        await self.content.transaction(None, leases.release, self.worker_id)
-        await self.content.transaction(None, leases.register, self.worker_id)
+        await self.content.transaction(None, leases.release, self.lease.worker_id)
+        await self.register()
 
     # -- taking and leaving mailboxes ------------------------------------------------------------
 
@@ -132,8 +137,8 @@ class Supervisor:
             return
         room = min(self.settings.mailboxes_max - len(self._running), _CLAIMS_MAX)
         if room > 0:
-            await self.content.transaction(None, leases.claim, self.worker_id, self.settings.lease_seconds, room)
-        held = {one.mailbox_id: one for one in await self.content.read(None, leases.list_held, self.worker_id)}
+            await self.content.transaction(None, leases.claim, self.lease.worker_id, self.settings.lease_seconds, room)
+        held = {one.mailbox_id: one for one in await self.content.read(None, leases.list_held, self.lease.worker_id)}
         gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
         await asyncio.gather(*(self._end(one) for one in gone))
         for mailbox_id, one in held.items():
@@ -183,7 +188,7 @@ class Supervisor:
                 pause = _OUTBOX_SECONDS
                 try:
                     due, next_in = await self.content.read(
-                        None, outbox.due_mailboxes, self.worker_id, limit=_OUTBOX_MAILBOXES
+                        None, outbox.due_mailboxes, self.lease.worker_id, limit=_OUTBOX_MAILBOXES
                     )
                     for held in due:
                         self._send(held)

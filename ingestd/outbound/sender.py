@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -33,6 +32,7 @@ from connectors.base import (
     SendStatus,
 )
 from ingestd.inbound.identity import thread_key
+from ingestd.inbound.lease import Lease
 from ingestd.inbound.states import NEEDS_LINKING, change_state
 from ingestd.outbound import steps
 from ingestd.outbound.statuses import ReplyEvent
@@ -76,7 +76,7 @@ class SenderTools:
     blobs: FolderBlobs
     metrics: Metrics
     settings: Outbound
-    worker_id: UUID
+    lease: Lease
     sends: asyncio.Semaphore
 
 
@@ -119,10 +119,12 @@ class MailboxOutbox:
 
     async def _send(self, reply: Reply, record: ReplyRecord) -> bool:
         content = await self._load(reply)
-        number = await self._write(steps.take, self._held, reply, self._tools.worker_id)
+        number = await self._write(steps.take, self._held, reply, self._tools.lease.worker_id)
         reply = dataclasses.replace(reply, status=ReplyStatus.SENDING, attempts=number)
         try:
-            outcome = await self._sender.send(Envelope(record.sender, record.recipients), content)
+            outcome = await self._sender.send(
+                Envelope(record.sender, record.recipients), content, still_ours=self._tools.lease.is_ours
+            )
         except ConnectorError as error:
             await self._not_sent(reply, error)
             return False

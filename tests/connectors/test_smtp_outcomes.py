@@ -113,6 +113,14 @@ async def test_a_lost_dot_is_unknown(box: Mailbox, proxy: Proxy) -> None:
     assert await count_mails(box) == 0
 
 
+async def test_a_message_that_is_no_longer_ours_is_stopped_before_the_dot(box: Mailbox) -> None:
+    sender = box.sender()
+    outcome = await sender.send(to_self(box), raw_mail("not any more"), still_ours=lambda: False)
+    assert (outcome.status, outcome.stage) == (SendStatus.DEFERRED, "data")
+    assert (await sender.send(to_self(box), raw_mail("ours again"))).status is SendStatus.ACCEPTED
+    await until_mails(box, 1)
+
+
 async def test_a_lost_answer_to_the_dot_is_unknown_and_the_mail_was_sent(box: Mailbox, proxy: Proxy) -> None:
     proxy.fault = Fault("server", marker=b"250 2.0.0 Ok: queued")
     outcome = await box.sender().send(to_self(box), raw_mail("sent all the same"))

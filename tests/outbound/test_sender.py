@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -49,8 +49,12 @@ class Provider:
         self.append_fails = 0
         self.asked = 0
 
-    async def send(self, envelope: Envelope, content: bytes) -> SendOutcome:
+    async def send(
+        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
+    ) -> SendOutcome:
         outcome = self.outcomes.pop(0)
+        if not still_ours():
+            return SendOutcome(SendStatus.DEFERRED, "data")
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.status in {SendStatus.ACCEPTED, SendStatus.UNKNOWN}:
@@ -240,10 +244,21 @@ async def test_absence_proves_something_only_where_the_provider_files(
 async def test_a_worker_that_dies_within_an_attempt_leaves_an_unknown(stores: Stores) -> None:
     work = await Sending.begin(stores, Provider())
     held, reply = work.office.held, await work.reply()
-    await stores.content.transaction(held.account_id, steps.take, held, reply, work.office.worker_id)
+    await stores.content.transaction(held.account_id, steps.take, held, reply, work.office.lease.worker_id)
     assert await stores.content.transaction(held.account_id, steps.recover, held) == 1
     reply = await work.reply()
     assert (reply.status, reply.reason) == (ReplyStatus.UNKNOWN, "worker_lost")
+    await work.office.check()
+
+
+async def test_a_worker_that_slept_past_its_lease_sends_nothing(stores: Stores) -> None:
+    """Another may have taken its replies over meanwhile."""
+    work = await Sending.begin(stores, Provider(ACCEPTED, ACCEPTED))
+    work.office.lease.renewed(work.office.lease.asking() - work.office.lease.seconds)
+    assert (await work.step()).status is ReplyStatus.DEFERRED
+    assert work.provider.accepted == []
+    work.office.lease.renewed(work.office.lease.asking())
+    assert (await work.step()).status is ReplyStatus.SENT
     await work.office.check()
 
 
@@ -251,7 +266,9 @@ async def test_stopped_in_the_middle_of_a_send(stores: Stores) -> None:
     started, never = asyncio.Event(), asyncio.Event()
 
     class Hanging(Provider):
-        async def send(self, envelope: Envelope, content: bytes) -> SendOutcome:
+        async def send(
+            self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
+        ) -> SendOutcome:
             started.set()
             await never.wait()
             raise AssertionError
