@@ -119,7 +119,8 @@ def test_keep_delivers_what_is_dropped_until_ctrl_c(environment: Mapping[str, st
 
 def _started(environment: Mapping[str, str], *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [PROGRAM, "demo", *options],
+        # A shell's background job ignores SIGINT, and so would its children: CI runs like that.
+        ["env", "--default-signal=INT", PROGRAM, "demo", *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
