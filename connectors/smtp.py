@@ -278,9 +278,10 @@ class SmtpSender:
             smtp, self._smtp = self._smtp, None
             if smtp is None or not smtp.is_connected:
                 return
+            transport = smtp.transport  # quit() lets go of it, and leaves TLS's goodbye to be waited for
             with contextlib.suppress(aiosmtplib.SMTPException, OSError):
                 await smtp.quit(timeout=2)
-            _abort(smtp)
+            _abort(smtp, transport)
 
 
 def _mail_options(smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes) -> tuple[list[str], SendOutcome | None]:
@@ -330,9 +331,9 @@ def _check_envelope(envelope: Envelope) -> None:
             raise ValueError("an envelope with an address that cannot be sent")
 
 
-def _abort(smtp: aiosmtplib.SMTP) -> None:
+def _abort(smtp: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:
     """Close without TLS's goodbye: a peer that does not answer it would keep the socket open for half a minute."""
-    transport = smtp.transport
+    transport = transport or smtp.transport
     smtp.close()
     if transport is not None:
         transport.abort()  # type: ignore[attr-defined]
