@@ -71,11 +71,11 @@ class Maintenance:
         """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
         try:
             await self.eraser.clean()
-            # The folders first, then the rows: a mailbox has its row before it has its folder.
-            folders = await asyncio.to_thread(self.blobs.mailboxes)
-            known = {one.mailbox_id for one in await self.content.read(None, mailboxes.list_all_mailboxes)}
-            for account_id, mailbox_id in folders:
-                if mailbox_id not in known:
+            done = await self.content.read(None, erasures.list_erasures, unfinished=False)
+            # Only of mailboxes that were erased here: after a restore, other folders may be somebody's last copy.
+            erased = {one.mailbox_id for one in done if one.step == "done"}
+            for account_id, mailbox_id in await asyncio.to_thread(self.blobs.mailboxes):
+                if mailbox_id in erased:
                     await asyncio.to_thread(self.blobs.delete_mailbox, account_id, mailbox_id)
         except (StorageUnavailable, OSError) as error:
             log.warning("storage.unavailable", exc_info=error)
@@ -117,11 +117,12 @@ class Maintenance:
 
     async def _sweep(self) -> None:
         while True:
+            # Not at once: whoever restored the wrong backup has an hour to notice before orphans go.
+            await asyncio.sleep(_SWEEP_SECONDS)
             try:
                 await self.sweep(datetime.now(UTC))
             except (StorageError, OSError) as error:
                 log.warning("storage.unavailable", exc_info=error)
-            await asyncio.sleep(_SWEEP_SECONDS)
 
     async def sweep(self, at: datetime) -> None:
         """Remove what a crash can leave: blobs without a row, keys without a mailbox; and old idempotency rows."""

@@ -1,0 +1,92 @@
+"""What crashes leave behind is swept, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select
+
+from config import Provider
+from ingestd.linking.clients import OAuthClients
+from ingestd.linking.http import new_http
+from ingestd.maintenance import Maintenance
+from ingestd.privacy.disconnect import Eraser, EraserTools
+from ingestd.privacy.revocation import Revoker
+from ingestd.telemetry.health import Health
+from ingestd.telemetry.metrics import Metrics
+from ingestd.wakes import Bell
+from storage import keystore
+from storage.tables import idempotency
+from storage.types import new_id
+from tests.office import Office, mail
+from tests.stores import Stores
+
+
+def maintenance(office: Office) -> Maintenance:
+    stores = office.stores
+
+    def unknown(name: str) -> Provider:
+        raise KeyError(name)
+
+    clients = OAuthClients(unknown, lambda _provider: new_http(), lambda _provider: frozenset())
+    metrics = Metrics(version="0", python_version="3")
+    revoker = Revoker(stores.keystore, office.keys, clients)
+    tools = EraserTools(stores.content, stores.keystore, stores.blobs, office.keys, metrics, revoker.revoke)
+    return Maintenance(
+        content=stores.content,
+        keystore=stores.keystore,
+        blobs=stores.blobs,
+        keys=office.keys,
+        eraser=Eraser(tools),
+        revoker=revoker,
+        bell=Bell(),
+        health=Health(),
+        metrics=metrics,
+    )
+
+
+async def owners(stores: Stores) -> set[UUID]:
+    return {blob.owner_id for blob in stores.blobs.list()}
+
+
+async def test_old_orphans_go_and_young_ones_stay(stores: Stores) -> None:
+    """A young file may belong to a transaction that is about to commit, a young key to a linking under way."""
+    office = await Office.open(stores)
+    held = office.held
+    orphan = new_id()
+    stores.blobs.put(held.account_id, held.mailbox_id, orphan, [b"left by a crash"])
+    key_owner = new_id()
+    await office.keys.create_mailbox_key(held.account_id, key_owner)
+    sweeper = maintenance(office)
+
+    await sweeper.sweep(datetime.now(UTC) + timedelta(minutes=59))
+    assert await owners(stores) == {orphan}
+    await sweeper.sweep(datetime.now(UTC) + timedelta(minutes=61))
+    assert await owners(stores) == set()
+    keys = {one.owner_id for one in await stores.keystore.read(None, keystore.list_keys)}
+    assert keys == {held.account_id, held.mailbox_id}
+    await office.check()
+
+
+async def test_a_blob_with_its_row_stays_however_old(stores: Stores) -> None:
+    office = await Office.open(stores)
+    office.desk.blob_bytes_min = 0  # every mail is large
+    await office.take(mail())
+    await maintenance(office).sweep(datetime.now(UTC) + timedelta(days=365))
+    assert len(await owners(stores)) == 1
+    await office.check()
+
+
+async def test_requests_are_remembered_for_a_day(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(mail())
+    await office.reply(1, idempotency_key="k")
+
+    def count(conn: Connection) -> int:
+        return conn.execute(select(func.count()).select_from(idempotency)).scalar_one()
+
+    await maintenance(office).sweep(datetime.now(UTC) + timedelta(hours=23))
+    assert await stores.content.read(None, count) == 1
+    await maintenance(office).sweep(datetime.now(UTC) + timedelta(hours=25))
+    assert await stores.content.read(None, count) == 0
