@@ -1,0 +1,1 @@
+"""Reading mailboxes: leases, one worker a mailbox, parse, decide, one commit a batch."""

@@ -1,0 +1,1 @@
+"""OAuth: authorization, callback, whose mailbox it is, keeping tokens fresh."""

@@ -1,0 +1,1 @@
+"""The outbox: compose once, record the attempt, send, resolve, file the Sent copy."""

@@ -1,0 +1,1 @@
+"""Forgetting: disconnect, revocation, receipts, and what a restore must not bring back."""
