@@ -105,10 +105,11 @@ class Supervisor:
                 alive = await self.content.transaction(
                     None, leases.heartbeat, self.lease.worker_id, self.settings.lease_seconds
                 )
-                if not alive and not self._stopping:
+                if alive:
+                    self.lease.renewed(asked_at)
+                elif not self._stopping:
                     await self._lost()
-                self.lease.renewed(asked_at)
-                self.health.set("lease", good=True)
+                self.health.set("lease", good=self.lease.is_ours())
             except StorageUnavailable as error:
                 self.health.set("lease", good=False, word="unavailable")
                 log.warning("storage.unavailable", exc_info=error)
