@@ -1,11 +1,12 @@
 # Everything a developer calls. Each target sets up what it needs; see CONTRIBUTING.md.
 #   PYTHON=python3.12   the interpreter of .venv
-#   ARGS=...            more arguments for the demo or the tests
+#   ARGS=...            more arguments for the demo, the tests or the benchmarks
+#   ONLY=name,name      the figures that `make bench` measures
 
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup servers demo test test-long check fmt lock audit clean
+.PHONY: setup servers demo test test-long bench image-check check fmt lock audit clean
 
 setup:
 	@deploy/dev/setup.sh
@@ -24,6 +25,15 @@ test: servers
 # The campaigns: kills, fuzzing, soak. An hour for each test at most.
 test-long: servers
 	$(BIN)/pytest -m long --timeout 3600 $(ARGS)
+
+# Performance, as ratios to a yardstick of the same run; ONLY=name,name runs some. See bench/README.md.
+bench: servers
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+# Builds the image without a registry, and runs it. Needs root; minutes, the first time more of them.
+image-check: setup
+	@deploy/dev/setup.sh --image
+	$(BIN)/pytest -m long -s $(ARGS) tests/deploy/test_image.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,18 @@
+"""The figures, in the order in which they are measured: the short ones first."""
+
+from __future__ import annotations
+
+from bench.figures import committing, fetching, ingesting, parsing, reading, seeding, sending, starting, verifying
+from bench.harness import Figure
+
+FIGURES: tuple[Figure, ...] = (
+    *parsing.FIGURES,
+    *starting.FIGURES,
+    *fetching.FIGURES,
+    *ingesting.FIGURES,
+    *committing.FIGURES,
+    *sending.FIGURES,
+    *verifying.FIGURES,
+    *seeding.FIGURES,
+    *reading.FIGURES,
+)
