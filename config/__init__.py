@@ -1,12 +1,15 @@
 """The settings' types, the YAML loader, the provider presets and the example file."""
 
+from config.after_import import after_import_note, check_after_import, check_not_watched, split_after_import
 from config.hosts import Host, endpoint_allowed, hosts
 from config.loader import load
 from config.problems import ConfigError, Position, Problem
 from config.providers import Endpoint, FolderNames, OAuth, Provider
+from config.reload import Reload, plan_reload
 from config.secrets import Secret, mask_url
 from config.settings import (
     Api,
+    Backfill,
     Backoff,
     Egress,
     Inbound,
@@ -23,6 +26,7 @@ from config.settings import (
 
 __all__ = [
     "Api",
+    "Backfill",
     "Backoff",
     "ConfigError",
     "Egress",
@@ -41,11 +45,17 @@ __all__ = [
     "Position",
     "Problem",
     "Provider",
+    "Reload",
     "Secret",
     "Settings",
     "Storage",
+    "after_import_note",
+    "check_after_import",
+    "check_not_watched",
     "endpoint_allowed",
     "hosts",
     "load",
     "mask_url",
+    "plan_reload",
+    "split_after_import",
 ]

@@ -146,12 +146,20 @@ def check_mail_address(text: str) -> str:
     return text
 
 
+def check_tenant(text: str) -> str:
+    """Return a tenant of Microsoft's as it stands in addresses. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", text):
+        raise ValueError("must be common, organizations, consumers, or a directory's GUID or domain: example.com")
+    return text.lower()
+
+
 Text = Annotated[str, Strict(), Field(min_length=1, max_length=4096)]
 HostName = Annotated[str, Strict(), AfterValidator(check_host)]
 HostPort = Annotated[str, Strict(), AfterValidator(check_host_port)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ProviderName = Annotated[str, AfterValidator(check_provider_name)]
 MailAddress = Annotated[str, Strict(), AfterValidator(check_mail_address)]
+Tenant = Annotated[str, Strict(), AfterValidator(check_tenant)]
 WebUrl = Annotated[str, Strict(), AfterValidator(check_web_url)]
 DatabaseUrl = Annotated[SecretUrl, AfterValidator(check_database)]
 MasterKey = Annotated[Secret, AfterValidator(_check_master_key)]

@@ -50,7 +50,8 @@ def endpoint_allowed(url: str, provider: Provider, settings: Settings) -> bool:
         return False
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         return False
-    own = {_address(provider.oauth.issuer)} if provider.oauth.issuer else set()
+    oauth = provider.oauth
+    own = {_address(url) for url in (oauth.issuer, oauth.authority if oauth.client == "msal" else None) if url}
     return (host, port) in own or any(
         host == allowed.host and allowed.port in {None, port} for allowed in _allowed(settings)
     )
@@ -74,8 +75,12 @@ def _of_provider(provider: Provider) -> Iterator[Host]:
     if oauth.issuer:
         why = f"{prefix}.oauth.issuer, and what its discovery document names on the same host and port"
         yield Host(*_address(oauth.issuer), why)
+    if oauth.client == "msal" and oauth.authority:
+        why = f"{prefix}.oauth.authority, and what its metadata names on the same host and port"
+        yield Host(*_address(oauth.authority), why)
+        return  # nothing but the authority is asked
     # The authorize address is opened by the user's browser only.
-    for key in ("token_url", "userinfo_url", "revoke_url", "introspect_url"):
+    for key in ("token_url", "userinfo_url", "revoke_url", "introspect_url", "device_authorization_url"):
         if url := getattr(oauth, key):
             yield Host(*_address(url), f"{prefix}.oauth.{key}")
 

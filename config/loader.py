@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from config.document import compose, read
+from config.presets import PRESET_NAMES
 from config.problems import ConfigError, Position, Problem, unknown_key, wording
 from config.secrets import is_secret
 from config.settings import Settings
@@ -84,7 +85,8 @@ def _place_and_text(
         others = " or ".join(name + suffix for suffix in SUFFIXES) if known and is_secret(known) else ""
         return tree.nearest(route), f"is missing; add it{f', or {others}' if others else ''}"
     if kind == "union_tag_not_found":
-        return tree.nearest(route), "is missing; add kind: generic, or the name of a preset (google)"
+        presets = ", ".join(PRESET_NAMES)
+        return tree.nearest(route), f"is missing; add kind: generic, or the name of a preset ({presets})"
     # A section is named by its key, as its value begins with some other key; a bad name is a key as well.
     if route in tree.models or detail["loc"][-1:] == ("[key]",) or route not in tree.values:
         return tree.nearest(route), wording(kind, context)

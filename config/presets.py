@@ -1,17 +1,29 @@
 """Providers that we know: a preset is the generic provider with its values filled in.
 
-Each value can be overridden in the configuration. A new preset is a subclass
-here and a member of `AnyProvider`.
+Each value can be overridden in the configuration. A new preset is a subclass here, an
+entry of `PRESETS` and a member of `AnyProvider`; docs/providers/ has a guide for each.
+What a provider's servers can do (IDLE, MOVE, SPECIAL-USE …) is no setting: they are asked.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from config.checks import HostName, Port, Text, WebUrl
-from config.providers import GenericProvider, Mechanism, OAuth, Server, TokenAuthMethod
+from config.checks import HostName, Port, Tenant, Text, WebUrl
+from config.providers import (
+    GenericProvider,
+    Mechanism,
+    OAuth,
+    OAuthLibrary,
+    RevokeForm,
+    Server,
+    Tls,
+    TokenAuthMethod,
+    UserinfoAuth,
+)
 
 
 class GoogleImap(Server):
@@ -58,6 +70,7 @@ class GoogleOAuth(OAuth):
         default_factory=lambda: {"access_type": "offline", "prompt": "consent"}
     )
     """More parameters for the authorize address."""
+    # No device_authorization_url: Google's flow for devices does not give the mail scope.
 
 
 class GoogleProvider(GenericProvider):
@@ -75,6 +88,332 @@ class GoogleProvider(GenericProvider):
     """SASL mechanisms that we may use, the preferred one first."""
     authserv_ids: tuple[HostName, ...] = ("mx.google.com",)
     """Names under which the provider writes Authentication-Results."""
+    session_ends_with_token: bool = True
+    """An IMAP session lasts about as long as its token: an hour."""
+    removal_page: WebUrl | None = "https://myaccount.google.com/connections"
+    """The page where the owner takes our access away."""
 
 
-AnyProvider = Annotated[GenericProvider | GoogleProvider, Field(discriminator="kind")]
+class MicrosoftImap(Server):
+    """Exchange Online's IMAP server, of Outlook.com too."""
+
+    host: HostName = "outlook.office365.com"
+    """Name or IP address of the server."""
+    port: Port | None = 993
+    """Port of the server."""
+
+
+class MicrosoftSmtp(Server):
+    """Exchange Online's submission server; for `tenant: consumers` it is smtp-mail.outlook.com."""
+
+    host: HostName = "smtp.office365.com"
+    """Name or IP address of the server; with `tenant: consumers` smtp-mail.outlook.com."""
+    port: Port | None = 587
+    """Port of the server."""
+    tls: Tls = "starttls"
+    """There is no implicit TLS at Microsoft's."""
+
+
+class MicrosoftOAuth(OAuth):
+    """Microsoft's sign-in, by its own library; `client_id`, and `client_secret` for a web application, are needed."""
+
+    client: OAuthLibrary = "msal"
+    """Who asks for tokens: Microsoft's library."""
+    authority: WebUrl | None = "https://login.microsoftonline.com"
+    """The sign-in service; national clouds have others."""
+    tenant: Tenant | None = "common"
+    """`common` (all), `organizations`, `consumers` (Outlook.com, Hotmail), or one directory by its GUID or domain."""
+    # Outlook's own names: with Graph's (graph.microsoft.com) the token does not open IMAP. msal adds openid,
+    # profile and offline_access by itself.
+    scopes: tuple[Text, ...] = (
+        "https://outlook.office.com/IMAP.AccessAsUser.All",
+        "https://outlook.office.com/SMTP.Send",
+    )
+    """What is asked for: of one resource only, as a token is good for one."""
+    address_claim: Text = "preferred_username"
+    """The claim that holds the mailbox's address: the sign-in name; `email` is not confirmed by Microsoft."""
+    # The browser is often signed in already, as an agent and not as the support mailbox.
+    extra_authorize_params: dict[Text, str] = Field(default_factory=lambda: {"prompt": "select_account"})
+    """More parameters for the authorize address: prompt and domain_hint can be given."""
+
+
+class MicrosoftProvider(GenericProvider):
+    """Microsoft 365 and Outlook.com by IMAP and SMTP."""
+
+    kind: Literal["microsoft"]  # type: ignore[assignment]  # the union is discriminated by it
+    """`microsoft`: Microsoft 365 and Outlook.com."""
+    imap: MicrosoftImap = MicrosoftImap()
+    """The server that mail is read from."""
+    smtp: MicrosoftSmtp = MicrosoftSmtp()
+    """The server that replies are sent through."""
+    oauth: MicrosoftOAuth
+    """How the mailboxes' owners give access: `client_id`, `client_secret`, `tenant`."""
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
+    """SASL mechanisms that we may use: there is one."""
+    session_ends_with_token: bool = True
+    """An IMAP session ends when its token runs out."""
+    removal_page: WebUrl | None = "https://myapps.microsoft.com"
+    """The page where the owner takes our access away; with `tenant: consumers` another."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_consumers(cls, values: Any) -> Any:
+        """Personal mailboxes have another submission server and another page."""
+        oauth = values.get("oauth") if isinstance(values, Mapping) else None
+        if not isinstance(oauth, Mapping) or str(oauth.get("tenant", "")).lower() != "consumers":
+            return values
+        smtp = values.get("smtp", {})
+        if isinstance(smtp, Mapping):
+            smtp = {"host": "smtp-mail.outlook.com", **smtp}
+        return {"removal_page": "https://microsoft.com/consent", **values, "smtp": smtp}
+
+
+class YandexImap(Server):
+    """Yandex's IMAP server."""
+
+    host: HostName = "imap.yandex.ru"
+    """Name or IP address of the server."""
+    port: Port | None = 993
+    """Port of the server."""
+
+
+class YandexSmtp(Server):
+    """Yandex's submission server."""
+
+    host: HostName = "smtp.yandex.ru"
+    """Name or IP address of the server."""
+    port: Port | None = 465
+    """Port of the server."""
+
+
+class YandexOAuth(OAuth):
+    """Yandex's addresses and rights; only `client_id` and `client_secret` are needed."""
+
+    authorize_url: WebUrl | None = "https://oauth.yandex.ru/authorize"
+    """Address where the user consents."""
+    token_url: WebUrl | None = "https://oauth.yandex.ru/token"  # noqa: S105  # an address
+    """Address that gives tokens."""
+    userinfo_url: WebUrl | None = "https://login.yandex.ru/info?format=json"
+    """Address that tells whose token it is."""
+    revoke_url: WebUrl | None = "https://oauth.yandex.ru/revoke_token"
+    """Address that revokes a grant."""
+    scopes: tuple[Text, ...] = ("mail:imap_full", "mail:smtp", "login:email")
+    """What is asked for; the application must have these rights."""
+    address_claim: Text = "default_email"
+    """The claim that holds the mailbox's address."""
+    subject_claim: Text | None = "id"
+    """The claim that names the owner for good."""
+    userinfo_auth: UserinfoAuth = "OAuth"
+    """How userinfo is shown the token."""
+    revoke_form: RevokeForm = "access_token"
+    """What `revoke_url` takes."""
+    device_id: bool = True
+    """Whether each linking gets a device id: without one, Yandex revokes nothing."""
+
+
+class YandexProvider(GenericProvider):
+    """Yandex Mail and Yandex 360 by IMAP and SMTP."""
+
+    kind: Literal["yandex"]  # type: ignore[assignment]  # the union is discriminated by it
+    """`yandex`: Yandex Mail and Yandex 360."""
+    imap: YandexImap = YandexImap()
+    """The server that mail is read from."""
+    smtp: YandexSmtp = YandexSmtp()
+    """The server that replies are sent through."""
+    oauth: YandexOAuth
+    """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
+    """SASL mechanisms that we may use: there is one."""
+    removal_page: WebUrl | None = "https://id.yandex.ru/personal/data-access"
+    """The page where the owner takes our access away."""
+
+
+class MailruImap(Server):
+    """Mail.ru's IMAP server."""
+
+    host: HostName = "imap.mail.ru"
+    """Name or IP address of the server."""
+    port: Port | None = 993
+    """Port of the server."""
+
+
+class MailruSmtp(Server):
+    """Mail.ru's submission server."""
+
+    host: HostName = "smtp.mail.ru"
+    """Name or IP address of the server."""
+    port: Port | None = 465
+    """Port of the server."""
+
+
+class MailruOAuth(OAuth):
+    """Mail.ru's addresses and scopes; only `client_id` and `client_secret` are needed."""
+
+    authorize_url: WebUrl | None = "https://oauth.mail.ru/login"
+    """Address where the user consents."""
+    token_url: WebUrl | None = "https://oauth.mail.ru/token"  # noqa: S105  # an address
+    """Address that gives tokens."""
+    userinfo_url: WebUrl | None = "https://oauth.mail.ru/userinfo"
+    """Address that tells whose token it is."""
+    # mail.imap opens SMTP, too. Without openid the answer is 401, without offline_access there is no refresh token.
+    scopes: tuple[Text, ...] = ("openid", "email", "mail.imap", "offline_access")
+    """What is asked for."""
+    extra_authorize_params: dict[Text, str] = Field(default_factory=lambda: {"prompt": "consent"})
+    """More parameters for the authorize address; without this one there is no refresh token."""
+    # The clients that are known to work send the token so; whether the header is read is not known.
+    userinfo_auth: UserinfoAuth = "query"
+    """How userinfo is shown the token."""
+
+
+class MailruProvider(GenericProvider):
+    """Mail.ru by IMAP and SMTP."""
+
+    kind: Literal["mailru"]  # type: ignore[assignment]  # the union is discriminated by it
+    """`mailru`: Mail.ru, and its domains bk.ru, inbox.ru, list.ru."""
+    imap: MailruImap = MailruImap()
+    """The server that mail is read from."""
+    smtp: MailruSmtp = MailruSmtp()
+    """The server that replies are sent through."""
+    oauth: MailruOAuth
+    """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
+    """SASL mechanisms that we may use: there is one."""
+    removal_page: WebUrl | None = "https://id.mail.ru/security"
+    """The page where the owner takes our access away."""
+
+
+class FastmailImap(Server):
+    """Fastmail's IMAP server."""
+
+    host: HostName = "imap.fastmail.com"
+    """Name or IP address of the server."""
+    port: Port | None = 993
+    """Port of the server."""
+
+
+class FastmailSmtp(Server):
+    """Fastmail's submission server."""
+
+    host: HostName = "smtp.fastmail.com"
+    """Name or IP address of the server."""
+    port: Port | None = 465
+    """Port of the server."""
+
+
+class FastmailOAuth(OAuth):
+    """Fastmail's addresses and scopes; only `client_id` is needed: the client is a public one."""
+
+    authorize_url: WebUrl | None = "https://api.fastmail.com/oauth/authorize"
+    """Address where the user consents."""
+    token_url: WebUrl | None = "https://api.fastmail.com/oauth/refresh"  # noqa: S105  # an address
+    """Address that gives tokens, the first ones too."""
+    # There is no userinfo; the JMAP session (RFC 8620 §2) says whose token it is, for a token with jmap:core.
+    userinfo_url: WebUrl | None = "https://api.fastmail.com/jmap/session"
+    """Address that tells whose token it is: the JMAP session."""
+    revoke_url: WebUrl | None = "https://api.fastmail.com/oauth/revoke"
+    """Address that revokes a grant."""
+    scopes: tuple[Text, ...] = (
+        "https://www.fastmail.com/dev/protocol-imap",
+        "https://www.fastmail.com/dev/protocol-smtp",
+        "urn:ietf:params:jmap:core",
+        "offline_access",
+    )
+    """What is asked for."""
+    scopes_needed: tuple[Text, ...] = (
+        "https://www.fastmail.com/dev/protocol-imap",
+        "https://www.fastmail.com/dev/protocol-smtp",
+    )
+    """The scopes without which a grant is not accepted."""
+    address_claim: Text = "username"
+    """The claim that holds the mailbox's address."""
+    subject_claim: Text | None = "username"
+    """The claim that names the owner: there is none but the login name."""
+
+
+class FastmailProvider(GenericProvider):
+    """Fastmail by IMAP and SMTP."""
+
+    kind: Literal["fastmail"]  # type: ignore[assignment]  # the union is discriminated by it
+    """`fastmail`: Fastmail."""
+    imap: FastmailImap = FastmailImap()
+    """The server that mail is read from."""
+    smtp: FastmailSmtp = FastmailSmtp()
+    """The server that replies are sent through."""
+    oauth: FastmailOAuth
+    """How the mailboxes' owners give access: `client_id`."""
+    removal_page: WebUrl | None = "https://app.fastmail.com/settings/security"
+    """The page where the owner takes our access away."""
+
+
+class YahooImap(Server):
+    """Yahoo's IMAP server; AOL's is imap.aol.com."""
+
+    host: HostName = "imap.mail.yahoo.com"
+    """Name or IP address of the server."""
+    port: Port | None = 993
+    """Port of the server."""
+
+
+class YahooSmtp(Server):
+    """Yahoo's submission server; AOL's is smtp.aol.com."""
+
+    host: HostName = "smtp.mail.yahoo.com"
+    """Name or IP address of the server."""
+    port: Port | None = 465
+    """Port of the server."""
+
+
+class YahooOAuth(OAuth):
+    """Yahoo's addresses and scopes; only `client_id` and `client_secret` are needed."""
+
+    authorize_url: WebUrl | None = "https://api.login.yahoo.com/oauth2/request_auth"
+    """Address where the user consents."""
+    token_url: WebUrl | None = "https://api.login.yahoo.com/oauth2/get_token"  # noqa: S105  # an address
+    """Address that gives tokens."""
+    userinfo_url: WebUrl | None = "https://api.login.yahoo.com/openid/v1/userinfo"
+    """Address that tells whose token it is."""
+    revoke_url: WebUrl | None = "https://api.login.yahoo.com/oauth2/revoke"
+    """Address that revokes a grant."""
+    # mail-w opens IMAP and SMTP; Yahoo gives it to applications that it approved.
+    scopes: tuple[Text, ...] = ("openid", "email", "mail-w")
+    """What is asked for."""
+
+
+class YahooProvider(GenericProvider):
+    """Yahoo Mail by IMAP and SMTP."""
+
+    kind: Literal["yahoo"]  # type: ignore[assignment]  # the union is discriminated by it
+    """`yahoo`: Yahoo Mail; AOL with its own hosts."""
+    imap: YahooImap = YahooImap()
+    """The server that mail is read from."""
+    smtp: YahooSmtp = YahooSmtp()
+    """The server that replies are sent through."""
+    oauth: YahooOAuth
+    """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2", "OAUTHBEARER")
+    """SASL mechanisms that we may use, the preferred one first."""
+    removal_page: WebUrl | None = "https://login.yahoo.com/account/security"
+    """The page where the owner takes our access away."""
+
+
+PRESETS: Final[Mapping[str, type[GenericProvider]]] = {
+    "google": GoogleProvider,
+    "microsoft": MicrosoftProvider,
+    "yandex": YandexProvider,
+    "mailru": MailruProvider,
+    "fastmail": FastmailProvider,
+    "yahoo": YahooProvider,
+}
+PRESET_NAMES: Final = tuple(PRESETS)
+
+AnyProvider = Annotated[
+    GenericProvider
+    | GoogleProvider
+    | MicrosoftProvider
+    | YandexProvider
+    | MailruProvider
+    | FastmailProvider
+    | YahooProvider,
+    Field(discriminator="kind"),
+]
+"""A provider: the servers of a kind of mailbox, and how its owners give us access (OAuth)."""

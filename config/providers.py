@@ -7,16 +7,19 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from config.checks import HostName, Port, Seconds, Section, Text, WebUrl
+from config.checks import HostName, Port, Seconds, Section, Tenant, Text, WebUrl
 from config.secrets import Secret
 
 Tls = Literal["implicit", "starttls"]
 Mechanism = Literal["OAUTHBEARER", "XOAUTH2"]
 SentCopy = Literal["auto", "append", "never"]
 TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+OAuthLibrary = Literal["standard", "msal"]
+UserinfoAuth = Literal["Bearer", "OAuth", "query"]
+RevokeForm = Literal["rfc7009", "access_token"]
 
 _RESERVED_PARAMS: Final = frozenset(
-    {"client_id", "client_secret", "code_challenge", "code_challenge_method", "nonce"}
+    {"client_id", "client_secret", "code_challenge", "code_challenge_method", "device_id", "device_name", "nonce"}
     | {"redirect_uri", "response_mode", "response_type", "scope", "state"}
 )
 
@@ -35,6 +38,12 @@ class Server(Section):
 class OAuth(Section):
     """How access is asked for (RFC 6749 with PKCE). Give `issuer`, or the addresses themselves."""
 
+    client: OAuthLibrary = "standard"
+    """Who asks for tokens: `standard` (the RFCs) or `msal` (Microsoft's library, with `authority` and `tenant`)."""
+    authority: WebUrl | None = None
+    """With `client: msal`: Microsoft's sign-in service, without the tenant."""
+    tenant: Tenant | None = None
+    """With `client: msal`: `common`, `organizations`, `consumers`, or one directory by its GUID or domain."""
     issuer: WebUrl | None = None
     """Issuer whose discovery document names the addresses (OpenID Connect, RFC 8414), and that callbacks must name."""
     authorize_url: WebUrl | None = None
@@ -47,6 +56,10 @@ class OAuth(Section):
     """Address that revokes a grant (RFC 7009); goes before what discovery says."""
     introspect_url: WebUrl | None = None
     """Address that tells whether a token lives and whose it is (RFC 7662); used where there is no userinfo."""
+    device_authorization_url: WebUrl | None = None
+    """Address that gives device codes (RFC 8628); goes before what discovery says. For `mailbox link --device`."""
+    redirect_uri: WebUrl | None = None
+    """Where browsers come back to; when left out, /oauth/callback below `api.public_url`."""
     client_id: Text
     """Our application's id at the provider."""
     client_secret: Secret | None = None
@@ -59,6 +72,14 @@ class OAuth(Section):
     """The scopes without which a grant is not accepted, as the provider's answer spells them."""
     address_claim: Text = "email"
     """The claim of userinfo (or introspection) that holds the mailbox's address."""
+    subject_claim: Text | None = None
+    """The claim that names the owner for good; when left out, the first of sub, id and user_id."""
+    userinfo_auth: UserinfoAuth = "Bearer"
+    """How userinfo is shown the token: as `Bearer` or `OAuth` in the header, or as access_token in the `query`."""
+    revoke_form: RevokeForm = "rfc7009"
+    """What `revoke_url` takes: `rfc7009` (the refresh token, as token) or `access_token` (that one, by this name)."""
+    device_id: bool = False
+    """Whether each linking gets a device id of its own, without which the provider (Yandex) revokes nothing."""
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
     """More parameters for the authorize address, e.g. prompt: consent."""
 
@@ -71,10 +92,19 @@ class OAuth(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.client == "msal":
+            if self.authority is None or self.tenant is None:
+                raise ValueError("client msal needs authority and tenant")
+            if others := sorted(self.extra_authorize_params.keys() - {"prompt", "domain_hint"}):
+                raise ValueError(f"{', '.join(others)}: client msal takes prompt and domain_hint only; remove it")
+            return self._with_secret()
         if self.issuer is None and (self.authorize_url is None or self.token_url is None):
             raise ValueError("needs either issuer, or authorize_url and token_url")
         if self.issuer is None and self.userinfo_url is None and self.introspect_url is None:
             raise ValueError("needs issuer, userinfo_url or introspect_url: who linked the mailbox must be checked")
+        return self._with_secret()
+
+    def _with_secret(self) -> Self:
         if self.token_auth_method not in {None, "none"} and self.client_secret is None:
             raise ValueError(f"token_auth_method {self.token_auth_method} needs client_secret (or client_secret_file)")
         return self
@@ -95,7 +125,7 @@ class GenericProvider(Section):
     """Any server with IMAP, SMTP and OAuth: everything is told."""
 
     kind: Literal["generic"]
-    """`generic`, or the name of a preset: `google`."""
+    """`generic`, or the name of a preset: `google`, `microsoft`, `yandex`, `mailru`, `fastmail`, `yahoo`."""
     imap: Server
     """The server that mail is read from."""
     smtp: Server
@@ -114,6 +144,10 @@ class GenericProvider(Section):
     """Folder names that the server does not tell."""
     tls_ca_file: Path | None = None
     """PEM file of the authorities to trust for this provider, in place of the system's: IMAP, SMTP and OAuth."""
+    session_ends_with_token: bool = False
+    """Whether the provider ends an IMAP session when its token runs out, so that we leave before."""
+    removal_page: WebUrl | None = None
+    """The provider's page where the owner takes our access away; told where we cannot revoke it ourselves."""
 
 
 class Endpoint(Section):
@@ -152,6 +186,10 @@ class Provider(Section):
     """Folder names that the server does not tell."""
     tls_ca_file: Path | None
     """PEM file of trusted authorities, None for the system's."""
+    session_ends_with_token: bool
+    """Whether an IMAP session ends with its token."""
+    removal_page: str | None
+    """The page where the owner takes our access away, None where we know none."""
 
 
 def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float) -> Provider:
@@ -170,6 +208,8 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         authserv_ids=configured.authserv_ids,
         folders=configured.folders,
         tls_ca_file=configured.tls_ca_file,
+        session_ends_with_token=configured.session_ends_with_token,
+        removal_page=configured.removal_page,
     )
 
 

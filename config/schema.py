@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from config.presets import GoogleProvider
+from config.presets import PRESETS
 from config.providers import FolderNames, GenericProvider, OAuth, Server
 from config.secrets import is_secret
 from config.settings import Backoff, Settings
@@ -32,7 +32,7 @@ _REFERENCE: Final = {"type": "string", "pattern": r"\$\{"}
 def json_schema() -> str:
     """Return the JSON Schema of the configuration file, as text."""
     schema = Settings.model_json_schema()
-    models: list[type[BaseModel]] = [Settings, *_models(Settings), GoogleProvider, GenericProvider]
+    models: list[type[BaseModel]] = [Settings, *_models(Settings), *PRESETS.values(), GenericProvider]
     models += [found for model in models for found in _models(model)]
     for model in models:
         _open(schema if model is Settings else schema["$defs"].get(model.__name__, {}), model)
@@ -51,8 +51,7 @@ def tables() -> str:
         _table("`imap` and `smtp` of a provider", Server, "The usual ports: 993 or 143, and 465 or 587."),
         _table("`oauth` of a provider", OAuth, "How access is asked for."),
         _table("`folders` of a provider", FolderNames, FolderNames.__doc__ or ""),
-        _table("`providers.NAME` with `kind: google`", GoogleProvider, "What the preset fills in."),
-        _table("`oauth` with `kind: google`", bare(GoogleProvider.model_fields["oauth"].annotation), ""),
+        *(table for name, preset in PRESETS.items() for table in _preset(name, preset)),
         _table("`backoff`, wherever it stands", Backoff, "Each place has its own defaults, shown there."),
     ]
     return "\n".join(parts)
@@ -111,9 +110,13 @@ def _add_siblings(schema: dict[str, Any], properties: dict[str, Any], required: 
         schema["oneOf"] = [{"required": [name + suffix]} for suffix in ("", *SUFFIXES)]
 
 
-def _table(title: str, model: type[BaseModel], text: str) -> str:
+def _table(title: str, model: type[BaseModel], text: str, beside: type[BaseModel] | None = None) -> str:
+    """One section's table; with `beside`, only of what differs from that section."""
     lines = [f"### {title}", "", *([text, ""] if text else []), "| key | default | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
+        generic = beside.model_fields.get(name) if beside is not None else None
+        if generic is not None and _default(field) == _default(generic):
+            continue
         keys = " / ".join(f"`{name}{suffix}`" for suffix in (("", *SUFFIXES) if is_secret(field) else ("",)))
         meaning = re.sub(r"\s+", " ", field.description or "").replace("|", "\\|")
         lines.append(f"| {keys} | {_default(field)} | {meaning} |")
@@ -127,6 +130,14 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, Backoff):
         return f"{_plain(value.initial_seconds)} to {_plain(value.max_seconds)}"
     return "a section" if isinstance(value, BaseModel) else _plain(value)
+
+
+def _preset(name: str, preset: type[GenericProvider]) -> Iterator[str]:
+    """The tables of a preset: what it fills in, and nothing that is as with `generic`."""
+    yield _table(f"`providers.NAME` with `kind: {name}`", preset, "What the preset fills in.", GenericProvider)
+    for section, generic in (("imap", Server), ("smtp", Server), ("oauth", OAuth)):
+        title = f"`{section}` with `kind: {name}`"
+        yield _table(title, bare(preset.model_fields[section].annotation), "", generic)
 
 
 def _plain(value: Any) -> str:

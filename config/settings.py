@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
+from config.after_import import AfterImport, check_not_watched
 from config.checks import (
     Bytes,
     Count,
@@ -145,6 +146,14 @@ class MailboxDefaults(Section):
     """The folders that are watched."""
     contact_forms: Annotated[tuple[MailAddress, ...], Field(max_length=1000)] = ()
     """Senders (contact forms) whose Reply-To is the requester."""
+    after_import: AfterImport = "nothing"
+    """What is done in the mailbox to a message that was taken: nothing, seen, keyword:NAME, move:FOLDER or delete."""
+
+    @field_validator("after_import")
+    @classmethod
+    def _elsewhere(cls, value: str, info: ValidationInfo) -> str:
+        check_not_watched(value, info.data.get("folders", ()))
+        return value
 
     @field_validator("start_days")
     @classmethod
@@ -179,6 +188,16 @@ class Inbound(Section):
     """How long an IMAP server may stay silent in an answer."""
     backoff: Backoff = Backoff(initial_seconds=2.0, max_seconds=900.0)
     """Pauses after a failed reading of a mailbox."""
+    blocked_retry_seconds: Seconds = 900.0
+    """How often a mailbox is tried in which a person must first change something at the provider."""
+    suspicions_max: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often "authenticated but not connected" (Microsoft) is retried before the provider is asked what it means."""
+    edit_messages_max: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Messages that are edited (`after_import`) with one command."""
+    edit_attempts_max: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Attempts at an edit before it is given up; its ticket is not concerned."""
+    edit_backoff: Backoff = Backoff(initial_seconds=30.0, max_seconds=3600.0)
+    """Pauses between those attempts."""
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
     """A worker process that was silent for so long loses its mailboxes."""
     heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
@@ -192,6 +211,23 @@ class Inbound(Section):
         if "lease_seconds" in info.data and value * 2 > info.data["lease_seconds"]:
             raise ValueError(f"must be at most half of lease_seconds ({info.data['lease_seconds']:g})")
         return value
+
+
+class Backfill(Section):
+    """How the mail is read that was in a mailbox before it was linked."""
+
+    mailboxes_max: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Mailboxes whose old mail one worker process reads at the same time; the others wait their turn."""
+    batch_messages_max: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Messages in one transaction; new mail waits for one such transaction at most."""
+    order: Literal["newest", "oldest"] = "newest"
+    """Which mail comes first, unless asked otherwise."""
+    ticket_status: Literal["closed", "open"] = "closed"
+    """Status of tickets that old mail opens; closed ones are history, and an answer reopens them."""
+    attempts_max: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Failures in a row, while new mail can be read, before it is given up; `ingestd mailbox backfill` resumes it."""
+    backoff: Backoff = Backoff(initial_seconds=5.0, max_seconds=900.0)
+    """Pauses after such a failure."""
 
 
 class Outbound(Section):
@@ -249,6 +285,8 @@ class Linking(Section):
     """Linkings that an account may have open at the same time."""
     refresh_ahead_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
     """Tokens are refreshed so long before they end."""
+    rejection_pause_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """A mail server that refuses fresh tokens, too, gets another one only after this time."""
     http_timeout_seconds: Seconds = 20.0
     """How long one attempt of a request to a provider may take, from connecting to the last byte."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 4
@@ -259,6 +297,8 @@ class Linking(Section):
     """The largest answer that is read from a provider."""
     discovery_seconds: Seconds = 86_400.0
     """How long a discovery document is believed; while the issuer does not answer, longer."""
+    threads: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Threads for Microsoft's library, which blocks: so many of its requests can be under way at once."""
 
 
 class Egress(Section):
@@ -301,6 +341,8 @@ class Settings(Section):
     """What holds for a mailbox unless it says otherwise."""
     inbound: Inbound = Inbound()
     """How mailboxes are read."""
+    backfill: Backfill = Backfill()
+    """How the mail is read that was in a mailbox before it was linked."""
     outbound: Outbound = Outbound()
     """How replies are sent."""
     parser: Parser = Parser()

@@ -99,14 +99,9 @@ class Batch:
     cursor: str
     more: bool
     """Whether the server is known to have more right now."""
-
-
-class StartFrom(enum.StrEnum):
-    """What the first reading of a mailbox takes."""
-
-    NOW = "now"
-    DAYS = "days"
-    EVERYTHING = "everything"
+    recovering: bool = False
+    """Whether these are read again, because the server numbered its messages anew or was restored from a
+    backup. The caller has most of them already and keeps one message once; what is new to it was recovered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +109,38 @@ class ReadPlan:
     """How to read a mailbox; the same for every connector."""
 
     folders: Sequence[str] = ("INBOX",)
-    start_from: StartFrom = StartFrom.NOW
-    start_days: int = 0
+    r"""Names, as people write them, or roles: `\Junk` is the folder that plays that role, whatever its name; where
+    no folder plays it there is nothing to read."""
     start_at: datetime | None = None
-    """What NOW and DAYS count from: when the mailbox was linked. None: the first reading. Mail that comes
-    between the two, be it hours because the server was away, would be lost without it."""
+    """When the mailbox was linked: mail that came from here on is new. None: from the first reading. Mail that
+    comes between the two, be it hours because the server was away, would be lost without it."""
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPlan:
+    """Which old mail to read, and in which order; the folders and the limits are those of the ReadPlan."""
+
+    before: datetime
+    """`changes` takes what came from here on (the ReadPlan's `start_at`), `history` what came earlier."""
+    since: datetime | None = None
+    """The oldest that is wanted; None: everything."""
+    newest_first: bool = True
+    """The newest batch first; within a batch the order is always that of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryBatch:
+    """Old messages, and how far the reading has come."""
+
+    messages: Sequence[RawMessage]
+    cursor: str
+    seen: int
+    """Messages that lie behind the cursor, of all batches so far."""
+    total: int
+    """Of how many, as the server counted when the reading began."""
 
 
 class SendStatus(enum.StrEnum):
@@ -188,13 +207,22 @@ class Edit:
     """The keyword (KEYWORD) or folder name (MOVE)."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What opens a mailbox for a while."""
+
+    value: str = field(repr=False)
+    expires_at: datetime | None = None
+    """Aware, UTC; None where the provider does not tell."""
+
+
 class TokenSource(Protocol):
     """Gives an access token for one mailbox; single-flight and refresh live behind it."""
 
-    async def __call__(self, *, rejected: str | None = None) -> str:
+    async def __call__(self, *, rejected: str | None = None) -> AccessToken:
         """Return a token that should work now.
 
-        `rejected` is a token that the server has just refused: a fresh one is
+        `rejected` is the value of a token that the server has just refused: a fresh one is
         fetched unless somebody else already did. Raises AuthError or
         PermanentError when the grant itself is gone, TemporaryError when the
         token endpoint cannot be asked.
@@ -226,8 +254,32 @@ class Reader(Protocol):
         """Return one message whole, or None if it lies there no more."""
         ...
 
-    async def edit(self, locator: str, edit: Edit) -> str | None:
-        """Do one edit, idempotently; return the new locator where it is known, None where not."""
+    async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
+        """Do one edit on messages, idempotently, in as few commands as the server allows.
+
+        Returns for each locator the one that the message has afterwards: the same where it did not
+        move, the new one where the server tells it, None where it lies there no more (moved to a
+        place the server does not tell, deleted, or gone before).
+        """
+        ...
+
+    def history(self, plan: HistoryPlan, cursor: str | None) -> AsyncIterator[HistoryBatch]:
+        """Yield the mail that was there before `plan.before`, in the plan's order, then end.
+
+        The other half of `changes`: a message is yielded by at least one of the two, whatever moves
+        meanwhile, and by both at most in doubt; the caller keeps one message once. `cursor` is that
+        of the last batch that was committed (None: from the begin), and of no meaning to `changes`.
+
+        Needs a reader of its own, beside the one that waits; and `changes` must have yielded its first
+        batch before, or a message with an old date that comes between the two is nobody's. The first
+        batch is empty and tells the total. A folder that is gone is passed over.
+        Raises as `changes`, but never CursorInvalid: what was numbered anew is read anew.
+        """
+        ...
+
+    def claimed(self, cursor: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the locators of the messages that lie in the watched folders now and that a caller at
+        `cursor` must have seen. Reads no bodies. For comparing what is stored with what the server holds."""
         ...
 
     async def close(self) -> None: ...

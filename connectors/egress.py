@@ -84,6 +84,15 @@ class EgressGuard:
             raise TemporaryError(f"cannot resolve {host}:{port}") from None
         self._record(_addresses(found), port)
 
+    def replace(self, allowed: Collection[tuple[str, int]]) -> None:
+        """Allow these hosts and no others any more; what `permit` added is to be permitted again.
+
+        Connections that stand already are not concerned: who holds them ends them.
+        """
+        with self._lock:
+            self._allowed = {(_normal_host(host), port) for host, port in allowed}
+            self._permitted.clear()
+
     async def resolve(self, host: str, port: int, *, account_supplied: bool = False) -> list[Address]:
         """Return the addresses of `host`, at least one, and let connections to them pass.
 

@@ -2,49 +2,62 @@
 
 Reading goes folder by folder and UID by UID, by a cursor of our own and never by
 flags: a message that somebody opened is read all the same. Waiting is IDLE on the
-first folder with a slow poll beneath it, or the poll alone.
+first folder with a slow poll beneath it for the others, or the poll alone.
 
-When a folder's UIDVALIDITY changes, its cursor is not invalid for the caller: the
-folder is yielded again under its new UIDVALIDITY (see imap_cursor.start), and the
-caller, who keeps one message only once, gets nothing lost and nothing twice.
+When a folder's UIDs come to mean other messages, its cursor is not invalid for the
+caller: the folder is yielded again (see imap_cursor.start), and the caller, who keeps
+one message only once, gets nothing lost and nothing twice.
+
+UIDNEXT alone tells whether a folder has anything new, in the answer to SELECT that is
+needed in any case. CONDSTORE's HIGHESTMODSEQ would tell the same (RFC 7162 §3.1.2), and
+changes with every flag besides, which nobody here asks for; so it is not used.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from connectors.base import Batch, Edit, PermanentError, RawMessage, ReadPlan, TemporaryError, TokenSource
-from connectors.imap_access import ImapAccess
-from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
-from connectors.imap_edit import apply_edit
-from connectors.imap_fetch import (
-    WINDOW_UIDS,
-    WINDOW_UIDS_MAX,
-    Listed,
-    fetch_messages,
-    group,
-    list_messages,
-    search_window,
+from connectors.base import (
+    Batch,
+    ConnectorError,
+    Edit,
+    HistoryBatch,
+    HistoryPlan,
+    PermanentError,
+    RawMessage,
+    ReadPlan,
+    TemporaryError,
+    TokenSource,
+    Trouble,
 )
+from connectors.imap_access import ImapAccess
+from connectors.imap_connection import Connection
+from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
+from connectors.imap_edit import edit_messages
+from connectors.imap_fetch import Window, group, list_messages, of_time, search_window
+from connectors.imap_folders import role_of
+from connectors.imap_history import read_history
 from connectors.imap_idle import Woken, wait_in_idle
-from connectors.imap_session import ImapSession, ImapTools, OversizeLiteral, Selected, open_session
-
-_UID_MAX = (1 << 32) - 1
+from connectors.imap_session import FolderMissing, ImapSession, ImapTools
 
 
 class ImapReader:
-    """A `Reader` over IMAP. One connection, opened at first use and again after a loss."""
+    """A `Reader` over IMAP, on one connection.
+
+    Raises ValueError for a plan that names a role we do not know.
+    """
 
     def __init__(self, access: ImapAccess, token_source: TokenSource, tools: ImapTools, plan: ReadPlan) -> None:
+        for entry in plan.folders:
+            role_of(entry)
         self._access = access
-        self._token_source = token_source
-        self._tools = tools
         self._plan = plan
-        self._session: ImapSession | None = None
+        self._connection = Connection(access, token_source, tools, message_bytes_max=plan.message_bytes_max)
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
 
@@ -52,68 +65,133 @@ class ImapReader:
         """Yield what is new, folder by folder in the plan's order; see `Reader.changes`."""
         state = parse_cursor(cursor)
         self._polled_at = time.monotonic()
-        missing = None
+        failed: ConnectorError | None = None
+        done: set[str] = set()
         # The folder that IDLE watches comes last, so that it stays selected.
-        for folder in reversed(self._plan.folders):
+        for entry in reversed(self._plan.folders):
             try:
+                folder = await self._find(entry)
+                if folder is None or folder in done:
+                    continue
+                done.add(folder)
                 async for batch in self._folder_changes(folder, state):
                     yield batch
-            except PermanentError as error:
-                # A folder that is gone must not keep the others from being read.
-                if self._session is None or not self._session.alive:
+            except FolderMissing:
+                if role_of(entry) is None:
+                    failed = failed or self._missing(entry)
+            except (PermanentError, TemporaryError) as error:
+                # A folder that is gone, or refused for now, must not keep the others from being read.
+                if not self._connection.alive:
                     raise
-                missing = error
-        if missing is not None:
-            raise missing
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    async def _find(self, entry: str) -> str | None:
+        """Return the server's name of a folder of the plan; None for a role that no folder plays."""
+        folder = await self._connection.find(entry)
+        if folder is None and role_of(entry) is None:
+            raise self._missing(entry)
+        return folder
+
+    def _missing(self, entry: str) -> PermanentError:
+        """Return the error; the name of a folder can be personal, so it tells which it is by its number."""
+        number = self._plan.folders.index(entry) + 1
+        return PermanentError(
+            f"folder {number} of those to be read is not at {self._access.imap.host}: create it there, give it its "
+            "name back, or take it out of the folders to be read",
+            # The way in is open, and the folder can come back at any moment.
+            trouble=Trouble.TRANSIENT,
+        )
 
     async def _folder_changes(self, folder: str, state: dict[str, FolderCursor]) -> AsyncIterator[Batch]:
-        session, selected = await self._select(folder)
-        uidnext = await self._uidnext(session, selected)
-        known = state.get(folder)
+        _, selected = await self._connection.select(folder)
+        known, uidnext = state.get(folder), selected.uidnext
+        if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
+            uidnext = max(uidnext, known.uid + 1)
         at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, plan=self._plan, now=datetime.now(UTC))
-        changed = at != known
-        window = WINDOW_UIDS
-        while at.uid < uidnext - 1:
-            low, high = at.uid + 1, min(at.uid + window, uidnext - 1)
-            session, selected = await self._same(session, selected)
+        end = uidnext - 1
+        changed, recovering = at != known, at.recovering
+        window, witness = Window(), at.last
+        while at.uid < end:
+            low, high = at.uid + 1, min(at.uid + window.size, end)
+            session = await self._connection.same(selected)
             wanted_from = at.filter_from(low)
             if wanted_from is not None and at.below is not None:
                 high = min(high, at.below - 1)
-            uids = await search_window(session, low, high, wanted_from)
-            # UIDs can be sparse: an empty window makes the next one wider, a full one is cut to the usual size.
-            window = min(window * 4, WINDOW_UIDS_MAX) if not uids else WINDOW_UIDS
-            if len(uids) > WINDOW_UIDS:
-                uids = uids[:WINDOW_UIDS]
-                high = uids[-1]
-            listed = await list_messages(session, uids, wanted_from)
+            uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
+            # The witness is asked together with the first new messages: it costs nothing then.
+            listed = await list_messages(session, [witness[0], *uids] if witness and uids else uids)
+            if witness and uids:
+                if any(item.uid == witness[0] and item.received_at != witness[1] for item in listed):
+                    at, changed, recovering = at.anew(selected.uidvalidity, uidnext), True, True
+                    window, witness = Window(), None
+                    continue
+                witness = None
+            listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                messages = await self._fetch(folder, selected, items)
-                at = state[folder] = at.advanced(items[-1].uid)
+                messages = await self._connection.fetch(selected, items)
+                at = state[folder] = at.advanced(items[-1].uid, end, items[-1].received_at)
                 changed = False
-                last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= uidnext - 1
-                yield Batch(messages, format_cursor(state), more=not last)
+                last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
+                yield Batch(messages, format_cursor(state), more=not last, recovering=recovering)
             if at.uid < high:
-                at, changed = at.advanced(high), True
+                at, changed = at.advanced(high, end), True
+        at = at.advanced(end, end)
         state[folder] = self._read_upto[folder] = at
         if changed:
-            yield Batch((), format_cursor(state), more=False)
+            yield Batch((), format_cursor(state), more=False, recovering=recovering)
+
+    def history(self, plan: HistoryPlan, cursor: str | None) -> AsyncIterator[HistoryBatch]:
+        """Yield old mail, folder by folder in the plan's order; see `Reader.history`."""
+        return read_history(self._connection, self._plan, plan, cursor)
+
+    async def claimed(self, cursor: str) -> AsyncIterator[Sequence[str]]:
+        """Yield what lies behind the cursor; see `Reader.claimed`. A folder that is gone holds nothing."""
+        state = parse_cursor(cursor)
+        for folder in dict.fromkeys([await self._connection.find(entry) for entry in self._plan.folders]):
+            if folder is None or folder not in state:
+                continue
+            with contextlib.suppress(FolderMissing):
+                async for locators in self._folder_claimed(folder, state[folder]):
+                    yield locators
+
+    async def _folder_claimed(self, folder: str, at: FolderCursor) -> AsyncIterator[Sequence[str]]:
+        _, selected = await self._connection.select(folder)
+        if selected.uidvalidity != at.uidvalidity:
+            return
+        low, window = 1, Window()
+        while low <= at.uid:
+            session = await self._connection.same(selected)
+            high = min(low + window.size - 1, at.uid)
+            wanted_from = at.claims_from(low)
+            if wanted_from is not None and at.below is not None:
+                high = min(high, at.below - 1)
+            uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
+            if wanted_from is not None:
+                uids = [item.uid for item in of_time(await list_messages(session, uids), wanted_from)]
+            if uids:
+                yield [str(Locator(at.uidvalidity, uid, folder)) for uid in uids]
+            low = high + 1
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait in IDLE where the server has it, else sleep; see `Reader.wait`."""
         deadline = time.monotonic() + timeout_seconds
         poll_at = self._polled_at + self._access.poll_seconds
-        folder = self._plan.folders[0]
-        session = await self._open()
-        if "IDLE" not in session.capabilities:
+        folder = await self._watched()
+        session = await self._connection.open()
+        if folder is None or "IDLE" not in session.capabilities:
             await asyncio.sleep(max(0.0, min(deadline, poll_at) - time.monotonic()))
         else:
-            if await self._has_news(session, folder):
-                return True
             while (left := min(deadline, poll_at) - time.monotonic()) > 0:
+                session = await self._connection.open()
+                if await self._has_news(session, folder):
+                    return True
                 # Renewals are spread out: a thousand DONEs at once upset a real server.
                 share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
                 renew = self._access.idle_renew_seconds * share
-                woken = await wait_in_idle(session, min(left, renew))
+                ends = max(0.0, session.renew_at - time.monotonic())
+                woken = await wait_in_idle(session, min(left, renew, ends))
                 # After a loss, what came in between is found by reading again.
                 if woken is not Woken.TIMEOUT:
                     return True
@@ -121,6 +199,13 @@ class ImapReader:
             return False
         self._polled_at = time.monotonic()
         return True
+
+    async def _watched(self) -> str | None:
+        """Return the first folder of the plan that is there: `changes` left it selected."""
+        for entry in self._plan.folders:
+            if (folder := await self._connection.find(entry)) is not None:
+                return folder
+        return None
 
     async def _has_news(self, session: ImapSession, folder: str) -> bool:
         """Whether something came between the last reading and now, on a folder that is selected afterwards."""
@@ -132,74 +217,24 @@ class ImapReader:
         at = self._read_upto.get(folder)
         if at is None:
             return True
-        return at.uidvalidity != selected.uidvalidity or await self._uidnext(session, selected) > at.uid + 1
+        return at.uidvalidity != selected.uidvalidity or selected.uidnext > at.uid + 1
 
     async def fetch(self, locator: str) -> RawMessage | None:
         """Return one message whole (its header alone where it is over the plan's limit)."""
         place = Locator.parse(locator)
-        session, selected = await self._select(place.folder)
+        try:
+            session, selected = await self._connection.select(place.folder)
+        except FolderMissing:
+            return None
         if selected.uidvalidity != place.uidvalidity:
             return None
-        listed = await list_messages(session, [place.uid], None)
-        messages = await self._fetch(place.folder, selected, listed)
+        listed = await list_messages(session, [place.uid])
+        messages = await self._connection.fetch(selected, listed)
         return messages[0] if messages else None
 
-    async def edit(self, locator: str, edit: Edit) -> str | None:
-        """Do one edit; a message that is not there any more needs none."""
-        place = Locator.parse(locator)
-        session = await self._open()
-        if session.selected is None or session.selected.folder != place.folder:
-            await session.select(place.folder)
-        selected = session.selected
-        if selected is None or selected.uidvalidity != place.uidvalidity:
-            return None
-        return await apply_edit(session, place, edit, self._access.role_folders)
+    async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
+        """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""
+        return await edit_messages(self._connection, locators, edit, self._access.role_folders)
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _open(self) -> ImapSession:
-        if self._session is None or not self._session.alive:
-            self._session = await open_session(self._access, self._token_source, self._tools)
-        return self._session
-
-    async def _select(self, folder: str) -> tuple[ImapSession, Selected]:
-        """SELECT anew, also where it is selected already: it is the cheap way to a true UIDNEXT."""
-        session = await self._open()
-        return session, await session.select(folder)
-
-    async def _same(self, session: ImapSession, selected: Selected) -> tuple[ImapSession, Selected]:
-        """Return to the folder where the caller used the connection for something else between two batches."""
-        if session.alive and session.selected is selected:
-            return session, selected
-        session, again = await self._select(selected.folder)
-        if again.uidvalidity != selected.uidvalidity:
-            # Between two batches; the next reading starts the folder again.
-            raise TemporaryError(f"SELECT at {session.where}: UIDVALIDITY changed")
-        return session, again
-
-    async def _uidnext(self, session: ImapSession, selected: Selected) -> int:
-        """UIDNEXT, asked by SEARCH where the server leaves it out of SELECT (it may, RFC 3501 §6.3.1)."""
-        if selected.uidnext is not None:
-            return selected.uidnext
-        found = await session.run("SEARCH", lambda client: client.search(["UID", f"{_UID_MAX}:*"]))
-        return max(found, default=0) + 1
-
-    async def _fetch(self, folder: str, selected: Selected, items: list[Listed]) -> list[RawMessage]:
-        session, selected = await self._same(await self._open(), selected)
-        limit = self._plan.message_bytes_max
-        try:
-            return await fetch_messages(session, selected, items, limit)
-        except OversizeLiteral:
-            # The server lied about a size. One message must not stop the mailbox: one by one, then.
-            return [message for item in items for message in await self._fetch_alone(selected, item)]
-
-    async def _fetch_alone(self, selected: Selected, item: Listed) -> list[RawMessage]:
-        session, selected = await self._same(await self._open(), selected)
-        try:
-            return await fetch_messages(session, selected, [item], self._plan.message_bytes_max)
-        except OversizeLiteral:
-            session, selected = await self._same(await self._open(), selected)
-            return await fetch_messages(session, selected, [item], -1)
+        await self._connection.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
+from connectors.base import AccessToken
 from connectors.sasl import OAUTHBEARER, XOAUTH2
 
 Tls = Literal["implicit", "starttls"]
@@ -54,6 +57,10 @@ class ImapAccess:
     """The share of that time by which renewals are spread."""
     poll_seconds: float = 120.0
     """The slow poll beneath IDLE, and the only one where there is no IDLE."""
+    session_ends_with_token: bool = False
+    """Whether the provider drops a connection when the token ends that opened it."""
+    token_margin_seconds: float = 120.0
+    """Where it does, the connection is opened anew so long before, between two commands of ours."""
     connection_idle_seconds: float = 60.0
     """A connection for sending or filing is closed after this long without use."""
     helo_name: str = "localhost"
@@ -65,3 +72,15 @@ class ImapAccess:
             raise ValueError("idle_renew_jitter must be a share of the time, below 1")
         if self.poll_seconds <= 0:
             raise ValueError("poll_seconds must be positive")
+        if self.token_margin_seconds <= 0:
+            raise ValueError("token_margin_seconds must be positive")
+
+    def lasts_seconds(self, token: AccessToken, now: datetime) -> float:
+        """Return how long a connection that `token` opens now is to be used.
+
+        At least half the margin: who gives out tokens that are about to end shall not have us connect all the time.
+        """
+        if not self.session_ends_with_token or token.expires_at is None:
+            return math.inf
+        left = (token.expires_at - now).total_seconds()
+        return max(left - self.token_margin_seconds, self.token_margin_seconds / 2)

@@ -7,7 +7,9 @@ The cursor is JSON, one record a folder:
 `uid` is the last UID that was read. `from` is the moment from which on mail is
 wanted (null: all of it), and `below` the UID up to which (exclusive) a message's
 INTERNALDATE is held against it: what arrives later is wanted whatever its date
-says, as mail moved in from elsewhere keeps its old one.
+says, as mail moved in from elsewhere keeps its old one. Where there is something to say, a
+record also has `last`, the UID and INTERNALDATE of the last message that was read, and
+`anew`, while a folder is read again from its begin.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from connectors.base import CursorInvalid, ReadPlan, StartFrom
+from connectors.base import CursorInvalid, ReadPlan
 
 _VERSION = 1
 CLOCK_SLACK = timedelta(minutes=10)
@@ -30,13 +32,40 @@ class FolderCursor:
     uid: int
     wanted_from: datetime | None = None
     below: int | None = None
+    recovering: bool = False
+    """Whether the folder is being read again, because its UIDs have come to mean other messages."""
+    last: tuple[int, datetime] | None = None
+    """UID and INTERNALDATE of the last message that was read: the two belong together for ever (RFC 3501 §2.3)."""
 
     def filter_from(self, low: int) -> datetime | None:
         """Return the date that messages from UID `low` on must have, None where any will do."""
         return self.wanted_from if self.below is not None and low < self.below else None
 
-    def advanced(self, uid: int) -> FolderCursor:
-        return replace(self, uid=max(uid, self.uid))
+    def advanced(self, uid: int, end: int, received_at: datetime | None = None) -> FolderCursor:
+        """Return the cursor behind `uid`; `end` is the folder's last UID, where a recovery is over.
+
+        `received_at` is the date of the message there, None where there is none.
+        """
+        last = self.last if received_at is None else (uid, received_at)
+        return replace(self, uid=max(uid, self.uid), recovering=self.recovering and uid < end, last=last)
+
+    def anew(self, uidvalidity: int, uidnext: int) -> FolderCursor:
+        """Return the cursor that reads the folder again, but only mail from the first reading's `from` on.
+
+        What was old when the mailbox was linked does not become new. The caller knows by its own
+        identities what it has already.
+        """
+        below = uidnext
+        if uidvalidity == self.uidvalidity and self.below is not None:
+            below = min(self.below, uidnext)
+        return FolderCursor(uidvalidity, 0, self.wanted_from, below, recovering=True)
+
+    def claims_from(self, low: int) -> datetime | None:
+        """Return the date that messages from UID `low` on must have for having been wanted, None where any will do."""
+        if self.below is None and self.wanted_from is not None:
+            # Begun behind the last message: what was there before is not told apart by its UID.
+            return self.wanted_from + CLOCK_SLACK
+        return self.filter_from(low)
 
 
 Cursor = Mapping[str, FolderCursor]
@@ -67,6 +96,8 @@ def format_cursor(folders: Cursor) -> str:
             "uid": folder.uid,
             "from": folder.wanted_from.isoformat() if folder.wanted_from else None,
             "below": folder.below,
+            **({"anew": True} if folder.recovering else {}),
+            **({"last": [folder.last[0], folder.last[1].isoformat()]} if folder.last else {}),
         }
         for name, folder in folders.items()
     }
@@ -76,23 +107,20 @@ def format_cursor(folders: Cursor) -> str:
 def start(known: FolderCursor | None, *, uidvalidity: int, uidnext: int, plan: ReadPlan, now: datetime) -> FolderCursor:
     """Return where to read a folder from.
 
-    A folder seen for the first time starts as the plan says. A folder whose
-    UIDVALIDITY changed is read anew from its first UID (its UIDs mean other
-    messages now), but only mail from the first reading's `from` on: what was old
-    when the mailbox was linked does not become new. The caller knows by its own
-    identities what it has already.
+    A folder seen for the first time starts at the plan's `start_at`.
+
+    A folder is read anew where its UIDs mean other messages now: its UIDVALIDITY changed, or its
+    UIDNEXT is lower than what was read already, as after a restore from a backup. A server may not do
+    that (RFC 3501 §2.3.1.1), but who trusts it passes over the mail that gets those UIDs a second
+    time. Where more came after the restore than was lost by it, `FolderCursor.last` tells.
     """
-    if known is not None and known.uidvalidity == uidvalidity:
+    if known is not None and known.uidvalidity == uidvalidity and known.uid < uidnext:
         return known
     if known is not None:
-        return FolderCursor(uidvalidity, 0, known.wanted_from, uidnext)
-    if plan.start_from is StartFrom.EVERYTHING:
-        return FolderCursor(uidvalidity, 0)
-    since = (plan.start_at or now).replace(microsecond=0)  # INTERNALDATE knows whole seconds
-    if plan.start_from is StartFrom.DAYS:
-        return FolderCursor(uidvalidity, 0, since - timedelta(days=plan.start_days), uidnext)
+        return known.anew(uidvalidity, uidnext)
     if plan.start_at is not None:
-        return FolderCursor(uidvalidity, 0, since, uidnext)
+        # INTERNALDATE knows whole seconds
+        return FolderCursor(uidvalidity, 0, plan.start_at.replace(microsecond=0), uidnext)
     return FolderCursor(uidvalidity, uidnext - 1, now - CLOCK_SLACK)
 
 
@@ -126,4 +154,13 @@ def _folder(record: Mapping[str, object]) -> FolderCursor:
         uid=int(str(record["uid"])),
         wanted_from=moment,
         below=int(str(below)) if below is not None else None,
+        recovering=record.get("anew") is True,
+        last=_last(record.get("last")),
     )
+
+
+def _last(pair: object) -> tuple[int, datetime] | None:
+    if not isinstance(pair, list):
+        return None
+    uid, received_at = pair
+    return int(uid), datetime.fromisoformat(received_at).astimezone(UTC)

@@ -1,74 +1,153 @@
-"""What agents do, done in the mailbox: one edit of one message, safe to repeat."""
+"""What agents do, done in the mailbox: one edit of many messages, safe to repeat."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imapclient import DELETED, SEEN
 
-from connectors.base import Edit, EditKind
+from connectors.base import Edit, EditKind, PermanentError
+from connectors.imap_connection import Connection
 from connectors.imap_cursor import Locator
-from connectors.imap_folders import Role
-from connectors.imap_session import ImapSession
+from connectors.imap_session import FolderMissing, ImapSession, Selected
 
-_ROLE_OF: Mapping[EditKind, Role] = {EditKind.TRASH: "trash", EditKind.SPAM: "junk"}
+EDIT_MESSAGES_MAX = 200
+"""Messages of one command: their UIDs make a line, and some servers take lines of 8 kB at most (RFC 7162 §4)."""
+_ROLE_OF: Mapping[EditKind, str] = {EditKind.TRASH: "\\Trash", EditKind.SPAM: "\\Junk"}
+
+Places = Sequence[Locator]
+Outcome = dict[Locator, Locator | None]
 
 
-async def apply_edit(session: ImapSession, place: Locator, edit: Edit, role_folders: Mapping[str, str]) -> str | None:
-    """Do `edit` on the message in the selected folder; return its locator afterwards where it is known.
+async def edit_messages(
+    connection: Connection, locators: Sequence[str], edit: Edit, role_folders: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Do `edit` folder by folder; see `Reader.edit`. Raises ValueError for a keyword that is none.
 
-    A message that is gone, or marked as deleted already, is left as it is: the
-    edit was done before, or somebody else did more.
+    A message that is gone, or marked as deleted already, is left as it is: the edit was done
+    before, or somebody else did more. What fails in the middle can be repeated as a whole.
     """
-    uid = place.uid
-    flags = (await session.run("FETCH", lambda client: client.get_flags([uid]))).get(uid)
-    if flags is None:
-        return None
+    done: dict[str, str | None] = dict.fromkeys(locators)
+    by_folder: dict[tuple[str, int], list[Locator]] = {}
+    for place in dict.fromkeys(map(Locator.parse, locators)):
+        by_folder.setdefault((place.folder, place.uidvalidity), []).append(place)
+    for (folder, uidvalidity), places in by_folder.items():
+        try:
+            session, selected = await connection.select(folder)
+        except FolderMissing:
+            continue
+        if selected.uidvalidity != uidvalidity:
+            continue
+        for at in range(0, len(places), EDIT_MESSAGES_MAX):
+            outcome = await _edit(session, selected, places[at : at + EDIT_MESSAGES_MAX], edit, role_folders)
+            done.update({str(place): str(now) if now else None for place, now in outcome.items()})
+    return done
+
+
+async def _edit(
+    session: ImapSession, selected: Selected, places: Places, edit: Edit, role_folders: Mapping[str, str]
+) -> Outcome:
+    uids = [place.uid for place in places]
+    flags = await session.run("FETCH", lambda client: client.get_flags(uids))
+    there = [place for place in places if place.uid in flags]
+    if not there:
+        return {}
     if edit.kind is EditKind.READ:
-        await session.run("STORE", lambda client: client.add_flags([uid], [SEEN], silent=True))
-        return str(place)
+        await _store(session, there, SEEN)
+        return {place: place for place in there}
     if edit.kind is EditKind.KEYWORD:
-        keyword = _target(edit).encode("ascii")
-        await session.run("STORE", lambda client: client.add_flags([uid], [keyword], silent=True))
-        return str(place)
+        await _store(session, there, _keyword(session, selected, edit))
+        return {place: place for place in there}
     if edit.kind is EditKind.DELETE:
-        await _delete(session, uid)
-        return None
-    if DELETED in flags:
-        return None
-    role = _ROLE_OF.get(edit.kind)
-    folder = await session.ensure_role(role, role_folders.get(role)) if role else _target(edit)
-    return str(place) if folder == place.folder else await _move(session, uid, folder)
+        await _delete(session, there)
+        return {}
+    left = [place for place in there if DELETED not in flags[place.uid]]
+    if not left:
+        return {}
+    target = await session.ensure_folder(_ROLE_OF.get(edit.kind) or _target(edit), role_folders)
+    return {place: place for place in left} if target == selected.folder else await _move(session, left, target)
 
 
-async def _move(session: ImapSession, uid: int, folder: str) -> str | None:
-    """MOVE (RFC 6851), else COPY and delete."""
+async def _move(session: ImapSession, places: Places, folder: str) -> Outcome:
+    """MOVE (RFC 6851), else COPY and delete: a loss between these two leaves a message in both folders."""
     session.take_untagged("COPYUID")
+    uids = [place.uid for place in places]
     if "MOVE" in session.capabilities:
-        await session.run("MOVE", lambda client: client.move([uid], folder))
+        await session.run("MOVE", lambda client: client.move(uids, folder))
     else:
-        await session.run("COPY", lambda client: client.copy([uid], folder))
-        await _delete(session, uid)
-    return _copied_to(session, folder)
+        await session.run("COPY", lambda client: client.copy(uids, folder))
+    copied = copied_to(session.take_untagged("COPYUID"), folder)
+    if "MOVE" not in session.capabilities:
+        await _delete(session, places)
+    return {place: copied.get(place.uid) for place in places}
 
 
-async def _delete(session: ImapSession, uid: int) -> None:
-    r"""Mark \Deleted, and expunge this one message where the server can.
+async def _delete(session: ImapSession, places: Places) -> None:
+    r"""Mark \Deleted, and expunge these messages where the server can.
 
     Never a plain EXPUNGE: it deletes what other clients have marked (RFC 4315 §2.1).
     """
-    await session.run("STORE", lambda client: client.add_flags([uid], [DELETED], silent=True))
+    await _store(session, places, DELETED)
     if "UIDPLUS" in session.capabilities:
-        await session.run("EXPUNGE", lambda client: client.uid_expunge([uid]))
+        uids = [place.uid for place in places]
+        await session.run("EXPUNGE", lambda client: client.uid_expunge(uids))
 
 
-def _copied_to(session: ImapSession, folder: str) -> str | None:
-    """Read `[COPYUID uidvalidity from to]` (RFC 4315 §3), said by MOVE and COPY."""
-    codes = session.take_untagged("COPYUID")
-    words = codes[-1].split() if codes else []
-    if len(words) == 3 and words[0].isdigit() and words[2].isdigit():
-        return str(Locator(int(words[0]), int(words[2]), folder))
-    return None
+async def _store(session: ImapSession, places: Places, flag: bytes) -> None:
+    uids = [place.uid for place in places]
+    await session.run("STORE", lambda client: client.add_flags(uids, [flag], silent=True))
+
+
+def _keyword(session: ImapSession, selected: Selected, edit: Edit) -> bytes:
+    """Return the keyword; one that the folder cannot keep would vanish without a word (RFC 3501 §7.1)."""
+    keyword = _target(edit)
+    if not keyword.isascii() or not keyword.isprintable() or any(char in '(){%*"\\] ' for char in keyword):
+        raise ValueError("a keyword that is no atom")
+    keeps = selected.permanent_flags
+    if keeps is not None and "\\*" not in keeps and keyword.lower() not in keeps:
+        raise PermanentError(
+            f"STORE at {session.where}: this folder keeps no keywords of ours; choose another edit for this mailbox"
+        )
+    return keyword.encode("ascii")
+
+
+def copied_to(codes: Iterable[bytes], folder: str) -> dict[int, Locator]:
+    """Read `[COPYUID uidvalidity from to]` (RFC 4315 §3), said by MOVE and COPY: UID → where it lies now.
+
+    Both sets are in the same order. What does not fit together tells nothing.
+
+    >>> copied_to([b"7 1:3,5 20:23"], "Done")[5]
+    Locator(uidvalidity=7, uid=23, folder='Done')
+    >>> copied_to([b"7 1:3 20"], "Done")
+    {}
+    """
+    copied: dict[int, Locator] = {}
+    for code in codes:
+        words = code.split()
+        if len(words) != 3 or not words[0].isdigit():
+            continue
+        sources, targets = list(_expand(words[1])), list(_expand(words[2]))
+        if len(sources) == len(targets) and len(sources) <= EDIT_MESSAGES_MAX:
+            uidvalidity = int(words[0])
+            copied |= {
+                source: Locator(uidvalidity, target, folder) for source, target in zip(sources, targets, strict=True)
+            }
+    return copied
+
+
+def _expand(uid_set: bytes) -> Iterator[int]:
+    """Yield the UIDs of a set, at most one more than a command of ours can name: a server may say `1:4294967295`."""
+    left = EDIT_MESSAGES_MAX + 1
+    for part in uid_set.split(b","):
+        low, _, high = part.partition(b":")
+        if not low.isdigit() or not (high or low).isdigit():
+            return
+        first, last = sorted((int(low), int(high or low)))
+        last = min(last, first + left - 1)
+        yield from range(first, last + 1)
+        left -= last - first + 1
+        if left <= 0:
+            return
 
 
 def _target(edit: Edit) -> str:

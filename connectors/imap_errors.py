@@ -13,8 +13,15 @@ from connectors.base import AuthError, ConnectorError, PermanentError, RateLimit
 
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)")
 _BACKOFF = re.compile(r"Suggested Backoff Time: (\d{1,9}) milliseconds")
-_TEMPORARY_CODES = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"})
-_THROTTLED_TEXTS = ("Too many simultaneous", "Rate limit hit", "Request is throttled")
+_TEMPORARY_CODES = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
+_THROTTLED_TEXTS = (
+    "too many simultaneous",  # Google
+    "rate limit hit",  # Yahoo
+    "request is throttled",  # Microsoft
+    "maximum number of connections",  # Dovecot
+    "too many connections",
+    "too many login",
+)
 BACKOFF_SECONDS_MAX = 3600.0
 
 
@@ -68,10 +75,21 @@ def command_refusal(command: str, text: str, where: str) -> ConnectorError:
     return TemporaryError(said)
 
 
+def farewell(text: str, where: str) -> ConnectorError | None:
+    """Return what a BYE asks of us beside connecting again, None where it asks nothing.
+
+    >>> farewell("Request is throttled. Suggested Backoff Time: 5000 milliseconds", "h:993").retry_after
+    5.0
+    """
+    passing = _passing(text, response_code(text), f"BYE at {where}")
+    return passing if passing is not None and passing.trouble is Trouble.THROTTLED else None
+
+
 def _passing(text: str, code: str | None, said: str) -> ConnectorError | None:
     if found := _BACKOFF.search(text):
         return RateLimited(f"{said}: throttled", retry_after=min(int(found.group(1)) / 1000, BACKOFF_SECONDS_MAX))
-    if any(phrase in text for phrase in _THROTTLED_TEXTS):
+    # LIMIT is the server's own word for it (RFC 9051 §7.1); it gives no time.
+    if code == "LIMIT" or any(phrase in text.lower() for phrase in _THROTTLED_TEXTS):
         error = TemporaryError(f"{said}: throttled")
         error.trouble = Trouble.THROTTLED
         return error

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from connectors.base import RawMessage, ReadPlan, TemporaryError
 from connectors.imap_cursor import Locator
 from connectors.imap_session import ImapSession, Selected
 
 HEADER_BYTES_MAX = 256 * 1024
+SIZE_SLACK_BYTES = 1024 * 1024
+"""So much larger than it was told a batch may come; a message by itself may have all of the caller's limit."""
 WINDOW_UIDS = 500
-WINDOW_UIDS_MAX = 1 << 24
+WINDOW_UIDS_MAX = 1 << 18
+"""Were all of them messages, SEARCH would name them in a line that is still within LINE_BYTES_MAX (imap_wire)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,27 @@ class Listed:
     size_bytes: int
     received_at: datetime
     provider_id: str | None
+
+
+class Window:
+    """How many UIDs to look at together: few where messages are dense, many where they are sparse."""
+
+    def __init__(self) -> None:
+        self.size = WINDOW_UIDS
+
+    def cut(self, uids: list[int], low: int, high: int, *, from_end: bool = False) -> tuple[list[int], int, int]:
+        """Return no more UIDs than usual, and the range that was looked at for them; adapts the next size.
+
+        `uids` is what was found from `low` to `high`, ascending; with `from_end` its end is kept.
+        """
+        self.size = min(self.size * 4, WINDOW_UIDS_MAX) if not uids else WINDOW_UIDS
+        if len(uids) <= WINDOW_UIDS:
+            return uids, low, high
+        if from_end:
+            uids = uids[-WINDOW_UIDS:]
+            return uids, uids[0], high
+        uids = uids[:WINDOW_UIDS]
+        return uids, low, uids[-1]
 
 
 def header_of(content: bytes) -> bytes:
@@ -58,22 +82,46 @@ def group(listed: Iterable[Listed], plan: ReadPlan) -> list[list[Listed]]:
     return groups
 
 
-async def search_window(session: ImapSession, low: int, high: int, since: datetime | None) -> list[int]:
-    """Return the UIDs from `low` to `high` inclusive, ascending, at least from `since`'s day on.
+def date_criteria(since: datetime | None, before: datetime | None = None) -> list[object]:
+    """Return what SEARCH is to be asked for the time from `since` to `before`, with some more on both sides.
+
+    SINCE and BEFORE know days only, in a time zone of the server's choice, so what is exact is INTERNALDATE alone.
+
+    >>> date_criteria(datetime(2026, 3, 2, 12, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC))
+    ['SINCE', datetime.date(2026, 3, 1), 'BEFORE', datetime.date(2026, 3, 7)]
+    """
+    criteria: list[object] = []
+    if since is not None:
+        criteria += ["SINCE", since.astimezone(UTC).date() - timedelta(days=1)]
+    if before is not None:
+        criteria += ["BEFORE", before.astimezone(UTC).date() + timedelta(days=2)]
+    return criteria
+
+
+async def search_window(
+    session: ImapSession, low: int, high: int, since: datetime | None, before: datetime | None = None
+) -> list[int]:
+    """Return the UIDs from `low` to `high` inclusive, ascending, at least those of the time in question.
 
     The server may answer a range whose upper end is gone with its last message
     (RFC 3501 §6.4.8: "n:*" always holds one), so the answer is filtered.
     """
-    criteria: list[object] = ["UID", f"{low}:{high}"]
-    if since is not None:
-        # SINCE knows days only, in a time zone of the server's choice: a day more, then exact by INTERNALDATE.
-        criteria += ["SINCE", datetime.fromordinal(since.toordinal() - 1).date()]
+    criteria = ["UID", f"{low}:{high}", *date_criteria(since, before)]
     found = await session.run("SEARCH", lambda client: client.search(criteria))
     return sorted({uid for uid in found if low <= uid <= high})
 
 
-async def list_messages(session: ImapSession, uids: Sequence[int], wanted_from: datetime | None) -> list[Listed]:
-    """Ask size, date and lasting id. Messages that were expunged in between are not in the answer."""
+def of_time(listed: Iterable[Listed], since: datetime | None, before: datetime | None = None) -> list[Listed]:
+    """Return the messages of the time from `since` to `before`, exclusive."""
+    return [
+        item
+        for item in listed
+        if (since is None or item.received_at >= since) and (before is None or item.received_at < before)
+    ]
+
+
+async def list_messages(session: ImapSession, uids: Sequence[int]) -> list[Listed]:
+    """Ask size, date and lasting id of messages. Those that were expunged in between are not in the answer."""
     if not uids:
         return []
     id_item = id_item_of(session)
@@ -89,8 +137,7 @@ async def list_messages(session: ImapSession, uids: Sequence[int], wanted_from: 
             raise TemporaryError(f"FETCH at {session.where}: a message without its size")
         received_at = row.get(b"INTERNALDATE") or datetime.fromtimestamp(0, UTC)
         received_at = received_at.astimezone(UTC)
-        if wanted_from is None or received_at >= wanted_from:
-            listed.append(Listed(uid, row[b"RFC822.SIZE"], received_at, provider_id_of(row, id_item)))
+        listed.append(Listed(uid, row[b"RFC822.SIZE"], received_at, provider_id_of(row, id_item)))
     return listed
 
 
@@ -103,17 +150,21 @@ async def fetch_messages(
     bodies: dict[int, bytes] = {}
     headers: dict[int, bytes] = {}
     if whole:
-        rows = await session.run("FETCH", lambda client: client.fetch(whole, ["UID", "BODY.PEEK[]"]))
+        told = sum(item.size_bytes for item in listed if item.size_bytes <= message_bytes_max)
+        # Exchange's sizes are estimates; what is far from them is a server that lies.
+        limit = 2 * told + SIZE_SLACK_BYTES if len(whole) > 1 else message_bytes_max
+        rows = await session.run("FETCH", lambda client: client.fetch_within(limit, whole, ["UID", "BODY.PEEK[]"]))
         bodies = {uid: row[b"BODY[]"] for uid, row in rows.items() if row.get(b"BODY[]") is not None}
     if large:
         item = f"BODY.PEEK[HEADER]<0.{HEADER_BYTES_MAX}>"
-        rows = await session.run("FETCH", lambda client: client.fetch(large, ["UID", item]))
+        limit = len(large) * HEADER_BYTES_MAX
+        rows = await session.run("FETCH", lambda client: client.fetch_within(limit, large, ["UID", item]))
         headers = {uid: row[b"BODY[HEADER]<0>"] for uid, row in rows.items() if row.get(b"BODY[HEADER]<0>") is not None}
     missing = [uid for uid in (*whole, *large) if uid not in bodies and uid not in headers]
     if missing:
         await _require_gone(session, missing)
     return [
-        _raw(selected, item, bodies.get(item.uid), headers.get(item.uid, b""))
+        _raw(selected, item, bodies.get(item.uid), headers.get(item.uid, b""), message_bytes_max)
         for item in listed
         if item.uid in bodies or item.uid in headers
     ]
@@ -126,14 +177,20 @@ async def _require_gone(session: ImapSession, uids: Sequence[int]) -> None:
         raise TemporaryError(f"FETCH at {session.where}: a message without its body")
 
 
-def _raw(selected: Selected, item: Listed, content: bytes | None, header: bytes) -> RawMessage:
+def _raw(selected: Selected, item: Listed, content: bytes | None, header: bytes, message_bytes_max: int) -> RawMessage:
+    size_bytes = item.size_bytes if content is None else len(content)
+    if content is not None:
+        header = header_of(content)
+        if len(content) > message_bytes_max:
+            # It is larger than was told; nobody behind us takes more than the limit.
+            content, header = None, header[:HEADER_BYTES_MAX]
     return RawMessage(
         locator=str(Locator(selected.uidvalidity, item.uid, selected.folder)),
         folder=selected.folder,
-        size_bytes=item.size_bytes if content is None else len(content),
+        size_bytes=size_bytes,
         received_at=item.received_at,
         content=content,
-        header=header if content is None else header_of(content),
+        header=header,
         provider_id=item.provider_id,
     )
 

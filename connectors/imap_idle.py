@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import enum
 
+from connectors.imap_errors import farewell
 from connectors.imap_session import ImapSession
 from connectors.imap_wire import WireClient
 
@@ -28,7 +29,8 @@ async def wait_in_idle(session: ImapSession, timeout_seconds: float) -> Woken:
     """Stay in IDLE on the selected folder until news, a loss, or the timeout.
 
     After NEWS and TIMEOUT the connection is ready for commands, after LOST it is
-    gone. Raises TemporaryError and the like where IDLE itself is refused.
+    gone. Raises TemporaryError and the like where IDLE itself is refused, RateLimited and the like where
+    the server says goodbye with a reason to stay away.
     """
     tag = await session.run("IDLE", _begin)
     woken: asyncio.Future[Woken] = asyncio.get_running_loop().create_future()
@@ -110,4 +112,8 @@ def _read_lines(session: ImapSession, woken: asyncio.Future[Woken]) -> None:
         if len(words) >= 3 and words[0] == b"*" and words[2].upper() == b"EXISTS":
             woken.set_result(Woken.NEWS)
         elif len(words) >= 2 and words[0] == b"*" and words[1].upper() == b"BYE":
-            woken.set_result(Woken.LOST)
+            asks = farewell(line.decode("utf-8", "replace"), session.where)
+            if asks is None:
+                woken.set_result(Woken.LOST)
+            else:
+                woken.set_exception(asks)

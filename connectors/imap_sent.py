@@ -17,9 +17,10 @@ from imapclient import SEEN
 from connectors.base import OWN_HEADER, FiledCopy, TokenSource
 from connectors.idle_timer import IdleTimer
 from connectors.imap_access import ImapAccess
+from connectors.imap_connection import Connection
 from connectors.imap_cursor import Locator
 from connectors.imap_fetch import id_item_of, provider_id_of
-from connectors.imap_session import ImapSession, ImapTools, Selected, open_session
+from connectors.imap_session import ImapSession, ImapTools, Selected
 
 T = TypeVar("T")
 COPIES_MAX = 20
@@ -34,9 +35,7 @@ class SentFolder:
 
     def __init__(self, access: ImapAccess, token_source: TokenSource, tools: ImapTools) -> None:
         self._access = access
-        self._token_source = token_source
-        self._tools = tools
-        self._session: ImapSession | None = None
+        self._connection = Connection(access, token_source, tools, message_bytes_max=0)
         self._lock = asyncio.Lock()
         self._idle = IdleTimer(access.connection_idle_seconds, self.close)
 
@@ -44,7 +43,7 @@ class SentFolder:
         """Return the copies with this Message-ID or with our own header's token, at most COPIES_MAX."""
 
         async def work(session: ImapSession) -> Sequence[FiledCopy]:
-            folder = await session.find_role("sent", self._access.role_folders.get("sent"))
+            folder = await session.find_folder("\\Sent", self._access.role_folders)
             if folder is None:
                 return []
             selected = await session.select(folder, readonly=True)
@@ -62,7 +61,7 @@ class SentFolder:
             raise ValueError("sent_at must be aware")
 
         async def work(session: ImapSession) -> FiledCopy:
-            folder = await session.ensure_role("sent", self._access.role_folders.get("sent"))
+            folder = await session.ensure_folder("\\Sent", self._access.role_folders)
             session.take_untagged("APPENDUID")
             await session.run("APPEND", lambda client: client.append(folder, content, [SEEN], sent_at.astimezone(UTC)))
             codes = session.take_untagged("APPENDUID")
@@ -73,17 +72,13 @@ class SentFolder:
     async def close(self) -> None:
         self._idle.stop()
         async with self._lock:
-            session, self._session = self._session, None
-            if session is not None:
-                await session.close()
+            await self._connection.close()
 
     async def _with_session(self, work: Callable[[ImapSession], Awaitable[T]]) -> T:
         async with self._lock:
             self._idle.stop()
             try:
-                if self._session is None or not self._session.alive:
-                    self._session = await open_session(self._access, self._token_source, self._tools)
-                return await work(self._session)
+                return await work(await self._connection.open())
             finally:
                 self._idle.start()
 

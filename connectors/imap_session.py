@@ -13,15 +13,19 @@ import base64
 import contextlib
 import imaplib
 import json
+import math
 import re
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from connectors import sasl
 from connectors.base import (
+    AccessToken,
     AuthError,
     ConnectorError,
     PermanentError,
@@ -32,7 +36,7 @@ from connectors.base import (
 from connectors.egress import EgressGuard, dial
 from connectors.imap_access import ImapAccess
 from connectors.imap_errors import command_refusal, login_refusal
-from connectors.imap_folders import ListedFolder, Role, find_role, name_to_create
+from connectors.imap_folders import ListedFolder, find_folder, is_listed, name_to_create, personal_prefix
 from connectors.imap_wire import Wire, WireClient
 
 T = TypeVar("T")
@@ -56,8 +60,16 @@ class Selected:
 
     folder: str
     uidvalidity: int
-    uidnext: int | None
+    uidnext: int
+    uidnext_told: bool
+    """Whether the server told it. If not, it is what lies behind the last message, and can go back by an EXPUNGE."""
     exists: int
+    permanent_flags: frozenset[str] | None
+    r"""What can be set on messages, in lower case; `\*` stands for new keywords. None: all, as nothing is said."""
+
+
+class FolderMissing(PermanentError):
+    """There is no such folder at present."""
 
 
 class ImapSession:
@@ -68,10 +80,14 @@ class ImapSession:
         self.capabilities: frozenset[str] = frozenset()
         self.selected: Selected | None = None
         self.alive = True
+        self.renew_at = math.inf
+        """When it is to be opened anew, as its token is about to end (time.monotonic)."""
         self.where = where
         self._tools = tools
         self._command_seconds = command_seconds
         self._lock = asyncio.Lock()
+        self._folders: list[ListedFolder] = []
+        self._prefix: str | None = None
 
     async def run(self, command: str, work: Callable[[WireClient], T]) -> T:
         """Run blocking `work` on the connection in a thread; `command` names it in errors.
@@ -95,22 +111,42 @@ class ImapSession:
                 self.alive = self.alive and not self.client.wire.aborted
 
     async def select(self, folder: str, *, readonly: bool = False) -> Selected:
-        """SELECT `folder`. Raises PermanentError where it does not exist."""
+        """SELECT `folder`. Raises FolderMissing where it does not exist."""
         self.selected = None
         try:
             answer = await self.run("SELECT", lambda client: client.select_folder(folder, readonly=readonly))
-        except TemporaryError:
+        except (TemporaryError, PermanentError):
             # Servers refuse a folder that is gone with a bare NO (Dovecot), like one that is busy: LIST knows.
-            if self.alive and all(folder != listed.name for listed in await self.list_folders()):
-                raise PermanentError(f"SELECT at {self.where}: no such folder") from None
+            if self.alive and folder != "INBOX" and not is_listed(folder, await self.list_folders()):
+                raise FolderMissing(f"SELECT at {self.where}: no such folder") from None
             raise
         self.take_news()
-        uidvalidity = answer.get(b"UIDVALIDITY")
+        uidvalidity, uidnext, exists = answer.get(b"UIDVALIDITY"), answer.get(b"UIDNEXT"), answer.get(b"EXISTS", 0)
         if uidvalidity is None:
             # RFC 3501 §6.3.1: such a server has no lasting UIDs, and nothing here can work without.
             raise PermanentError(f"SELECT at {self.where}: no UIDVALIDITY")
-        self.selected = Selected(folder, uidvalidity, answer.get(b"UIDNEXT"), answer.get(b"EXISTS", 0))
+        flags = answer.get(b"PERMANENTFLAGS")
+        self.selected = Selected(
+            folder,
+            uidvalidity,
+            await self._behind_the_last(exists) if uidnext is None else uidnext,
+            uidnext is not None,
+            exists,
+            None if flags is None else frozenset(flag.decode("utf-8", "replace").lower() for flag in flags),
+        )
         return self.selected
+
+    async def _behind_the_last(self, exists: int) -> int:
+        """Return the UID that lies behind the last message in sight, for servers that leave UIDNEXT out of SELECT.
+
+        They may (RFC 3501 §6.3.1; Courier does). STATUS would tell it, but of another moment than SELECT: a lower
+        one is late by a reading, and a higher one passes over a message that is not in sight yet.
+        """
+        if not exists:
+            return 1
+        # By its sequence number; "UID n:*" should do too (RFC 3501 §6.4.8), and finds nothing at Courier's.
+        found = await self.run("SEARCH", lambda client: client.search([str(exists)]))
+        return max(found, default=0) + 1
 
     def take_news(self) -> bool:
         """Whether the server has announced new messages since the last call.
@@ -129,29 +165,52 @@ class ImapSession:
         """Return all folders, by XLIST where roles are told in no other way (Mail.ru, Yandex)."""
         xlist = "XLIST" in self.capabilities and "SPECIAL-USE" not in self.capabilities
         rows = await self.run("LIST", lambda client: client.xlist_folders() if xlist else client.list_folders())
-        return [
+        self._folders = [
             ListedFolder(
                 frozenset(flag.decode("ascii", "replace").lower() for flag in flags),
                 delimiter.decode("ascii", "replace") if delimiter else "",
                 # XLIST gives INBOX its localized name; on the wire it stays INBOX (RFC 3501 §5.1).
-                "INBOX" if b"\\inbox" in {flag.lower() for flag in flags} else name,
+                "INBOX" if b"\\inbox" in {flag.lower() for flag in flags} else str(name),
             )
             for flags, delimiter, name in rows
         ]
+        return self._folders
 
-    async def find_role(self, role: Role, override: str | None) -> str | None:
-        return find_role(role, await self.list_folders(), override)
+    async def find_folder(self, wanted: str, role_folders: Mapping[str, str]) -> str | None:
+        r"""Return the server's name of a folder that is named by a path or a role (`\Junk`), None where there is none.
 
-    async def ensure_role(self, role: Role, override: str | None) -> str:
-        """Return the folder of `role`; where there is none (or only its override's name), create and subscribe it."""
-        folders = await self.list_folders()
-        name = find_role(role, folders, override)
-        if name is not None and any(name == folder.name for folder in folders):
+        The list is remembered and asked for again where it does not hold the folder.
+        """
+        if wanted.upper() == "INBOX":
+            return "INBOX"
+        prefix = await self._personal_prefix()
+        for known in (True, False):
+            folders = self._folders if known else await self.list_folders()
+            if (name := find_folder(wanted, folders, prefix=prefix, overrides=role_folders)) is not None:
+                return name
+        return None
+
+    async def ensure_folder(self, wanted: str, role_folders: Mapping[str, str]) -> str:
+        """Return the folder as `find_folder` does; where there is none, create it and subscribe to it."""
+        name = await self.find_folder(wanted, role_folders)
+        # What is remembered may be gone; a server that is asked for a folder it lacks says so in many ways.
+        if name is not None and (name == "INBOX" or is_listed(name, await self.list_folders())):
             return name
-        new = name or name_to_create(role, folders)
+        new = name_to_create(wanted, self._folders, prefix=await self._personal_prefix(), overrides=role_folders)
         await self.run("CREATE", lambda client: client.create_folder(new))
         await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(new))
+        self._folders = []
         return new
+
+    async def _personal_prefix(self) -> str:
+        """Return what the names of all folders but INBOX begin with: NAMESPACE (RFC 2342), else what LIST shows."""
+        if self._prefix is None:
+            self._prefix = personal_prefix(self._folders or await self.list_folders())
+            if "NAMESPACE" in self.capabilities:
+                with contextlib.suppress(TemporaryError, PermanentError):  # LIST shows it, too, where there are folders
+                    personal = (await self.run("NAMESPACE", lambda client: client.namespace())).personal
+                    self._prefix = str(personal[0][0]) if personal else ""
+        return self._prefix
 
     def discard(self) -> None:
         """Break the connection at once; never raises. A running command fails and closes the socket itself."""
@@ -178,11 +237,11 @@ async def open_session(access: ImapAccess, token_source: TokenSource, tools: Ima
     try:
         return await _open_with(access, token, tools)
     except AuthError:
-        token = await token_source(rejected=token)
+        token = await token_source(rejected=token.value)
         return await _open_with(access, token, tools)
 
 
-async def _open_with(access: ImapAccess, token: str, tools: ImapTools) -> ImapSession:
+async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -> ImapSession:
     endpoint = access.imap
     where = f"{endpoint.host}:{endpoint.port}"
     sock = await dial(tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
@@ -190,7 +249,7 @@ async def _open_with(access: ImapAccess, token: str, tools: ImapTools) -> ImapSe
 
     def open_in_thread() -> tuple[WireClient, frozenset[str]]:
         client = _greet(wire, access, tools.ssl_context, where)
-        _authenticate(client, access, token, where)
+        _authenticate(client, access, token.value, where)
         return client, _ask_capabilities(client)
 
     client, capabilities = await _in_thread(
@@ -204,6 +263,7 @@ async def _open_with(access: ImapAccess, token: str, tools: ImapTools) -> ImapSe
     )
     session = ImapSession(client, tools, where, access.command_seconds)
     session.capabilities = capabilities
+    session.renew_at = time.monotonic() + access.lasts_seconds(token, datetime.now(UTC))
     return session
 
 

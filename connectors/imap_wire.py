@@ -14,6 +14,7 @@ import imaplib
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from imapclient import IMAPClient, SocketTimeout
@@ -32,6 +33,8 @@ class Wire:
         self._literal_bytes_max = literal_bytes_max
         self._buffer = bytearray()
         self.aborted = False
+        self.literals_left: int | None = None
+        """Bytes that the literals of the present command may have in all, None where each may have the limit."""
         self.literal_too_large = False
         """Whether a literal over the limit ended the connection (imaplib loses the type of what is raised)."""
         self._sock.settimeout(read_seconds)
@@ -76,9 +79,12 @@ class Wire:
 
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes. Raises imaplib's abort at the end of file, and over the limit of a literal."""
-        if size > self._literal_bytes_max:
+        left = self._literal_bytes_max if self.literals_left is None else self.literals_left
+        if size > min(self._literal_bytes_max, left):
             self.literal_too_large = True
             raise imaplib.IMAP4.abort("literal over the limit")
+        if self.literals_left is not None:
+            self.literals_left -= size
         data = bytearray(size)
         have = min(size, len(self._buffer))
         data[:have] = self._buffer[:have]
@@ -161,6 +167,13 @@ class _Protocol(imaplib.IMAP4):
     def shutdown(self) -> None:
         self._wire.close()
 
+    def _get_response(self, *args: Any, **kwargs: Any) -> Any:
+        """imaplib looks for a BYE between commands only, and inside one tells of the end of file, not of its reason."""
+        response = super()._get_response(*args, **kwargs)  # type: ignore[misc]
+        if self.state != "LOGOUT":
+            self._check_bye()
+        return response
+
     def _log(self, line: object) -> None:
         """Keep nothing: imaplib remembers the last lines for debugging, and they hold content and tokens."""
 
@@ -178,6 +191,15 @@ class WireClient(IMAPClient):  # type: ignore[misc]
         super().__init__(host, port, ssl=False, timeout=SocketTimeout(read_seconds, read_seconds))
         self._imap.debug = 0
         self.normalise_times = False
+
+    def fetch_within(self, bytes_max: int, uids: Sequence[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
+        """FETCH, whose literals may have `bytes_max` in all: everything is in memory before it returns."""
+        self.wire.literals_left = bytes_max
+        try:
+            rows: dict[int, dict[bytes, Any]] = self.fetch(uids, items)
+        finally:
+            self.wire.literals_left = None
+        return rows
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 (imapclient's name)
         return _Protocol(self.wire, self.host, self.port)

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import ssl
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol, normalize_message_line_endings
@@ -57,6 +59,7 @@ class SmtpSender:
         self._token_source = token_source
         self._tools = tools
         self._smtp: aiosmtplib.SMTP | None = None
+        self._renew_at = math.inf
         self._lock = asyncio.Lock()
         self._idle = IdleTimer(access.connection_idle_seconds, self._close_smtp)
         self._sent = SentFolder(access, token_source, tools)
@@ -93,6 +96,8 @@ class SmtpSender:
 
     async def _ready(self) -> aiosmtplib.SMTP:
         """Return an authenticated connection: the kept one if it still answers, else a new one."""
+        if self._smtp is not None and self._smtp.is_connected and time.monotonic() >= self._renew_at:
+            await self._say_goodbye()
         if self._smtp is not None and self._smtp.is_connected:
             try:
                 await self._smtp.rset(timeout=self._access.smtp_connect_seconds)
@@ -103,10 +108,11 @@ class SmtpSender:
         self._drop()
         token = await self._token_source()
         try:
-            self._smtp = await self._connect(token)
+            self._smtp = await self._connect(token.value)
         except AuthError:
-            token = await self._token_source(rejected=token)
-            self._smtp = await self._connect(token)
+            token = await self._token_source(rejected=token.value)
+            self._smtp = await self._connect(token.value)
+        self._renew_at = time.monotonic() + self._access.lasts_seconds(token, datetime.now(UTC))
         return self._smtp
 
     async def _connect(self, token: str) -> aiosmtplib.SMTP:
@@ -275,13 +281,16 @@ class SmtpSender:
     async def _close_smtp(self) -> None:
         self._idle.stop()
         async with self._lock:
-            smtp, self._smtp = self._smtp, None
-            if smtp is None or not smtp.is_connected:
-                return
-            transport = smtp.transport  # quit() lets go of it, and leaves TLS's goodbye to be waited for
-            with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-                await smtp.quit(timeout=2)
-            _abort(smtp, transport)
+            await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        smtp, self._smtp = self._smtp, None
+        if smtp is None or not smtp.is_connected:
+            return
+        transport = smtp.transport  # quit() lets go of it, and leaves TLS's goodbye to be waited for
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            await smtp.quit(timeout=2)
+        _abort(smtp, transport)
 
 
 def _mail_options(smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes) -> tuple[list[str], SendOutcome | None]:

@@ -21,7 +21,8 @@ THROTTLE_SECONDS = 60.0
 _BACKOFF_SECONDS_MAX = 3600.0
 _ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 _BACKOFF = re.compile(r"Suggested Backoff Time: (\d{1,9}) milliseconds")
-_THROTTLE_TEXTS = ("thread limit", "throttled", "Too many", "rate limit", "Rate limit")
+_THROTTLE_TEXTS = ("thread limit", "connections limit", "throttled", "too many", "rate limit", "ratelimit")
+_ADMIN_TEXTS = ("SmtpClientAuthentication is disabled", "authentication is disabled", "ontact your administrator")
 
 
 def enhanced_code(text: str) -> str | None:
@@ -42,7 +43,7 @@ def retry_after(code: int, text: str) -> float | None:
     """
     if found := _BACKOFF.search(text):
         return min(int(found.group(1)) / 1000, _BACKOFF_SECONDS_MAX)
-    if 400 <= code < 500 and any(phrase in text for phrase in _THROTTLE_TEXTS):
+    if 400 <= code < 500 and any(phrase in text.lower() for phrase in _THROTTLE_TEXTS):
         return THROTTLE_SECONDS
     return None
 
@@ -71,7 +72,8 @@ def login_refusal(stage: str, code: int, text: str, where: str) -> ConnectorErro
         return RateLimited(said, retry_after=seconds)
     if not 500 <= code < 600:
         return TemporaryError(said)
-    if "SmtpClientAuthentication is disabled" in text:  # Microsoft, 535 5.7.139
+    # Microsoft, 535 5.7.139: for the tenant or for the mailbox, by a policy, or for this kind of login.
+    if any(phrase in text for phrase in _ADMIN_TEXTS):
         return PermanentError(said, trouble=Trouble.ADMIN_BLOCKED)
     if stage == "auth" and code in (535, 534, 530):
         return AuthError(said)

@@ -1,26 +1,32 @@
-"""Reading what is stored, for people and programs: mailboxes, tickets, messages, attachments.
+"""Reading what is stored, for people and programs: mailboxes, tickets, messages, attachments, the quarantine.
 
 Everything is opened here and handed out as values; nothing opened is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import Connection
+
+from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
-from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, ReplyRecord, TicketRecord
-from storage import mailboxes, messages, outbox, tickets
+from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, QuarantineRecord, ReplyRecord, TicketRecord
+from storage import mailboxes, messages, outbox, quarantine, tickets
+from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
-from storage.database import Database
+from storage.database import Database, now
 from storage.errors import NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
 from storage.outbox import Attempt, Reply
+from storage.quarantine import Quarantined, QuarantineStatus
 from storage.sealing import DataKey
 from storage.tickets import Ticket
 
@@ -30,6 +36,12 @@ class MailboxView:
     mailbox: Mailbox
     record: MailboxRecord | None
     """None while the mailbox is being forgotten: its key is gone, or about to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillView:
+    backfill: Backfill
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,12 @@ class TicketView:
     key: DataKey
 
 
+@dataclass(frozen=True, slots=True)
+class QuarantineView:
+    row: Quarantined
+    record: QuarantineRecord
+
+
 class Desk:
     """The readable side of a store."""
 
@@ -85,6 +103,11 @@ class Desk:
     async def mailbox(self, account_id: UUID, mailbox_id: UUID) -> MailboxView:
         """Raises NotFound."""
         return await self._mailbox(await self.content.read(account_id, mailboxes.get_mailbox, mailbox_id))
+
+    async def backfill(self, account_id: UUID, mailbox_id: UUID) -> BackfillView | None:
+        """Return how far the reading of a mailbox's old mail has come; None where nobody asked for it."""
+        found, at = await self.content.read(account_id, _backfill, mailbox_id)
+        return None if found is None else BackfillView(found, progress_of(found, at))
 
     async def tickets(
         self,
@@ -122,6 +145,10 @@ class Desk:
             key=key,
         )
 
+    async def ticket_by_id(self, account_id: UUID, ticket_id: UUID) -> Ticket:
+        """Raises NotFound."""
+        return await self.content.read(account_id, tickets.get_ticket_by_id, ticket_id)
+
     async def raw(self, account_id: UUID, message_id: UUID) -> bytes:
         """Return the raw bytes of a message. Raises NotFound, SealBroken."""
         row = await self.content.read(account_id, messages.get_message, message_id)
@@ -140,6 +167,40 @@ class Desk:
         place = RawPlace(message_id, row.chunks, row.raw_place)
         encoded = await load_range(self.content, self.blobs, key, place, part.offset, part.length)
         return part, decode_part(encoded, part.encoding)
+
+    async def quarantine(
+        self,
+        account_id: UUID,
+        *,
+        mailbox_id: UUID | None = None,
+        statuses: Collection[QuarantineStatus] = (QuarantineStatus.HELD,),
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Quarantined]:
+        """Return up to `limit` quarantined messages behind the id `after`, in the order in which they came."""
+        return await self.content.read(
+            account_id,
+            quarantine.list_quarantined,
+            mailbox_id=mailbox_id,
+            statuses=statuses,
+            after=after,
+            limit=limit,
+        )
+
+    async def quarantined(self, account_id: UUID, quarantine_id: UUID) -> QuarantineView:
+        """Raises NotFound, SealBroken."""
+        row = await self.content.read(account_id, quarantine.get_quarantined, quarantine_id)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        place = QuarantineRecord.place(quarantine_id)
+        return QuarantineView(row, key.open_record(place, row.sealed, QuarantineRecord))
+
+    async def quarantined_raw(self, account_id: UUID, quarantine_id: UUID) -> bytes:
+        """Return the raw bytes of a message in quarantine. Raises NotFound, also where they have gone; SealBroken."""
+        row = await self.content.read(account_id, quarantine.get_quarantined, quarantine_id)
+        if row.status is not QuarantineStatus.HELD:
+            raise NotFound(f"message {quarantine_id} is not in quarantine any more")
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        return await load_raw(self.content, self.blobs, key, RawPlace(quarantine_id, row.chunks, row.raw_place))
 
     async def _mailbox(self, mailbox: Mailbox) -> MailboxView:
         if mailbox.state is MailboxState.DISCONNECTING:
@@ -175,3 +236,7 @@ class Desk:
         record = key.open_record(ReplyRecord.place(row.message_id), reply.sealed, ReplyRecord)
         attempts = await self.content.read(row.account_id, outbox.list_attempts, row.message_id)
         return ReplyView(reply, record, attempts)
+
+
+def _backfill(conn: Connection, account_id: UUID, mailbox_id: UUID) -> tuple[Backfill | None, datetime]:
+    return find_backfill(conn, account_id, mailbox_id), now(conn)

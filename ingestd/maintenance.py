@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,6 +12,7 @@ import structlog
 from ingestd.keys import KeyRing
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
+from ingestd.telemetry import gauges
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
@@ -20,6 +20,7 @@ from storage import erasures, keystore, mailboxes, messages, outbox
 from storage.blobs import FolderBlobs
 from storage.database import Database, ping
 from storage.errors import StorageError, StorageUnavailable
+from storage.figures import read_figures
 
 log = structlog.get_logger()
 
@@ -101,9 +102,7 @@ class Maintenance:
             await self._ping("database", self.content)
             await self._ping("keystore", self.keystore)
             try:
-                found = await self.content.read(None, mailboxes.list_all_mailboxes)
-                self.metrics.set_mailboxes(Counter(one.state.value for one in found))
-                self.metrics.set_outbox(await self.content.read(None, outbox.count_by_status))
+                gauges.show(self.metrics, await self.content.read(None, read_figures))
             except StorageUnavailable as error:
                 log.warning("storage.unavailable", exc_info=error)
             await asyncio.sleep(_HEALTH_SECONDS)

@@ -39,6 +39,11 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     """The name that replies come from."""
     addresses: tuple[str, ...] = ()
     """Aliases: other addresses that are written to and replied from."""
+    folders: tuple[str, ...] = ()
+    """The folders that are watched; empty: those of `mailbox_defaults`."""
+    after_import: str = ""
+    """What is done in the mailbox to a message that was taken, as the setting `mailbox_defaults.after_import`
+    spells it; empty: as that setting says."""
 
     @staticmethod
     def place(mailbox_id: UUID) -> Place:
@@ -58,12 +63,26 @@ class CursorRecord(msgspec.Struct, frozen=True):
         return Place("mailboxes.cursor", mailbox_id)
 
 
+class HistoryRecord(msgspec.Struct, frozen=True):
+    """backfills.cursor_sealed: as `CursorRecord`, of the mail that was there before the mailbox was linked."""
+
+    cursor: str
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("backfills.cursor", mailbox_id)
+
+
 class GrantRecord(msgspec.Struct, frozen=True):
     """grants.sealed."""
 
     access_token: str
     refresh_token: str | None
     scopes: tuple[str, ...]
+    device_id: str = ""
+    """What a provider with device ids (Yandex) knows this linking by; it stays when the mailbox is linked again."""
+    by_device_code: bool = False
+    """It came by a device code. Microsoft gives those to public clients, and refreshes them without our secret."""
 
     def __repr__(self) -> str:
         return "<GrantRecord>"
@@ -84,6 +103,11 @@ class FlowRecord(msgspec.Struct, frozen=True):
     start_days: int
     name: str
     addresses: tuple[str, ...]
+    device_id: str = ""
+    address: str = ""
+    """Where the owner's browser is sent at the provider; empty before it came to us."""
+    memory: str = ""
+    """What the provider's client wants to have again at the callback."""
 
     def __repr__(self) -> str:
         return "<FlowRecord>"
@@ -141,11 +165,28 @@ class QuarantineRecord(msgspec.Struct, frozen=True):
     locator: str
     folder: str
     raw_sha256: bytes
+    """Empty once the bytes have gone, as are the other fields."""
     truncated: bool = False
+    imported: bool = False
+    """It was there before the mailbox was linked: a backfill read it."""
 
     @staticmethod
     def place(quarantine_id: UUID) -> Place:
         return Place("quarantine", quarantine_id)
+
+
+class EditRecord(msgspec.Struct, frozen=True):
+    """edits.sealed."""
+
+    locator: str
+    """Where the message lies; opaque outside its connector."""
+    folder: str
+    target: str | None = None
+    """The keyword or the folder, where the kind of the edit needs one."""
+
+    @staticmethod
+    def place(edit_id: UUID) -> Place:
+        return Place("edits", edit_id)
 
 
 class ReplyRecord(msgspec.Struct, frozen=True):

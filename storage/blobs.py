@@ -65,6 +65,17 @@ class FolderBlobs:
             raise
         _sync_folder(folder)
 
+    def link(self, other: FolderBlobs, account_id: UUID, mailbox_id: UUID, owner_id: UUID) -> bool:
+        """Have the same blob as another folder by a hard link, durably; False where the file system has none."""
+        folder = self._folder(account_id, mailbox_id)
+        _make_folders(folder, self.root)
+        try:
+            (folder / str(owner_id)).hardlink_to(other._folder(account_id, mailbox_id) / str(owner_id))
+        except OSError:
+            return False
+        _sync_folder(folder)
+        return True
+
     def get(
         self,
         account_id: UUID,

@@ -102,6 +102,16 @@ def open_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
     return _move(conn, state_hash, ("waiting", "opened"), {"status": "opened", "browser_hash": browser_hash})
 
 
+def keep_once(conn: Connection, account_id: UUID, flow_id: UUID, *, before: bytes, after: bytes) -> bytes:
+    """Replace a request's record, unless somebody did it first; return the record that stands. Raises NotFound."""
+    mine = (link_flows.c.account_id == account_id, link_flows.c.flow_id == flow_id)
+    conn.execute(update(link_flows).where(*mine, link_flows.c.sealed == before).values(sealed=after))
+    kept = conn.execute(select(link_flows.c.sealed).where(*mine)).scalar_one_or_none()
+    if kept is None:
+        raise NotFound("no such authorization request")
+    return bytes(kept)
+
+
 def take_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
     """Use up the state of an opened request, in the browser that opened it.
 

@@ -3,13 +3,17 @@
 The fence is raised whenever a mailbox changes hands or is being disconnected. Whoever
 writes about a mailbox names the fence it was given; if it is no longer that one, the
 write finds no row, FenceLost is raised and the whole transaction rolls back.
+
+New work also needs a state in which the mailbox is worked on (`WORKED`). What came of
+work that was under way when somebody paused it is written all the same: a mail that has
+left cannot be called back, and unrecorded nobody would know that it did.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,16 +31,19 @@ class MailboxState(enum.StrEnum):
     """Read and sent from."""
     FAILING = "failing"
     """Something is wrong for now; the worker keeps trying, with backoff."""
+    THROTTLED = "throttled"
+    """The provider asked us to wait; the worker goes on at `retry_at`."""
     REAUTH_REQUIRED = "reauth_required"
     """The grant is gone: a person must link it again."""
     BLOCKED = "blocked"
     """A person must change something at the provider; tried again slowly."""
     PAUSED = "paused"
+    """A person stopped it; what is asked for meanwhile waits until a person resumes it."""
     DISCONNECTING = "disconnecting"
     """Being forgotten. Nothing is read or written for it any more."""
 
 
-WORKED = (MailboxState.ACTIVE, MailboxState.FAILING, MailboxState.BLOCKED)
+WORKED = (MailboxState.ACTIVE, MailboxState.FAILING, MailboxState.THROTTLED, MailboxState.BLOCKED)
 """States in which a worker holds the mailbox."""
 
 
@@ -49,6 +56,14 @@ class Mailbox:
     trouble: str | None
     reason: str | None
     state_since: datetime
+    retry_at: datetime | None
+    """When the worker tries again what failed; None where nothing failed, or nothing is tried."""
+    send_trouble: str | None
+    """Why no reply can be sent, although the mailbox may be read; None where sending works."""
+    send_reason: str | None
+    send_since: datetime | None
+    send_retry_at: datetime | None
+    """Until when no reply is tried; also after a first failure, which is no trouble yet."""
     fence: int
     worker_id: UUID | None
     cursor_sequence: int
@@ -62,6 +77,9 @@ class Mailbox:
     sealed: bytes
 
 
+_UNTROUBLED: dict[str, Any] = dict.fromkeys(
+    ("trouble", "reason", "retry_at", "send_trouble", "send_reason", "send_since", "send_retry_at")
+)
 _COLUMNS = [mailboxes.c[name] for name in Mailbox.__dataclass_fields__]
 
 
@@ -133,8 +151,14 @@ def list_all_mailboxes(conn: Connection) -> list[Mailbox]:
 
 
 def hold(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int) -> None:
-    """Make sure that this transaction may write about the mailbox, and that nobody
+    """Make sure that this transaction may begin or go on with work on the mailbox, and that nobody
     takes it away before the commit. Raises FenceLost."""
+    _guarded_update(conn, account_id, mailbox_id, fence, {"fence": fence}, worked=True)
+
+
+def hold_ending(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int) -> None:
+    """As `hold`, to write what came of work that was begun before: also in a mailbox that was paused
+    meanwhile. Raises FenceLost."""
     _guarded_update(conn, account_id, mailbox_id, fence, {"fence": fence})
 
 
@@ -172,7 +196,7 @@ def advance_cursor(
             .where(
                 _is(account_id, mailbox_id),
                 mailboxes.c.fence == fence,
-                mailboxes.c.state != MailboxState.DISCONNECTING,
+                mailboxes.c.state.in_(WORKED),
                 mailboxes.c.cursor_sequence == cursor_sequence,
             )
             .values(
@@ -190,7 +214,7 @@ def advance_cursor(
 
 def mark_read_through(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int) -> None:
     """Note that the mailbox was read to its end just now, without anything new."""
-    _guarded_update(conn, account_id, mailbox_id, fence, {"read_at": now(conn)})
+    _guarded_update(conn, account_id, mailbox_id, fence, {"read_at": now(conn)}, worked=True)
 
 
 def set_state(
@@ -202,28 +226,83 @@ def set_state(
     state: MailboxState,
     trouble: str | None = None,
     reason: str | None = None,
+    retry_in: timedelta | None = None,
 ) -> bool:
-    """Set what the worker found out; return whether the state changed (and `state_since` with it)."""
+    """Set what the worker found out; return whether state or trouble changed (and `state_since` with them).
+
+    Raises FenceLost, also where the mailbox is not worked on any more: a worker's finding never undoes
+    what a person decided or what waits for a new linking.
+    """
     mailbox = get_mailbox(conn, account_id, mailbox_id)
-    values: dict[str, Any] = {"state": state, "trouble": trouble, "reason": reason}
+    at = now(conn)
+    values: dict[str, Any] = {
+        "state": state,
+        "trouble": trouble,
+        "reason": reason,
+        "retry_at": None if retry_in is None else at + retry_in,
+    }
     changed = (mailbox.state, mailbox.trouble) != (state, trouble)
     if changed:
-        values["state_since"] = now(conn)
-    _guarded_update(conn, account_id, mailbox_id, fence, values)
+        values["state_since"] = at
+    _guarded_update(conn, account_id, mailbox_id, fence, values, worked=True)
     return changed
 
 
+def set_retry(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, retry_in: timedelta) -> None:
+    """Note when the worker tries again, where nothing else is news. Raises FenceLost."""
+    _guarded_update(conn, account_id, mailbox_id, fence, {"retry_at": now(conn) + retry_in}, worked=True)
+
+
+def retry_in(conn: Connection, account_id: UUID, mailbox_id: UUID) -> timedelta:
+    """Return how long the worker must leave a throttled mailbox alone: what its provider asked for holds
+    for the next worker, too. Zero for every other state. Raises NotFound."""
+    mailbox = get_mailbox(conn, account_id, mailbox_id)
+    if mailbox.state is not MailboxState.THROTTLED or mailbox.retry_at is None:
+        return timedelta()
+    return max(mailbox.retry_at - now(conn), timedelta())
+
+
+def set_sending(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    *,
+    fence: int,
+    trouble: str | None,
+    reason: str | None,
+    retry_in: timedelta | None,
+) -> bool:
+    """Set what was found out about sending, which can fail where reading works; return whether the trouble changed.
+
+    With `retry_in` no reply is tried before; without, sending works.
+    """
+    mailbox = get_mailbox(conn, account_id, mailbox_id)
+    at = now(conn)
+    values: dict[str, Any] = {
+        "send_trouble": trouble,
+        "send_reason": reason,
+        "send_retry_at": None if retry_in is None else at + retry_in,
+    }
+    if trouble is None or mailbox.send_since is None:
+        values["send_since"] = None if trouble is None else at
+    elif mailbox.send_trouble != trouble:
+        values["send_since"] = at
+    _guarded_update(conn, account_id, mailbox_id, fence, values)
+    return mailbox.send_trouble != trouble
+
+
 def relink(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed: bytes) -> None:
-    """Make the mailbox active again after a new grant. It resumes where it stopped."""
-    hold_unfenced(conn, account_id, mailbox_id)
+    """Make the mailbox active again after a new grant; it resumes where it stopped. A paused one stays
+    paused: that a person stopped it has nothing to do with its grant."""
+    before = hold_unfenced(conn, account_id, mailbox_id)
+    paused = before.state is MailboxState.PAUSED
     conn.execute(
         update(mailboxes)
         .where(_is(account_id, mailbox_id))
         .values(
-            state=MailboxState.ACTIVE,
-            trouble=None,
-            reason=None,
-            state_since=now(conn),
+            state=before.state if paused else MailboxState.ACTIVE,
+            state_since=before.state_since if paused else now(conn),
+            **_UNTROUBLED,
             # Its worker, if any, holds a connection of the old grant.
             fence=mailboxes.c.fence + 1,
             worker_id=None,
@@ -231,6 +310,53 @@ def relink(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed: bytes) 
         )
     )
     wake(conn, "mailboxes")
+
+
+def replace_record(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed: bytes) -> None:
+    """Write anew what is known of the mailbox and decided about it; its worker begins again with it.
+
+    The caller holds the mailbox, and has seen to it that no reply is being sent: its worker could not write
+    any more what became of it.
+    """
+    values = {"sealed": sealed, "fence": mailboxes.c.fence + 1, "worker_id": None}
+    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(values))
+    wake(conn, "mailboxes")
+
+
+def pause(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
+    """Close the mailbox for new work until it is resumed; return False where it was paused before.
+
+    Its fence stays, so that its worker can write what became of a mail that was on its way. Raises NotFound.
+    """
+    mailbox = hold_unfenced(conn, account_id, mailbox_id)
+    if mailbox.state is MailboxState.PAUSED:
+        return False
+    values = {"state": MailboxState.PAUSED, "state_since": now(conn), **_UNTROUBLED}
+    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(**values))
+    wake(conn, "mailboxes")
+    return True
+
+
+def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
+    """Open a paused mailbox for work; it goes on where it stopped. Return False where it was not paused.
+    Raises NotFound."""
+    mailbox = hold_unfenced(conn, account_id, mailbox_id)
+    if mailbox.state is not MailboxState.PAUSED:
+        return False
+    conn.execute(
+        update(mailboxes)
+        .where(_is(account_id, mailbox_id))
+        # A worker that has not noticed the pause yet must not go on beside the next one.
+        .values(
+            state=MailboxState.ACTIVE,
+            state_since=now(conn),
+            **_UNTROUBLED,
+            fence=mailboxes.c.fence + 1,
+            worker_id=None,
+        )
+    )
+    wake(conn, "mailboxes")
+    return True
 
 
 def count_sent_copy(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, found: bool) -> None:
@@ -249,8 +375,7 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
         .where(_is(account_id, mailbox_id))
         .values(
             state=MailboxState.DISCONNECTING,
-            trouble=None,
-            reason=None,
+            **_UNTROUBLED,
             state_since=now(conn),
             fence=mailboxes.c.fence + 1,
             worker_id=None,
@@ -270,16 +395,13 @@ def _guarded_update(
     mailbox_id: UUID,
     fence: int,
     values: dict[str, Any],
+    *,
+    worked: bool = False,
 ) -> None:
+    states = mailboxes.c.state.in_(WORKED) if worked else mailboxes.c.state != MailboxState.DISCONNECTING
     if (
         conn.execute(
-            update(mailboxes)
-            .where(
-                _is(account_id, mailbox_id),
-                mailboxes.c.fence == fence,
-                mailboxes.c.state != MailboxState.DISCONNECTING,
-            )
-            .values(**values)
+            update(mailboxes).where(_is(account_id, mailbox_id), mailboxes.c.fence == fence, states).values(**values)
         ).rowcount
         != 1
     ):

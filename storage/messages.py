@@ -1,4 +1,4 @@
-"""Messages, their raw bytes and attachments, the keys they are found by, and the quarantine."""
+"""Messages, their raw bytes and attachments, and the keys they are found by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, insert, select
+from sqlalchemy import Connection, Select, and_, case, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -59,17 +59,6 @@ class NewMessage:
     sealed: bytes
     attachments: Sequence[NewAttachment] = ()
     thread_keys: Sequence[bytes] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NewQuarantine:
-    quarantine_id: UUID
-    mailbox_id: UUID
-    identity_key: bytes
-    reason: str
-    received_at: datetime
-    raw: Raw
-    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +115,27 @@ def known_identities(
     return found
 
 
+def records_by_identity(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, identity_keys: Collection[bytes]
+) -> list[tuple[bytes, UUID, bytes]]:
+    """Return identity, id and sealed record of those messages of the mailbox that have one of `identity_keys`."""
+    rows = conn.execute(
+        select(messages.c.identity_key, messages.c.message_id, messages.c.sealed).where(
+            messages.c.account_id == account_id,
+            messages.c.mailbox_id == mailbox_id,
+            messages.c.identity_key.in_(identity_keys),
+        )
+    )
+    return [(bytes(identity_key), message_id, bytes(sealed)) for identity_key, message_id, sealed in rows]
+
+
 def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage]) -> None:
     """Write messages with all that hangs on them. Uniqueness of `identity_key` is the database's to keep."""
     if not new:
         return
     at = now(conn)
     conn.execute(insert(messages), [_message_row(account_id, one, at) for one in new])
-    _insert_chunks(conn, account_id, [(one.message_id, one.mailbox_id, one.raw) for one in new])
+    insert_chunks(conn, account_id, [(one.message_id, one.mailbox_id, one.raw) for one in new])
     parts = [
         {
             "account_id": account_id,
@@ -162,30 +165,27 @@ def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage
         conn.execute(insert(thread_keys), keys)
 
 
-def insert_quarantine(conn: Connection, account_id: UUID, new: Sequence[NewQuarantine]) -> None:
-    if not new:
-        return
-    at = now(conn)
-    conn.execute(
-        insert(quarantine),
-        [
-            {
-                "account_id": account_id,
-                "quarantine_id": one.quarantine_id,
-                "mailbox_id": one.mailbox_id,
-                "identity_key": one.identity_key,
-                "reason": one.reason,
-                "received_at": one.received_at,
-                "created_at": at,
-                "size_bytes": one.raw.size_bytes,
-                "chunks": one.raw.chunks,
-                "raw_place": one.raw.place,
-                "sealed": one.sealed,
-            }
-            for one in new
-        ],
-    )
-    _insert_chunks(conn, account_id, [(one.quarantine_id, one.mailbox_id, one.raw) for one in new])
+def insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID, UUID, Raw]]) -> None:
+    """Write the chunks of raw messages, each with the id of its owner and its mailbox."""
+    rows = [
+        {
+            "account_id": account_id,
+            "owner_id": owner_id,
+            "position": position,
+            "mailbox_id": mailbox_id,
+            "sealed": sealed,
+        }
+        for owner_id, mailbox_id, raw in raws
+        for position, sealed in enumerate(raw.sealed)
+    ]
+    if rows:
+        conn.execute(insert(raw_chunks), rows)
+
+
+def replace_record(conn: Connection, account_id: UUID, message_id: UUID, sealed: bytes) -> None:
+    """Write a message's record anew. The caller holds the mailbox, or what another writes is lost."""
+    same = messages.c.account_id == account_id, messages.c.message_id == message_id
+    conn.execute(update(messages).where(*same).values(sealed=sealed))
 
 
 def add_thread_key(
@@ -220,7 +220,7 @@ def tickets_by_thread_key(
 ) -> dict[bytes, UUID]:
     """Map those of `keys` that a message of this mailbox is known by to its ticket.
 
-    Two mails can share a Message-ID; the older one counts, as a forger comes second.
+    Two mails can share a Message-ID; the one that came first counts, as a forger comes second.
     """
     rows = conn.execute(
         select(thread_keys.c.thread_key, messages.c.ticket_id)
@@ -236,7 +236,8 @@ def tickets_by_thread_key(
             thread_keys.c.mailbox_id == mailbox_id,
             thread_keys.c.thread_key.in_(keys),
         )
-        .order_by(thread_keys.c.message_id.desc())
+        # Of old mail, read newest first, the later one was written first.
+        .order_by(messages.c.received_at.desc(), thread_keys.c.message_id.desc())
     )
     return {bytes(key): ticket_id for key, ticket_id in rows}
 
@@ -264,9 +265,15 @@ def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message
 
 
 def list_messages(conn: Connection, account_id: UUID, ticket_id: UUID, *, limit: int = 1000) -> list[Message]:
-    """Return a ticket's messages in the order in which they came."""
+    """Return a ticket's messages in the order in which they came.
+
+    What is older than the link of its mailbox was imported in whatever order, so its own date counts. What came
+    later has the order of commits: server's clocks are not ours, and know whole seconds only.
+    """
     query = _select(account_id).where(messages.c.ticket_id == ticket_id)
-    return [Message(*row) for row in conn.execute(query.order_by(messages.c.message_id).limit(limit))]
+    linked_at = mailboxes.c.created_at
+    came_at = case((messages.c.received_at < linked_at, messages.c.received_at), else_=linked_at)
+    return [Message(*row) for row in conn.execute(query.order_by(came_at, messages.c.message_id).limit(limit))]
 
 
 def list_attachments(conn: Connection, account_id: UUID, message_id: UUID) -> list[AttachmentRow]:
@@ -346,19 +353,3 @@ def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, A
         "raw_place": one.raw.place,
         "sealed": one.sealed,
     }
-
-
-def _insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID, UUID, Raw]]) -> None:
-    rows = [
-        {
-            "account_id": account_id,
-            "owner_id": owner_id,
-            "position": position,
-            "mailbox_id": mailbox_id,
-            "sealed": sealed,
-        }
-        for owner_id, mailbox_id, raw in raws
-        for position, sealed in enumerate(raw.sealed)
-    ]
-    if rows:
-        conn.execute(insert(raw_chunks), rows)

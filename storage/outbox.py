@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from storage.database import now, wake
 from storage.errors import Conflict, NotFound
@@ -29,6 +29,9 @@ class ReplyStatus(enum.StrEnum):
     FAILED = "failed"
     BOUNCED = "bounced"
     CANCELLED = "cancelled"
+
+
+_UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
 
 
 class SentCopy(enum.StrEnum):
@@ -187,6 +190,42 @@ def list_in_flight(conn: Connection, account_id: UUID, mailbox_id: UUID) -> list
     return [_reply(row) for row in rows]
 
 
+def postpone(conn: Connection, account_id: UUID, mailbox_id: UUID, until: datetime, *, unsent: bool) -> None:
+    """Let the mailbox's steps wait until then at least: those that send (`unsent`), or all others."""
+    conn.execute(
+        update(outbox)
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.due_at < until,
+            outbox.c.status.in_(_UNSENT) if unsent else outbox.c.status.not_in(_UNSENT),
+        )
+        .values(due_at=until)
+    )
+
+
+def make_due(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
+    """Let replies that wait be tried now: what was in their way is gone."""
+    at = now(conn)
+    conn.execute(
+        update(outbox)
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.due_at > at,
+            outbox.c.status.in_(_UNSENT),
+        )
+        .values(due_at=at)
+    )
+    wake(conn, "outbox")
+
+
+def count_unsent(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
+    """Return how many replies of the mailbox wait to be sent."""
+    where = (outbox.c.account_id == account_id, outbox.c.mailbox_id == mailbox_id, outbox.c.status.in_(_UNSENT))
+    return int(conn.execute(select(func.count()).select_from(outbox).where(*where)).scalar_one())
+
+
 def change_reply(
     conn: Connection,
     account_id: UUID,
@@ -285,6 +324,12 @@ def list_attempts(conn: Connection, account_id: UUID, message_id: UUID) -> list[
     return [Attempt(*row) for row in rows]
 
 
+def count_attempts(conn: Connection, account_id: UUID, message_id: UUID, outcome: str) -> int:
+    """Return how many attempts at a reply ended so."""
+    where = (attempts.c.account_id == account_id, attempts.c.message_id == message_id, attempts.c.outcome == outcome)
+    return int(conn.execute(select(func.count()).select_from(attempts).where(*where)).scalar_one())
+
+
 def remember_request(
     conn: Connection,
     account_id: UUID,
@@ -330,13 +375,3 @@ def forget_requests(conn: Connection, before: datetime, limit: int) -> int:
             )
         )
     return len(rows)
-
-
-def count_by_status(conn: Connection) -> dict[str, int]:
-    """Return how many replies of all accounts stand at each status, for metrics."""
-    rows = conn.execute(
-        select(outbox.c.status, func.count())
-        .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
-        .group_by(outbox.c.status)
-    )
-    return dict(rows.all())

@@ -43,13 +43,18 @@ def current(conn: Connection) -> str | None:
     return MigrationContext.configure(conn).get_current_revision()
 
 
-def upgrade(conn: Connection, which: str) -> None:
-    """Bring a database to this version's schema."""
+def known(which: str) -> frozenset[str]:
+    """Return every version that this code can upgrade from, its own included."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config(which)).walk_revisions())
+
+
+def upgrade(conn: Connection, which: str, revision: str = "head") -> None:
+    """Bring a database to this version's schema, or to that of an older one."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("SET LOCAL statement_timeout = 0"))  # rewriting a large table takes its time
     config = _config(which)
     config.attributes["connection"] = conn
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def check(conn: Connection, which: str) -> None:
@@ -59,8 +64,7 @@ def check(conn: Connection, which: str) -> None:
         return
     if found is None:
         raise SchemaMismatch(f"the {which} database is empty: run `ingestd init` or `ingestd migrate`")
-    known = {script.revision for script in ScriptDirectory.from_config(_config(which)).walk_revisions()}
-    if found in known:
+    if found in known(which):
         raise SchemaMismatch(
             f"the {which} database has schema {found}, this version needs {wanted}: run `ingestd migrate`"
         )

@@ -48,6 +48,7 @@ class NewTicket:
     requester_key: bytes
     suspected_ticket_id: UUID | None
     sealed: bytes
+    status: str = "open"
 
 
 def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: Sequence[NewTicket]) -> None:
@@ -63,7 +64,7 @@ def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: S
                 "ticket_id": one.ticket_id,
                 "mailbox_id": one.mailbox_id,
                 "number": first_number + index,
-                "status": "open",
+                "status": one.status,
                 "requester_key": one.requester_key,
                 "suspected_ticket_id": one.suspected_ticket_id,
                 "created_at": at,

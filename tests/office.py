@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from config import Outbound
-from connectors.base import RawMessage, Sender
+from connectors.base import AuthError, ConnectorError, RawMessage, Sender
 from ingestd.desk import Desk, TicketView
 from ingestd.inbound.commit import Committed, commit_batch
-from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
+from ingestd.inbound.edits import edit_of
+from ingestd.inbound.intake import MailboxContext, identities, read_batch, seal_batch
 from ingestd.inbound.lease import Lease
-from ingestd.inbound.parser import ParserRejected
+from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
@@ -22,7 +23,7 @@ from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import AccountRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
 from ingestd.verify import verify
-from storage import accounts, events, leases, mailboxes
+from storage import accounts, events, leases, mailboxes, messages
 from storage.leases import Held
 from storage.sealing import MasterKey
 from storage.types import new_id
@@ -35,7 +36,7 @@ LEASE_SECONDS = 60.0
 class HereParser:
     """Parses in the test's own process; a subject of "poison" is given up on."""
 
-    async def transform(self, raw: bytes) -> Transformed:
+    async def transform(self, raw: bytes, *, live: bool = True) -> Transformed:
         if b"Subject: poison" in raw:
             raise ParserRejected("timeout")
         return transform(raw)
@@ -51,7 +52,14 @@ class Office:
     lease: Lease
 
     @classmethod
-    async def open(cls, stores: Stores, *, aliases: Sequence[str] = (), contact_forms: Sequence[str] = ()) -> Office:
+    async def open(
+        cls,
+        stores: Stores,
+        *,
+        aliases: Sequence[str] = (),
+        contact_forms: Sequence[str] = (),
+        after_import: str = "nothing",
+    ) -> Office:
         keys = KeyRing(stores.keystore, MASTER)
         account_id, mailbox_id, worker_id = new_id(), new_id(), new_id()
         account_key = await keys.create_account_key(account_id)
@@ -85,6 +93,7 @@ class Office:
             record=record,
             contact_forms=frozenset(contact_forms),
             authserv_ids=frozenset({"mx.example.com"}),
+            edit=edit_of(after_import),
         )
         desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
         return cls(stores, keys, desk, context, held, lease)
@@ -93,7 +102,15 @@ class Office:
         """Take mails in as one batch, as the mailbox's worker does."""
         now = datetime.now(UTC)
         fetched = [RawMessage(f"1:{n}:INBOX", "INBOX", len(raw), now, raw, raw) for n, raw in enumerate(raws)]
-        reads = await read_batch(HereParser(), self.context, fetched)  # type: ignore[arg-type]
+        return await self.take_fetched(fetched, fence=fence)
+
+    async def take_fetched(
+        self, fetched: Sequence[RawMessage], *, fence: int | None = None, parser: ParserPool | None = None
+    ) -> Committed:
+        reads = await read_batch(parser or HereParser(), self.context, fetched)  # type: ignore[arg-type]
+        known = await self.stores.content.read(
+            self.held.account_id, messages.known_identities, self.held.mailbox_id, identities(reads)
+        )
         prepared = await seal_batch(self.stores.blobs, self.context, reads, set(), self.desk.blob_bytes_min)
         mailbox = await self.stores.content.read(self.held.account_id, mailboxes.get_mailbox, self.held.mailbox_id)
         return await self.stores.content.transaction(
@@ -104,6 +121,7 @@ class Office:
             fence=self.held.fence if fence is None else fence,
             cursor_sequence=mailbox.cursor_sequence,
             cursor="{}",
+            seen=[read for read in reads if read.is_among(known)],
         )
 
     async def ticket(self, number: int) -> TicketView:
@@ -130,7 +148,11 @@ class Office:
             lease=self.lease,
             sends=asyncio.Semaphore(1),
         )
-        return MailboxOutbox(self.held, self.context.key, sender, policy, tools)
+        return MailboxOutbox(self.held, self.context.key, sender, policy, tools, self.why_refused)
+
+    async def why_refused(self) -> ConnectorError:
+        """What the provider says where a mail server refused a fresh token: nothing."""
+        return AuthError("refused")
 
     async def event_types(self) -> list[str]:
         found = await self.stores.content.read(self.held.account_id, events.list_events, 0, 1000)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes .venv with everything that development needs; with --servers also sees to the test servers.
+# Makes .venv with everything that development needs; with --servers also sees to the test servers and tools,
+# with --image to what builds the image without a registry.
 #
-#   deploy/dev/setup.sh [--servers]        (or: make setup, make test)
+#   deploy/dev/setup.sh [--servers | --image]        (or: make setup, make test, make image-check)
 #
 # As root on Debian or Ubuntu it installs the packages that are missing; as anybody else it
 # says which they are. PYTHON=python3.12 chooses an interpreter. Does nothing where all is done.
@@ -18,20 +19,22 @@ die() { say "$@"; exit 1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
 case "${1:-}" in
-    "") servers=no ;;
-    --servers) servers=yes ;;
-    *) die "unknown argument $1; the only one is --servers" ;;
+    "") more= ;;
+    --servers | --image) more=$1 ;;
+    *) die "unknown argument $1; there are --servers and --image" ;;
 esac
 
 updated=no
 # Packages only: a service that apt would start is not wanted, the tests start servers of their own.
+apt_update() {
+    [ "$updated" = no ] || return 0
+    say "apt-get update"
+    apt-get update -qq
+    updated=yes
+}
 apt_install() {
     export DEBIAN_FRONTEND=noninteractive
-    if [ "$updated" = no ]; then
-        say "apt-get update"
-        apt-get update -qq
-        updated=yes
-    fi
+    apt_update
     say "apt-get install $*"
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
@@ -111,22 +114,92 @@ has_postgresql() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 has_server() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 has_imap() { has_server dovecot && [ -x /usr/lib/dovecot/imap ]; }
 
+# Courier-IMAP conflicts with Dovecot as a package, and all that is wanted of it is one program: it is unpacked beside.
+courier="$venv/share/courier"
+has_courier() { [ -x /usr/bin/imapd ] || [ -x "$courier/usr/bin/imapd" ]; }
+
+unpack_courier() {
+    command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
+    work=$(mktemp -d)
+    say "unpacking courier-imap into .venv"
+    if ! (
+        cd "$work"
+        # gamin tells imapd of changed files; without it, it starts all the same but a second late.
+        libraries=$(apt-cache depends courier-imap gamin | sed -n 's/^ *|\{0,1\}Depends: \(lib[^<>]*\)$/\1/p' |
+            sort -u | grep -vx libc6)
+        # shellcheck disable=SC2086  # a list of names
+        apt-get download -qq courier-imap courier-authlib gamin $libraries >&2 || exit 1
+        for package in ./*.deb; do
+            dpkg-deb -x "$package" tree || exit 1
+        done
+        mkdir -p "$venv/share"
+        rm -rf "$courier"
+        mv tree "$courier"
+    ); then
+        rm -rf "$work"
+        return 1
+    fi
+    rm -rf "$work"
+}
+
+# promtool alone, out of Debian's package: the server that comes with it is not wanted. Needs no root.
+set_up_promtool() {
+    if command -v promtool >/dev/null 2>&1 || [ -x "$venv/bin/promtool" ]; then
+        return
+    fi
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "tests of the alert rules will be skipped: put promtool of Prometheus into the PATH"
+        [ -z "${CI:-}" ] || die "in CI no tool may be missing"
+        return
+    fi
+    if is_root; then apt_update; fi
+    say "fetching promtool"
+    folder=$(mktemp -d)
+    if ! { (cd "$folder" && apt-get download -qq prometheus) && dpkg-deb -x "$folder"/*.deb "$folder"; } >&2; then
+        rm -rf "$folder"
+        say "promtool cannot be fetched; tests of the alert rules will be skipped"
+        [ -z "${CI:-}" ] || die "in CI no tool may be missing"
+        return
+    fi
+    install -m 0755 "$folder/usr/bin/promtool" "$venv/bin/promtool"
+    rm -rf "$folder"
+}
+
+set_up_image() {
+    missing=
+    command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
+    command -v debootstrap >/dev/null 2>&1 || missing="$missing debootstrap"
+    [ -n "$missing" ] || return 0
+    can_apt || die "as root: apt-get install -y$missing"
+    # shellcheck disable=SC2086  # a list of names
+    apt_install $missing
+}
+
 set_up_servers() {
     missing=
+    command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
     has_imap || missing="$missing dovecot-imapd"
     has_server postfix || missing="$missing postfix"
     has_postgresql || missing="$missing postgresql"
-    [ -n "$missing" ] || return 0
-    if can_apt; then
+    if [ -n "$missing" ] && can_apt; then
         # shellcheck disable=SC2086  # a list of names
         apt_install $missing
-        return 0
+        missing=
     fi
+    if ! has_courier; then
+        ! can_apt || apt_update
+        unpack_courier || missing="$missing courier-imap"
+    fi
+    [ -n "$missing" ] || return 0
     say "tests with real servers will be skipped; as root: apt-get install -y$missing"
     [ -z "${CI:-}" ] || die "in CI no server may be missing"
 }
 
 set_up_venv
-if [ "$servers" = yes ]; then
-    set_up_servers
-fi
+case "$more" in
+    --servers)
+        set_up_servers
+        set_up_promtool
+        ;;
+    --image) set_up_image ;;
+esac

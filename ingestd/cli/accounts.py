@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ingestd.build.store import Store
 from ingestd.cli.common import json_option, print_rows, with_store
 from ingestd.cli.setup import create_account
-from ingestd.daemon import Store
 from ingestd.records import AccountRecord
 from storage import accounts
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import json
+import sys
 import unicodedata
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 import click
 
 from config import ConfigError, Settings, load
 from ingestd.api.edge import ListenFailed
-from ingestd.daemon import Store, open_store
+from ingestd.build.store import Store, open_store
 from ingestd.linking.errors import LinkingError
 from ingestd.mail.compose import ComposeError
 from ingestd.outbound.reply import ReplyRefused
@@ -25,10 +27,12 @@ from ingestd.telemetry import logs
 from storage import accounts
 from storage.errors import StorageError, StorageUnavailable
 
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DEFAULT_CONFIG = "/etc/ingestd/ingestd.yaml"
 EXIT_UNAVAILABLE = 75
 EXIT_CONFIG = 78
 
@@ -121,6 +125,13 @@ async def choose_account(store: Store, account_id: UUID | None) -> UUID:
             f"there are {len(known)} accounts: say which one with --account; `ingestd account list` shows them"
         )
     return known[0]
+
+
+def progress(label: str, length: int | None) -> ProgressBar[int]:
+    """Return a progress bar on standard error, where that is a terminal; of unknown length where that is None."""
+    items: Iterable[int] | None = itertools.repeat(0) if length is None else None
+    hidden = not sys.stderr.isatty()
+    return click.progressbar(items, length, label, file=sys.stderr, hidden=hidden, show_pos=length is None)
 
 
 def print_json(value: object) -> None:

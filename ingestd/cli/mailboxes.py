@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import click
 import msgspec
 
+from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
+from ingestd.build.store import Store
+from ingestd.cli.backfill import backfill, backfill_fields, backfill_line
 from ingestd.cli.common import (
     Trouble,
     account_option,
@@ -21,21 +27,32 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
-from ingestd.daemon import Outside, Store, new_eraser, new_linking, new_metrics
+from ingestd.cli.mailbox_options import set_
+from ingestd.cli.mailbox_state import TEXTS, pause, print_texts, resume, standing
 from ingestd.desk import MailboxView
-from ingestd.linking.link import LinkRequest
+from ingestd.linking.errors import CallbackRejected
+from ingestd.linking.link import Linking, LinkRefused, LinkRequest
 from ingestd.lock import StoreLock
+from ingestd.options import effective
 from ingestd.privacy.requests import request_disconnect
 from ingestd.records import Receipt
-from storage import erasures, flows, keystore, leases
+from storage import edits, erasures, flows, keystore, leases, quarantine
+from storage.edits import EditStatus
 from storage.errors import NotFound, StoreLocked
 
 _POLL_SECONDS = 0.2
+_PASTES_MAX = 5
 
 
 @click.group()
 def mailbox() -> None:
-    """Mailboxes: link, list, show, disconnect."""
+    """Mailboxes: link, list, show, set, backfill, pause, resume, disconnect."""
+
+
+mailbox.add_command(set_)
+mailbox.add_command(backfill)
+mailbox.add_command(pause)
+mailbox.add_command(resume)
 
 
 @mailbox.command()
@@ -50,6 +67,8 @@ def mailbox() -> None:
 )
 @click.option("--name", default="", help="The name that replies come from.")
 @click.option("--address", "addresses", multiple=True, help="An alias of the mailbox; may be given several times.")
+@click.option("--device", "way", flag_value="device", help="Type a code in on another machine, where the provider can.")
+@click.option("--paste", "way", flag_value="paste", help="Paste the address that the browser was sent to.")
 @click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="How long to wait, in seconds.")
 @json_option
 @with_store
@@ -61,12 +80,15 @@ async def link(
     start: str | None,
     name: str,
     addresses: tuple[str, ...],
+    way: str | None,
     wait_seconds: float,
     as_json: bool,
 ) -> None:
     """Link a mailbox: print the address that its owner opens in a browser, and wait until it is linked.
 
     PROVIDER is a name under `providers` of the configuration; it may be left out where there is only one.
+
+    With --device or --paste nothing needs to reach this machine, and no daemon needs to run.
     """
     provider = _choose_provider(store, provider)
     account_id = await choose_account(store, account)
@@ -81,17 +103,85 @@ async def link(
     )
     outside = Outside(store.settings)
     try:
-        started = await new_linking(store, outside).start(account_id, request)
+        linking = new_linking(store, outside)
+        linked = await _WAYS[way](store, linking, account_id, request, _Asking(wait_seconds, as_json))
+    except LinkRefused as refused:
+        raise Trouble(f"the mailbox was not linked: {_HELP.get(refused.reason, _words(refused.reason))}") from refused
     finally:
         await outside.close()
+    if as_json:
+        print_json({"mailbox": linked})
+    else:
+        click.echo(f"linked: {linked}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How the owner is spoken to."""
+
+    wait_seconds: float
+    as_json: bool
+
+    def say(self, text: str) -> None:
+        # Standard output is the program's alone where it is read by one.
+        click.echo(text, err=self.as_json)
+
+
+async def _by_browser(store: Store, linking: Linking, account_id: UUID, request: LinkRequest, owner: _Asking) -> UUID:
+    started = await linking.start(account_id, request)
     if not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
         click.echo("note: no daemon runs on this store; start `ingestd run`, without it nobody can link", err=True)
-    click.echo(f"Open this address in a browser, as the mailbox's owner:\n\n  {started.address}\n", err=as_json)
-    await _wait_for_link(store, account_id, started.flow_id, wait_seconds)
-    if as_json:
-        print_json({"mailbox": started.mailbox_id})
-    else:
-        click.echo(f"linked: {started.mailbox_id}")
+    owner.say(f"Open this address in a browser, as the mailbox's owner:\n\n  {started.address}\n")
+    await _wait_for_link(store, account_id, started.flow_id, owner.wait_seconds)
+    return started.mailbox_id
+
+
+async def _by_device(_: Store, linking: Linking, account_id: UUID, request: LinkRequest, owner: _Asking) -> UUID:
+    started = await linking.start_device(account_id, request)
+    code = started.code
+    owner.say(f"On any machine, as the mailbox's owner, open\n\n  {code.address}\n\nand type in  {code.user_code}\n")
+    try:
+        async with asyncio.timeout(owner.wait_seconds):
+            return await linking.finish_device(started)
+    except TimeoutError:
+        raise Trouble(f"nobody typed the code in within {owner.wait_seconds:g} seconds") from None
+
+
+async def _by_paste(_: Store, linking: Linking, account_id: UUID, request: LinkRequest, owner: _Asking) -> UUID:
+    started = await linking.start_pasting(account_id, request)
+    owner.say(
+        f"Open this address in any browser, as the mailbox's owner:\n\n  {started.address}\n\n"
+        f"In the end the browser is sent to {started.redirect_uri}… — a page that may not open.\n"
+        "Copy the whole address out of the browser and paste it here."
+    )
+    for _try in range(_PASTES_MAX):
+        # It blocks the loop, in which nothing else goes on.
+        text = click.prompt("Address", err=owner.as_json)
+        try:
+            return await linking.finish_pasting(started, text)
+        except CallbackRejected as rejected:
+            click.echo(str(rejected), err=True)
+    raise Trouble("that was not it either; begin again")
+
+
+_WAYS: Final[Mapping[str | None, Callable[..., Awaitable[UUID]]]] = {
+    None: _by_browser,
+    "device": _by_device,
+    "paste": _by_paste,
+}
+_HELP: Final = {
+    "no_device_code": "this provider gives no device codes for mail, or not to this application; try --paste",
+    "unknown_or_used": "the time is over, or the answer was used before; begin again",
+    "code_refused": "the code is too old or was used before; begin again",
+    "wrong_mailbox": "another mailbox was signed in to than the one that is to be linked again",
+    "admin_blocked": "an administrator of the owner's organisation must allow this application first",
+    "client_rejected": "the provider refuses this application; check client_id, client_secret and redirect_uri",
+    "partial_consent": "not everything was granted that is needed; begin again, and tick every box",
+}
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ")
 
 
 def _choose_provider(store: Store, name: str | None) -> str:
@@ -125,7 +215,8 @@ async def _wait_for_link(store: Store, account_id: UUID, flow_id: UUID, wait_sec
         if flow.status == "completed":
             return
         if flow.status == "failed":
-            raise Trouble(f"the mailbox was not linked: {(flow.reason or 'unknown').replace('_', ' ')}")
+            reason = flow.reason or "unknown"
+            raise Trouble(f"the mailbox was not linked: {_HELP.get(reason, _words(reason))}")
         await asyncio.sleep(_POLL_SECONDS)
     raise Trouble(f"nobody completed the linking within {wait_seconds:g} seconds")
 
@@ -147,24 +238,33 @@ async def list_(store: Store, account: UUID | None, as_json: bool) -> None:
 @json_option
 @with_store
 async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bool) -> None:
-    """Show a mailbox: its state, what is wrong and since when, and what its provider does with sent mail."""
+    """Show a mailbox: its state, what is wrong and since when, what to do, what its provider does with sent mail."""
     account_id = await choose_account(store, account)
     view = await store.desk.mailbox(account_id, mailbox_id)
     one = view.mailbox
+    edited = await store.content.read(account_id, edits.count_of_mailbox, mailbox_id)
+    history = await store.desk.backfill(account_id, mailbox_id)
+    after_import, folders = effective(view.record, store.settings.mailbox_defaults) if view.record else (None, ())
     row = {
         **_summary(view),
+        **await standing(store, one),
         "aliases": ", ".join(view.record.addresses) if view.record else None,
-        "trouble": one.trouble,
-        "reason": one.reason,
         "start": one.start_from,
         "created": one.created_at,
+        "backfill": None if history is None else backfill_fields(history) if as_json else backfill_line(history),
         "sent_copies_found": one.sent_found,
         "sent_copies_filed": one.sent_appended,
+        "folders": ", ".join(folders),
+        "after_import": after_import,
+        "edits_due": edited.get(EditStatus.DUE, 0),
+        "edits_failed": edited.get(EditStatus.FAILED, 0),
+        "quarantined": await store.content.read(account_id, quarantine.count_held, mailbox_id),
     }
     if as_json:
         print_json(row)
     else:
-        print_fields(row)
+        print_fields({name: value for name, value in row.items() if name not in TEXTS})
+        print_texts(row)
 
 
 def _summary(view: MailboxView) -> dict[str, object]:
@@ -174,6 +274,7 @@ def _summary(view: MailboxView) -> dict[str, object]:
         "address": view.record.address if view.record else None,
         "provider": one.provider,
         "state": one.state.value,
+        "trouble": one.trouble or one.send_trouble,
         "since": one.state_since,
         "last_read": one.read_at,
     }
@@ -203,6 +304,13 @@ async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_
         f"Since {shown(receipt.unreadable_at)} its content is unreadable, in every backup of the database too: only a\n"
         "copy of the key store from before that time could open it."
     )
+    if receipt.revocation != "revoked" and (page := _removal_page(store, receipt.provider)):
+        click.echo(f"The mailbox's owner can take this application's access away: {page}")
+
+
+def _removal_page(store: Store, provider: str) -> str | None:
+    known = provider in store.settings.providers
+    return store.settings.provider(provider).removal_page if known else None
 
 
 def _told(value: object) -> object:

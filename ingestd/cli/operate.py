@@ -1,4 +1,4 @@
-"""Running and checking: run, verify, demo."""
+"""Running: run, demo."""
 
 from __future__ import annotations
 
@@ -7,50 +7,19 @@ from pathlib import Path
 
 import click
 
-from ingestd.cli.common import Trouble, json_option, print_json, read_settings, running, with_store
-from ingestd.daemon import Daemon, Store
-from ingestd.verify.check import verify as verify_store
+from config import load
+from ingestd.cli.common import Trouble, read_settings, running
+from ingestd.daemon import Daemon
 
 
 @click.command()
 @click.pass_obj
 def run(config: Path) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
-    running(Daemon(read_settings(config)).run())
+    """Run the daemon until SIGTERM or Ctrl-C; a second one ends it at once.
 
-
-@click.command()
-@json_option
-@with_store
-async def verify(store: Store, as_json: bool) -> None:
-    """Check every promise over the store.
-
-    Nothing lost, nothing twice, nothing left, nothing shared: exit status 0 if all of it holds.
+    SIGHUP reads the configuration again: what a running daemon cannot take over, the log names.
     """
-    report = await verify_store(store.content, store.keystore, store.blobs, store.keys)
-    if as_json:
-        print_json(
-            {
-                "checked": report.checked,
-                "violations": [
-                    {
-                        "invariant": one.invariant,
-                        "account": one.account_id,
-                        "subject": one.subject_id,
-                        "text": one.text,
-                    }
-                    for one in report.violations
-                ],
-            }
-        )
-    else:
-        for name, count in report.checked.items():
-            broken = [one for one in report.violations if one.invariant == name]
-            click.echo(f"{'FAIL' if broken else 'ok':5}{name.replace('_', ' ')} ({count} checked)")
-            for one in broken:
-                click.echo(f"       {one.subject_id}: {one.text}")
-    if not report.clean:
-        raise Trouble(f"{len(report.violations)} violations")
+    running(Daemon(read_settings(config), lambda: load(config)).run())
 
 
 @click.command()

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import click
 
+from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, with_store
-from ingestd.daemon import Store
 from ingestd.outbound.resolve import resolve_reply
 from ingestd.outbound.statuses import ReplyEvent
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from config import Settings, hosts
+from config import Settings, after_import_note, hosts
+from ingestd.build.store import Store, open_store
 from ingestd.cli.common import Trouble, read_settings, running
-from ingestd.daemon import Store, open_store
 from ingestd.records import AccountRecord
 from storage import accounts, schema
 from storage.database import describe
@@ -87,14 +87,15 @@ def _write_new(path: Path, text: str) -> bool:
 
 
 async def _init(settings: Settings, name: str) -> object:
-    _prepare_folders(settings)
+    prepare_folders(settings)
     async with open_store(settings, check=False) as store:
         await _migrate(store)
         found = await store.content.read(None, accounts.list_accounts)
         return found[0].account_id if found else await create_account(store, name)
 
 
-def _prepare_folders(settings: Settings) -> None:
+def prepare_folders(settings: Settings) -> None:
+    """Make the folders that the store will lie in, for its owner only."""
     for url in (settings.storage.database, settings.storage.keystore):
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,6 +121,8 @@ def check_config(config: Path) -> None:
     Lists every host that the daemon will contact; it contacts no other.
     """
     settings = read_settings(config)
+    if note := after_import_note(settings.mailbox_defaults.after_import):
+        click.echo(f"note: mailbox_defaults.after_import: {note}")
     click.echo(f"{config}: ok\nThe daemon will contact these hosts and no others:")
     found = hosts(settings)
     for one in found:

@@ -1,4 +1,4 @@
-"""Tickets: list, show, reply."""
+"""Tickets: list, show, reply, close, reopen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 import msgspec
 
+from ingestd.build.store import Store
 from ingestd.cli.common import (
     Trouble,
     account_option,
@@ -22,16 +23,16 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
-from ingestd.daemon import Store
 from ingestd.desk import MessageView
 from ingestd.mail.compose import AttachmentContent
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
+from ingestd.ticketing import set_status
 
 
 @click.group()
 def ticket() -> None:
-    """Tickets: list, show, reply."""
+    """Tickets: list, show, reply, close, reopen."""
 
 
 @ticket.command("list")
@@ -39,7 +40,7 @@ def ticket() -> None:
 @click.option("--status", type=click.Choice(["open", "closed"]), help="Only those with this status.")
 @click.option("--mailbox", "mailbox_id", type=click.UUID, help="Only those of this mailbox.")
 @click.option("--after", "after_number", default=0, help="Only those with a higher number.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
 @json_option
 @with_store
 async def list_(
@@ -219,6 +220,30 @@ def _attachment(path: Path, limit: int) -> AttachmentContent:
         raise Trouble(f"{path} is larger than a reply may be ({limit} bytes)")
     guessed, _ = mimetypes.guess_type(path.name)
     return AttachmentContent(path.name, guessed or "application/octet-stream", path.read_bytes())
+
+
+@ticket.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@with_store
+async def close(store: Store, number: int, account: UUID | None) -> None:
+    """Close a ticket. A later mail of its customer opens it again."""
+    await _set_status(store, account, number, "closed")
+
+
+@ticket.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@with_store
+async def reopen(store: Store, number: int, account: UUID | None) -> None:
+    """Open a closed ticket again."""
+    await _set_status(store, account, number, "open")
+
+
+async def _set_status(store: Store, account: UUID | None, number: int, status: str) -> None:
+    account_id = await choose_account(store, account)
+    changed = await store.content.transaction(account_id, set_status, number, status)
+    click.echo(f"#{number}: {status}" + ("" if changed else " (it was so already)"))
 
 
 @ticket.command()

@@ -3,7 +3,8 @@
 It speaks what a careful provider speaks: authorization code with PKCE (S256
 required), rotating refresh tokens with reuse detection, discovery, userinfo,
 introspection (as Dovecot asks it), revocation, and `iss` at the callback (RFC 9207).
-What it can do beyond that is to fail on demand and to count.
+What it can do beyond that is to fail on demand and to count, and to speak as some
+real providers do (`ingestd.demo.dialects`).
 
 It runs in the caller's event loop (`async with server.running() as issuer`) or in
 a thread of its own (`start()`, `stop()`).
@@ -26,7 +27,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import Receive, Scope, Send
 
-from ingestd.demo.endpoints import NO_STORE, Client, Endpoints, User
+from ingestd.demo.certificates import Certificates
+from ingestd.demo.dialects import Dialects
+from ingestd.demo.endpoints import NO_STORE, Client, User
 from ingestd.demo.grants import GrantStore, OAuthError, TokenInfo, Tokens
 
 __all__ = ["STANDARD_SCOPES", "AuthServer", "Client", "Failure", "TokenInfo", "Tokens", "User"]
@@ -88,7 +91,7 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
-class AuthServer(Endpoints):
+class AuthServer(Dialects):
     """The server. Users are named by their address in every method."""
 
     def __init__(
@@ -101,6 +104,7 @@ class AuthServer(Endpoints):
         auto_consent: bool = True,
         scopes: Sequence[str] = STANDARD_SCOPES,
         port: int = 0,
+        certificates: Certificates | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         grants = GrantStore(access_token_seconds=access_token_seconds, rotate=rotate_refresh_tokens, clock=clock)
@@ -108,6 +112,7 @@ class AuthServer(Endpoints):
         self.retry_after_seconds = 1
         """What 429 and 503 say."""
         self._port = port
+        self._certificates = certificates
         self._failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
         self._released = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,7 +142,8 @@ class AuthServer(Endpoints):
     def fail_next(self, endpoint: str, kind: Failure | str, *, times: int = 1) -> None:
         """Let the next `times` requests to an endpoint fail.
 
-        `endpoint` is discovery, authorize, token, userinfo, introspect or revoke.
+        `endpoint` is discovery, authorize, token, userinfo, introspect, revoke or device, at whichever
+        provider's address.
         """
         self._failures[endpoint].extend([Failure(kind)] * times)
 
@@ -152,11 +158,19 @@ class AuthServer(Endpoints):
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the issuer, e.g. http://127.0.0.1:40123."""
         listener = socket.create_server(("127.0.0.1", self._port))
-        self.issuer = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        tls = self._certificates
+        self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self._loop = asyncio.get_running_loop()
         self._released = asyncio.Event()
         config = uvicorn.Config(
-            self.app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
+            self.app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=2,
+            ssl_certfile=tls.cert_file if tls else None,
+            ssl_keyfile=tls.key_file if tls else None,
         )
         server = _QuietServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -212,6 +226,14 @@ class AuthServer(Endpoints):
             ("userinfo", "/userinfo", ["GET", "POST"], self.on_userinfo),
             ("introspect", "/introspect", ["POST"], self.on_introspect),
             ("revoke", "/revoke", ["POST"], self.on_revoke),
+            ("device", "/device_authorization", ["POST"], self.on_device_authorization),
+            ("discovery", "/{tenant}/v2.0/.well-known/openid-configuration", ["GET"], self.on_entra_discovery),
+            ("authorize", "/{tenant}/oauth2/v2.0/authorize", ["GET", "POST"], self.on_entra_authorize),
+            ("token", "/{tenant}/oauth2/v2.0/token", ["POST"], self.on_entra_token),
+            ("device", "/{tenant}/oauth2/v2.0/devicecode", ["POST"], self.on_entra_devicecode),
+            ("userinfo", "/yandex/info", ["GET"], self.on_yandex_info),
+            ("revoke", "/yandex/revoke_token", ["POST"], self.on_yandex_revoke),
+            ("userinfo", "/mailru/userinfo", ["GET"], self.on_mailru_userinfo),
         )
         for name, path, methods, handler in routes:
             app.add_api_route(path, self._guarded(name, handler), methods=methods, response_model=None)

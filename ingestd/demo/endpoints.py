@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from ingestd.demo.consent import consent_page
-from ingestd.demo.grants import CodeRequest, GrantStore, OAuthError, Tokens
+from ingestd.demo.grants import DEVICE_GRANT, CodeRequest, GrantStore, OAuthError, Tokens
 
 FORM_BYTES_MAX: Final = 64 * 1024
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -81,11 +81,12 @@ class Endpoints:
                 "token_endpoint": f"{self.issuer}/token",
                 "userinfo_endpoint": f"{self.issuer}/userinfo",
                 "introspection_endpoint": f"{self.issuer}/introspect",
+                "device_authorization_endpoint": f"{self.issuer}/device_authorization",
                 **revocation,
                 "jwks_uri": f"{self.issuer}/jwks",
                 "scopes_supported": list(self.scopes),
                 "response_types_supported": ["code"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_GRANT],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["HS256"],
                 "code_challenge_methods_supported": ["S256"],
@@ -98,17 +99,18 @@ class Endpoints:
         # ID tokens are signed with the client's secret (HS256, OpenID Connect Core §10.1): no public key exists.
         return JSONResponse({"keys": []})
 
-    async def on_authorize(self, request: Request) -> Response:
-        params = dict(request.query_params) if request.method == "GET" else await _form(request)
+    async def on_authorize(self, request: Request, *, names_issuer: bool = True) -> Response:
+        params = dict(request.query_params) if request.method == "GET" else await read_form(request)
         client = self.clients.get(params.get("client_id", ""))
         redirect_uri = params.get("redirect_uri", "")
         # Never redirect to an address that the client did not register (RFC 6749 §4.1.2.1).
         if client is None or redirect_uri not in client.redirect_uris:
             raise OAuthError("invalid_request")
+        named = {"iss": self.issuer} if names_issuer else {}
         if error := self._refusal(params):
-            return self._back(redirect_uri, params, {"error": error})
+            return self._back(redirect_uri, params, {"error": error, **named})
         if request.method == "POST" and params.get("decision") != "allow":
-            return self._back(redirect_uri, params, {"error": "access_denied"})
+            return self._back(redirect_uri, params, {"error": "access_denied", **named})
         address = params.get("user") if request.method == "POST" else self._automatic(params)
         if address is None or address not in self.users:
             return consent_page(client.client_id, params, list(self.users))
@@ -121,8 +123,9 @@ class Endpoints:
             challenge=params["code_challenge"],
             nonce=params.get("nonce"),
             offline="offline_access" in scopes or params.get("access_type") == "offline",
+            device_id=params.get("device_id", ""),
         )
-        return self._back(redirect_uri, params, {"code": self.grants.new_code(asked)})
+        return self._back(redirect_uri, params, {"code": self.grants.new_code(asked), **named})
 
     def _refusal(self, params: Mapping[str, str]) -> str | None:
         if params.get("response_type") != "code":
@@ -138,14 +141,21 @@ class Endpoints:
 
     def _back(self, redirect_uri: str, params: Mapping[str, str], answer: Mapping[str, str]) -> Response:
         state = {"state": params["state"]} if "state" in params else {}
-        query = urlencode({**answer, **state, "iss": self.issuer})
+        query = urlencode({**answer, **state})
         joiner = "&" if "?" in redirect_uri else "?"
         return RedirectResponse(f"{redirect_uri}{joiner}{query}", 303, headers=NO_STORE)
 
     async def on_token(self, request: Request) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         self.requests[f"token.{form.get('grant_type', '')}"] += 1
         client = self._client(request, form)
+        tokens, address, nonce = self._granted(request, form, client)
+        if "openid" in tokens.scopes:
+            tokens = replace(tokens, id_token=self._id_token(client, self.users[address], nonce))
+        return self._token_answer(tokens)
+
+    def _granted(self, request: Request, form: Mapping[str, str], client: Client) -> tuple[Tokens, str, str | None]:
+        """Return what a request for tokens gets, whose it is, and the nonce. Raises OAuthError."""
         match form.get("grant_type"):
             case "authorization_code":
                 tokens, asked = self.grants.redeem(
@@ -155,18 +165,17 @@ class Endpoints:
                     verifier=form.get("code_verifier", ""),
                     drop_scopes=("mail",) if request.state.partial else (),
                 )
-                return self._answer(tokens, client, asked.address, asked.nonce)
+                return tokens, asked.address, asked.nonce
             case "refresh_token":
                 scopes = form.get("scope", "").split()
                 token = form.get("refresh_token", "")
-                tokens, address = self.grants.refresh(token, client_id=client.client_id, scopes=scopes)
-                return self._answer(tokens, client, address, None)
+                return *self.grants.refresh(token, client_id=client.client_id, scopes=scopes), None
+            case "urn:ietf:params:oauth:grant-type:device_code":
+                return *self.grants.redeem_device_code(form.get("device_code", ""), client_id=client.client_id), None
             case _:
                 raise OAuthError("unsupported_grant_type")
 
-    def _answer(self, tokens: Tokens, client: Client, address: str, nonce: str | None) -> Response:
-        if "openid" in tokens.scopes:
-            tokens = replace(tokens, id_token=self._id_token(client, self.users[address], nonce))
+    def _token_answer(self, tokens: Tokens) -> Response:
         optional = {"refresh_token": tokens.refresh_token, "id_token": tokens.id_token}
         return JSONResponse(
             {
@@ -179,10 +188,10 @@ class Endpoints:
             headers=NO_STORE,
         )
 
-    def _id_token(self, client: Client, user: User, nonce: str | None) -> str:
+    def _id_token(self, client: Client, user: User, nonce: str | None, more: Mapping[str, object] | None = None) -> str:
         now = int(self._clock())
         claims = {"iss": self.issuer, "sub": user.sub, "aud": client.client_id, "iat": now, "exp": now + 300}
-        claims |= {"email": user.address, "email_verified": True, **({"nonce": nonce} if nonce else {})}
+        claims |= {"email": user.address, "email_verified": True, **({"nonce": nonce} if nonce else {}), **(more or {})}
         signed = f"{_segment({'alg': 'HS256', 'typ': 'JWT'})}.{_segment(claims)}"
         mac = hmac.digest((client.client_secret or "").encode(), signed.encode(), "sha256")
         return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
@@ -197,7 +206,7 @@ class Endpoints:
         return JSONResponse({"sub": user.sub, "email": user.address, "email_verified": True}, headers=NO_STORE)
 
     async def on_introspect(self, request: Request) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         if self._client(request, form).client_secret is None:
             raise OAuthError("invalid_client", 401)
         info = self.grants.check(form.get("token", ""))
@@ -220,7 +229,7 @@ class Endpoints:
         )
 
     async def on_revoke(self, request: Request) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         client = self._client(request, form)
         # A token that we do not know is no error (RFC 7009 §2.2).
         self.grants.revoke_token(form.get("token", ""), client_id=client.client_id)
@@ -242,13 +251,19 @@ def _segment(value: Mapping[str, object]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form in the body, and keep them for who asks again. Raises OAuthError."""
+    known: dict[str, str] | None = getattr(request.state, "form", None)
+    if known is not None:
+        return known
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > FORM_BYTES_MAX:
             raise OAuthError("invalid_request", 413)
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+    form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+    request.state.form = form
+    return form
 
 
 def _basic(request: Request) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 _T = TypeVar("_T")
 
 CODE_SECONDS: Final = 60.0
+DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 ENTRIES_MAX: Final = 200_000
 """Codes, and tokens, that are remembered at once; the oldest are forgotten first."""
 
@@ -63,6 +64,8 @@ class CodeRequest:
     challenge: str
     nonce: str | None
     offline: bool
+    device_id: str = ""
+    """The device that a grant is for, as Yandex has it; empty for none."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class _Grant:
     address: str
     client_id: str
     scopes: tuple[str, ...]
+    device_id: str = ""
+    by_device_code: bool = False
     alive: bool = True
 
 
@@ -78,6 +83,16 @@ class _Code:
     request: CodeRequest
     expires_at: float
     grant: _Grant | None = None
+
+
+@dataclass(slots=True)
+class _DeviceCode:
+    user_code: str
+    client_id: str
+    scopes: tuple[str, ...]
+    expires_at: float
+    address: str | None = None
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -113,6 +128,7 @@ class GrantStore:
         self._codes: dict[str, _Code] = {}
         self._access: dict[str, _Access] = {}
         self._refresh: dict[str, _Refresh] = {}
+        self._device_codes: dict[str, _DeviceCode] = {}
 
     def new_code(self, request: CodeRequest) -> str:
         """Return a code that works once, within CODE_SECONDS."""
@@ -141,7 +157,7 @@ class GrantStore:
                 del self._codes[code]
                 raise OAuthError("invalid_grant")
             scopes = tuple(scope for scope in asked.scopes if scope not in drop_scopes)
-            held.grant = _Grant(asked.address, client_id, scopes)
+            held.grant = _Grant(asked.address, client_id, scopes, asked.device_id)
             return self._mint(held.grant, scopes, with_refresh=asked.offline), asked
 
     def issue(self, address: str, client_id: str, scopes: Sequence[str]) -> Tokens:
@@ -167,6 +183,56 @@ class GrantStore:
                 raise OAuthError("invalid_scope")
             held.replaced = self.rotate
             return self._mint(grant, tuple(scopes) or grant.scopes, with_refresh=self.rotate), grant.address
+
+    def remember_device_code(
+        self, code: str, user_code: str, client_id: str, scopes: tuple[str, ...], seconds: float
+    ) -> None:
+        """Give out a device code that nobody has decided about yet (RFC 8628)."""
+        with self._lock:
+            _remember(self._device_codes, code, _DeviceCode(user_code, client_id, scopes, self._clock() + seconds))
+
+    def approve_device(self, user_code: str, address: str) -> None:
+        """Consent to a device code. Raises KeyError."""
+        self._by_user_code(user_code).address = address
+
+    def refuse_device(self, user_code: str) -> None:
+        """Say no to a device code. Raises KeyError."""
+        self._by_user_code(user_code).refused = True
+
+    def redeem_device_code(self, code: str, *, client_id: str) -> tuple[Tokens, str]:
+        """Exchange a device code, once (RFC 8628 §3.5). Raises OAuthError."""
+        with self._lock:
+            held = self._device_codes.get(code)
+            if held is None or held.client_id != client_id:
+                raise OAuthError("invalid_grant")
+            if held.expires_at <= self._clock():
+                raise OAuthError("expired_token")
+            if held.refused:
+                raise OAuthError("access_denied")
+            if held.address is None:
+                raise OAuthError("authorization_pending")
+            del self._device_codes[code]
+            grant = _Grant(held.address, client_id, held.scopes, by_device_code=True)
+            return self._mint(grant, held.scopes, with_refresh="offline_access" in held.scopes), held.address
+
+    def device_of(self, access_token: str) -> str:
+        """Return the device that a token was issued for, "" for none."""
+        with self._lock:
+            held = self._access.get(access_token)
+            return held.grant.device_id if held is not None else ""
+
+    def is_by_device_code(self, refresh_token: str) -> bool:
+        """Tell whether a device code brought a refresh token."""
+        with self._lock:
+            held = self._refresh.get(refresh_token)
+            return held is not None and held.grant.by_device_code
+
+    def revoke_grant(self, access_token: str, *, client_id: str) -> None:
+        """End the grant of an access token, as Yandex does."""
+        with self._lock:
+            held = self._access.get(access_token)
+            if held is not None and held.grant.client_id == client_id:
+                held.grant.alive = False
 
     def check(self, access_token: str) -> TokenInfo | None:
         """Return what an access token stands for, or None if it is not alive."""
@@ -203,6 +269,13 @@ class GrantStore:
         """Return how many grants of a user could still give tokens."""
         with self._lock:
             return len({id(grant) for grant in self._grants(address) if grant.alive})
+
+    def _by_user_code(self, user_code: str) -> _DeviceCode:
+        with self._lock:
+            for held in self._device_codes.values():
+                if held.user_code == user_code:
+                    return held
+        raise KeyError("no such user code")
 
     def _grants(self, address: str) -> list[_Grant]:
         held = [entry.grant for entry in self._access.values()] + [entry.grant for entry in self._refresh.values()]

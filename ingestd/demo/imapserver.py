@@ -127,11 +127,14 @@ class DemoImap:
                 writer.transport.abort()
             await listener.wait_closed()
 
-    async def append(self, address: str, folder: str, content: bytes, *, seen: bool = False) -> None:
-        """File a message. Raises KeyError for an unknown address or folder."""
+    async def append(
+        self, address: str, folder: str, content: bytes, *, seen: bool = False, received_at: datetime | None = None
+    ) -> None:
+        """File a message, as one that came at `received_at` (None: now). Raises KeyError for an unknown address
+        or folder."""
         flags = frozenset({Flag(b"\\Seen")}) if seen else frozenset[Flag]()
         mailbox = await self._mailbox(address, folder)
-        await mailbox.append(AppendMessage(content, datetime.now(UTC), flags), recent=True)
+        await mailbox.append(AppendMessage(content, received_at or datetime.now(UTC), flags), recent=True)
 
     async def messages(self, address: str, folder: str) -> list[bytes]:
         """Return a folder's messages, oldest first. Raises KeyError for an unknown address or folder."""

@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from email import message_from_bytes, policy, utils
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,12 +90,14 @@ class DemoProvider:
             self.ca_file, self.imap_port, self.smtp_port = files.ca_file, self._imap.port, submission.port
             yield self
 
-    async def deliver(self, address: str, raw: bytes, *, folder: str = "INBOX") -> None:
-        """Put a message into a mailbox exactly as given, as if it had just come in.
+    async def deliver(
+        self, address: str, raw: bytes, *, folder: str = "INBOX", received_at: datetime | None = None
+    ) -> None:
+        """Put a message into a mailbox exactly as given, as if it had come in at `received_at` (None: just now).
 
         Raises KeyError for an unknown address or folder.
         """
-        await self._mailboxes.append(address, folder, raw)
+        await self._mailboxes.append(address, folder, raw, received_at=received_at)
 
     async def mails(self, address: str, folder: str = "INBOX") -> list[bytes]:
         """Return a folder's messages, oldest first. Raises KeyError for an unknown address or folder."""

@@ -15,7 +15,7 @@ from uuid import UUID
 import httpx2
 
 from config import load
-from ingestd.daemon import Store, open_store
+from ingestd.build.store import Store, open_store
 from ingestd.demo.authserver import Client
 from ingestd.demo.browser import loopback_http
 from ingestd.demo.children import Ingestd

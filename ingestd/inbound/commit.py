@@ -1,36 +1,37 @@
 """One batch, one transaction: cursor, tickets, messages, attachments, events.
 
 The order of the steps is the order of the locks: the mailbox's row first (it holds the
-fence), the account's counters last. What joins which ticket is decided in between, by
+fence), the account's counters last. What joins which ticket is decided in between (`joining`), by
 `ingestd.mail.thread`, from what this same transaction sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, thread_key
-from ingestd.inbound.intake import MailboxContext, Prepared, Read
+from connectors.base import HistoryBatch
+from ingestd.inbound.edits import plan_edits
+from ingestd.inbound.identity import address_key, thread_key
+from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities
+from ingestd.inbound.joining import Draft, decide_for, own_addresses, requester_of, sender_of, verified
+from ingestd.inbound.relocating import relocate
 from ingestd.mail.addresses import normalize
-from ingestd.mail.message_id import token_of, verify_token
-from ingestd.mail.thread import (
-    Authentication,
-    Candidate,
-    Decision,
-    Standing,
-    ancestors,
-    authentication_of,
-    choose_ticket,
-    decide,
-)
-from ingestd.mail.types import Address, Kind, ParsedMail
+from ingestd.mail.thread import Decision
+from ingestd.mail.types import Kind, ParsedMail
 from ingestd.outbound.statuses import ReplyEvent, next_status
-from ingestd.records import AttachmentRecord, CursorRecord, MessageRecord, QuarantineRecord, TicketRecord
-from storage import accounts, events, mailboxes, messages, outbox, tickets
+from ingestd.records import (
+    AttachmentRecord,
+    CursorRecord,
+    HistoryRecord,
+    MessageRecord,
+    QuarantineRecord,
+    TicketRecord,
+)
+from storage import accounts, backfills, edits, events, mailboxes, messages, outbox, quarantine, tickets
 from storage.errors import NotFound
 from storage.sealing import DataKey
 from storage.types import new_id
@@ -50,20 +51,6 @@ class Committed:
     bounced: int = 0
 
 
-@dataclass(slots=True)
-class _Draft:
-    """What the transaction is going to write, collected while the batch is decided."""
-
-    new_tickets: list[tickets.NewTicket] = field(default_factory=list)
-    new_messages: list[messages.NewMessage] = field(default_factory=list)
-    new_quarantine: list[messages.NewQuarantine] = field(default_factory=list)
-    participants: list[tuple[UUID, bytes]] = field(default_factory=list)
-    new_events: list[events.NewEvent] = field(default_factory=list)
-    ticket_of_key: dict[bytes, UUID] = field(default_factory=dict)
-    """Thread keys of this batch's messages: an answer can come in the same batch as its question."""
-    bounced: int = 0
-
-
 def commit_batch(
     conn: Connection,
     account_id: UUID,
@@ -73,8 +60,12 @@ def commit_batch(
     fence: int,
     cursor_sequence: int,
     cursor: str,
+    seen: Sequence[Read] = (),
 ) -> Committed:
-    """Write one batch. Raises FenceLost, CursorMoved; then nothing was written."""
+    """Write one batch; `seen` are those of its messages that were known before.
+
+    Raises FenceLost, CursorMoved; then nothing was written.
+    """
     key = context.key
     mailboxes.advance_cursor(
         conn,
@@ -84,11 +75,50 @@ def commit_batch(
         cursor_sequence=cursor_sequence,
         cursor_sealed=key.seal_record(CursorRecord.place(context.mailbox_id), CursorRecord(cursor)),
     )
-    wanted = [one.read.identity_key for one in prepared]
+    if seen:
+        relocate(conn, account_id, context, seen)
+    draft = Draft(remembers=backfills.is_unfinished(conn, account_id, context.mailbox_id))
+    return _commit(conn, account_id, context, prepared, draft)
+
+
+def commit_history(
+    conn: Connection,
+    account_id: UUID,
+    context: MailboxContext,
+    prepared: Sequence[Prepared],
+    *,
+    fence: int,
+    cursor_sequence: int,
+    batch: HistoryBatch,
+    ticket_status: str,
+) -> Committed:
+    """Write one batch of old mail, under the backfill's own cursor; nobody is to answer it.
+
+    `ticket_status` is that of the tickets that it opens. Raises FenceLost, CursorMoved; then nothing was written.
+    """
+    sealed = context.key.seal_record(HistoryRecord.place(context.mailbox_id), HistoryRecord(batch.cursor))
+    mailboxes.hold(conn, account_id, context.mailbox_id, fence)
+    backfills.advance(
+        conn,
+        account_id,
+        context.mailbox_id,
+        cursor_sequence=cursor_sequence,
+        cursor_sealed=sealed,
+        seen=batch.seen,
+        total=batch.total,
+    )
+    draft = Draft(remembers=True, imported=True, ticket_status=ticket_status)
+    return _commit(conn, account_id, context, prepared, draft)
+
+
+def _commit(
+    conn: Connection, account_id: UUID, context: MailboxContext, prepared: Sequence[Prepared], draft: Draft
+) -> Committed:
+    """Write those messages of a batch that are new."""
+    wanted = identities([one.read for one in prepared])
     known = messages.known_identities(conn, account_id, context.mailbox_id, wanted) if wanted else set()
-    draft = _Draft()
     for one in prepared:
-        if one.read.identity_key in known:
+        if one.read.is_among(known):
             continue
         if one.read.mail is None:
             _quarantine(context, draft, one)
@@ -99,106 +129,61 @@ def commit_batch(
         kinds=[Kind(one.kind) for one in draft.new_messages],
         tickets=len(draft.new_tickets),
         quarantined=[one.reason for one in draft.new_quarantine],
-        known=len(known),
+        known=sum(one.read.is_among(known) for one in prepared),
         bounced=draft.bounced,
     )
 
 
-def _take(conn: Connection, context: MailboxContext, draft: _Draft, one: Prepared, mail: ParsedMail) -> None:
+def write_understood(
+    conn: Connection,
+    account_id: UUID,
+    context: MailboxContext,
+    one: Prepared,
+    *,
+    imported: bool = False,
+    ticket_status: str = "open",
+) -> UUID:
+    """Write one message that was in quarantine and is understood now; return its ticket.
+
+    The caller holds the mailbox, and has seen to it that the message is not known. What a backfill
+    had read is `imported`; `ticket_status` is that of a ticket that it opens.
+    """
+    assert one.read.mail is not None
+    remembers = backfills.is_unfinished(conn, account_id, context.mailbox_id)
+    draft = Draft(remembers=remembers, imported=imported, ticket_status=ticket_status)
+    _take(conn, context, draft, one, one.read.mail)
+    _write(conn, account_id, context, draft)
+    return draft.new_messages[0].ticket_id
+
+
+def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared, mail: ParsedMail) -> None:
     kind = mail.kind
-    own = _verified(context, [mail.message_id])
-    if own and _sender(mail).addr and normalize(_sender(mail).addr) in _own_addresses(context):
+    own = verified(context, [mail.message_id])
+    if own and sender_of(mail).addr and normalize(sender_of(mail).addr) in own_addresses(context):
         # A reply of ours that came back to the mailbox, through an alias or a list.
         kind = Kind.OWN
-    decision = _decide(conn, context, draft, mail, kind)
+    decision = decide_for(conn, context, draft, mail, kind)
+    if draft.imported:
+        decision = replace(decision, reopen=False, evidence=(*decision.evidence, "imported"))
     ticket_id = decision.ticket_id
     if ticket_id is None:
         ticket_id = _open_ticket(context, draft, mail, decision)
     elif ticket_id not in {ticket.ticket_id for ticket in draft.new_tickets}:
         _join_ticket(conn, context, draft, ticket_id, decision)
     draft.new_messages.append(_message(context, one.read, one.raw, mail, kind, ticket_id, decision))
-    draft.new_events.append(
-        events.NewEvent("message.received", context.mailbox_id, ticket_id, one.read.row_id, kind.value)
-    )
-    if mail.message_id:
-        draft.ticket_of_key.setdefault(thread_key(context.key, mail.message_id), ticket_id)
+    news = "message.imported" if draft.imported else "message.received"
+    draft.new_events.append(events.NewEvent(news, context.mailbox_id, ticket_id, one.read.row_id, kind.value))
+    draft.remember(context, mail, one.read.row_id, ticket_id)
+    if draft.imported:
+        return  # a bounce in it is not of a reply of ours, and the mailbox stays as it is
     if kind is Kind.BOUNCE:
         _bounce(conn, context, draft, mail, ticket_id)
+    draft.new_edits.extend(plan_edits(context, one.read))
 
 
-def _decide(conn: Connection, context: MailboxContext, draft: _Draft, mail: ParsedMail, kind: Kind) -> Decision:
-    named = list(ancestors(mail.in_reply_to, mail.references))
-    proofs = [mail.message_id, *named] if kind is Kind.OWN else named
-    if mail.bounce is not None:
-        proofs = [*proofs, *mail.bounce.original_message_ids]
-    sender = address_key(context.key, normalize(_requester(context, mail).addr))
-    return decide(
-        by_token=_by_token(conn, context, draft, proofs, sender),
-        by_known_id=_by_known_id(conn, context, draft, named, sender),
-        authentication=_authentication(context, mail),
-        kind=kind,
-    )
-
-
-def _verified(context: MailboxContext, message_ids: Sequence[str]) -> list[UUID]:
-    """Return the messages of ours that these Message-IDs prove, oldest first."""
-    hmac_key = context.key.subkey(MESSAGE_ID_PURPOSE)
-    tokens = [token for one in message_ids if (token := token_of(one))]
-    return [UUID(bytes=proved) for token in tokens if (proved := verify_token(hmac_key, token))]
-
-
-def _by_token(
-    conn: Connection, context: MailboxContext, draft: _Draft, message_ids: Sequence[str], sender: bytes
-) -> Candidate | None:
-    proved = _verified(context, message_ids)
-    if not proved:
-        return None
-    found = messages.tickets_by_message(conn, context.account_id, context.mailbox_id, proved)
-    ticket_id = next((found[one] for one in reversed(proved) if one in found), None)
-    return _candidate(conn, context, draft, ticket_id, sender)
-
-
-def _by_known_id(
-    conn: Connection, context: MailboxContext, draft: _Draft, named: Sequence[str], sender: bytes
-) -> Candidate | None:
-    keys = {one: thread_key(context.key, one) for one in named}
-    if not keys:
-        return None
-    stored = messages.tickets_by_thread_key(conn, context.account_id, context.mailbox_id, keys.values())
-    known = draft.ticket_of_key | stored
-    ticket_id = choose_ticket(named, {one: known[key] for one, key in keys.items() if key in known})
-    return _candidate(conn, context, draft, ticket_id, sender)
-
-
-def _candidate(
-    conn: Connection, context: MailboxContext, draft: _Draft, ticket_id: UUID | None, sender: bytes
-) -> Candidate | None:
-    if ticket_id is None:
-        return None
-    requesters = {ticket.ticket_id: ticket.requester_key for ticket in draft.new_tickets}
-    if ticket_id not in requesters:
-        try:
-            requesters[ticket_id] = tickets.get_ticket_by_id(conn, context.account_id, ticket_id).requester_key
-        except NotFound:
-            return None
-    if requesters[ticket_id] == sender:
-        return Candidate(ticket_id, Standing.REQUESTER)
-    joined = (ticket_id, sender) in draft.participants or tickets.is_participant(
-        conn, context.account_id, ticket_id, sender
-    )
-    return Candidate(ticket_id, Standing.PARTICIPANT if joined else Standing.STRANGER)
-
-
-def _authentication(context: MailboxContext, mail: ParsedMail) -> Authentication:
-    """Believe the provider's own verdict only; anybody can write the header under another name."""
-    if mail.auth is None or mail.auth.authserv_id.lower() not in context.authserv_ids:
-        return Authentication.ABSENT
-    return authentication_of(mail.auth.methods)
-
-
-def _open_ticket(context: MailboxContext, draft: _Draft, mail: ParsedMail, decision: Decision) -> UUID:
+def _open_ticket(context: MailboxContext, draft: Draft, mail: ParsedMail, decision: Decision) -> UUID:
     ticket_id = new_id()
-    requester = _requester(context, mail)
+    requester = requester_of(context, mail)
     requester_key = address_key(context.key, normalize(requester.addr))
     record = TicketRecord(subject=mail.subject, requester=requester)
     draft.new_tickets.append(
@@ -208,14 +193,16 @@ def _open_ticket(context: MailboxContext, draft: _Draft, mail: ParsedMail, decis
             requester_key=requester_key,
             suspected_ticket_id=decision.suspected,
             sealed=context.key.seal_record(TicketRecord.place(ticket_id), record),
+            status=draft.ticket_status,
         )
     )
     draft.participants.append((ticket_id, requester_key))
-    draft.new_events.append(events.NewEvent("ticket.created", context.mailbox_id, ticket_id))
+    news = "ticket.imported" if draft.imported else "ticket.created"
+    draft.new_events.append(events.NewEvent(news, context.mailbox_id, ticket_id))
     return ticket_id
 
 
-def _join_ticket(conn: Connection, context: MailboxContext, draft: _Draft, ticket_id: UUID, decision: Decision) -> None:
+def _join_ticket(conn: Connection, context: MailboxContext, draft: Draft, ticket_id: UUID, decision: Decision) -> None:
     reopen = decision.reopen and tickets.get_ticket_by_id(conn, context.account_id, ticket_id).status != "open"
     tickets.touch_ticket(conn, context.account_id, ticket_id, status="open" if reopen else None)
     if reopen:
@@ -264,11 +251,11 @@ def new_attachments(key: DataKey, mail: ParsedMail) -> list[messages.NewAttachme
     return rows
 
 
-def _quarantine(context: MailboxContext, draft: _Draft, one: Prepared) -> None:
+def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
     read = one.read
-    record = QuarantineRecord(read.locator, read.folder, read.raw_sha256, read.truncated)
+    record = QuarantineRecord(read.locator, read.folder, read.raw_sha256, read.truncated, draft.imported)
     draft.new_quarantine.append(
-        messages.NewQuarantine(
+        quarantine.NewQuarantine(
             quarantine_id=read.row_id,
             mailbox_id=context.mailbox_id,
             identity_key=read.identity_key,
@@ -283,11 +270,11 @@ def _quarantine(context: MailboxContext, draft: _Draft, one: Prepared) -> None:
     )
 
 
-def _bounce(conn: Connection, context: MailboxContext, draft: _Draft, mail: ParsedMail, ticket_id: UUID) -> None:
+def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: ParsedMail, ticket_id: UUID) -> None:
     """Change the reply that bounced. Only our HMAC in the returned headers proves that it is ours."""
     if mail.bounce is None or not mail.bounce.permanent:
         return
-    for message_id in _verified(context, mail.bounce.original_message_ids):
+    for message_id in verified(context, mail.bounce.original_message_ids):
         try:
             reply = outbox.get_reply(conn, context.account_id, message_id)
         except NotFound:
@@ -308,9 +295,11 @@ def _bounce(conn: Connection, context: MailboxContext, draft: _Draft, mail: Pars
         draft.new_events.append(events.NewEvent("reply.bounced", context.mailbox_id, ticket_id, message_id))
 
 
-def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: _Draft) -> None:
+def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: Draft) -> None:
     messages.insert_messages(conn, account_id, draft.new_messages)
-    messages.insert_quarantine(conn, account_id, draft.new_quarantine)
+    quarantine.insert_quarantine(conn, account_id, draft.new_quarantine)
+    edits.insert_edits(conn, account_id, draft.new_edits)
+    backfills.insert_references(conn, account_id, context.mailbox_id, draft.new_references)
     if draft.participants:
         tickets.insert_participants(conn, account_id, context.mailbox_id, draft.participants)
     if draft.new_events:
@@ -319,20 +308,3 @@ def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: _
         )
         tickets.insert_tickets(conn, account_id, number, draft.new_tickets)
         events.insert_events(conn, account_id, sequence, draft.new_events)
-
-
-def _sender(mail: ParsedMail) -> Address:
-    return mail.from_[0] if mail.from_ else (mail.sender or Address(""))
-
-
-def _own_addresses(context: MailboxContext) -> set[str]:
-    return {normalize(address) for address in context.record.own_addresses()}
-
-
-def _requester(context: MailboxContext, mail: ParsedMail) -> Address:
-    """Return who asks: the From; Reply-To where one of our own addresses or a contact form wrote for somebody."""
-    sender = _sender(mail)
-    for_another = _own_addresses(context) | context.contact_forms
-    if mail.reply_to and normalize(sender.addr) in for_another:
-        return next((one for one in mail.reply_to if normalize(one.addr) not in for_another), sender)
-    return sender

@@ -35,6 +35,11 @@ def identity_of(key: DataKey, mail: ParsedMail, raw_sha256: bytes, provider_id: 
     )
 
 
+def identity_of_bytes(key: DataKey, raw_sha256: bytes, provider_id: str | None = None) -> bytes:
+    """As `identity_key`, for a message of which nothing is understood."""
+    return identity_key(key, provider_id=provider_id, message_id="", body_sha256=b"", raw_sha256=raw_sha256)
+
+
 def address_key(key: DataKey, address: str) -> bytes:
     """Return the keyed hash of a normalized address: who has standing is found by it."""
     return key.hash("address", address.encode())

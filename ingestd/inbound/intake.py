@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from connectors.base import RawMessage
-from ingestd.inbound.identity import identity_key, identity_of
+from connectors.base import Edit, RawMessage
+from ingestd.inbound.identity import identity_key, identity_of, identity_of_bytes
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
@@ -37,6 +37,8 @@ class MailboxContext:
     """Senders whose Reply-To is the requester."""
     authserv_ids: frozenset[str]
     """Names whose Authentication-Results are believed (RFC 8601 §5)."""
+    edit: Edit | None = None
+    """What is done in the mailbox to each message that was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Read:
     row_id: UUID
     """Of the message, or of the quarantine row, that it becomes."""
     identity_key: bytes
+    bytes_key: bytes
+    """The identity that it has, or would have, in quarantine, where nothing but its bytes is known."""
     locator: str
     folder: str
     received_at: datetime
@@ -59,6 +63,11 @@ class Read:
     rejected: str | None
     """Why it did: timeout, memory or crash."""
 
+    def is_among(self, known: Collection[bytes]) -> bool:
+        """Whether it is one of the `known` messages. What was quarantined once may be understood at its second
+        coming, as the limits were raised, and is still the same message."""
+        return self.identity_key in known or self.bytes_key in known
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -68,10 +77,12 @@ class Prepared:
     raw: Raw
 
 
-async def read_batch(parser: ParserPool, context: MailboxContext, messages: Sequence[RawMessage]) -> list[Read]:
+async def read_batch(
+    parser: ParserPool, context: MailboxContext, messages: Sequence[RawMessage], *, live: bool = True
+) -> list[Read]:
     """Parse and identify messages, in their order; those that come twice in the batch count once."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_read(parser, context.key, message)) for message in messages]
+        tasks = [group.create_task(_read(parser, context.key, message, live=live)) for message in messages]
     unique = {read.identity_key: read for read in reversed([task.result() for task in tasks])}
     return list(reversed(unique.values()))
 
@@ -82,10 +93,15 @@ async def seal_batch(
     """Seal the raw bytes of those messages that are not `known`; store those that are large."""
     prepared = []
     for read in reads:
-        if read.identity_key not in known:
+        if not read.is_among(known):
             raw = await seal_raw(blobs, context.key, read.row_id, read.chunks, read.size_bytes, blob_bytes_min)
             prepared.append(Prepared(read, raw))
     return prepared
+
+
+def identities(reads: Sequence[Read]) -> list[bytes]:
+    """Return every key by which the database may know these messages."""
+    return list(dict.fromkeys(key for read in reads for key in (read.identity_key, read.bytes_key)))
 
 
 async def seal_raw(
@@ -101,23 +117,23 @@ async def seal_raw(
     return Raw(BLOB, count, size_bytes)
 
 
-async def _read(parser: ParserPool, key: DataKey, message: RawMessage) -> Read:
+async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool) -> Read:
     truncated = message.content is None
     raw = message.header if message.content is None else message.content
     mail, rejected = None, None
     try:
-        transformed = await parser.transform(raw)
+        transformed = await parser.transform(raw, live=live)
     except ParserRejected as rejection:
         rejected = rejection.reason
         chunks = await asyncio.to_thread(compress_chunks, raw)
         digest = hashlib.sha256(raw).digest()
-        identity = identity_key(key, provider_id=message.provider_id, message_id="", body_sha256=b"", raw_sha256=digest)
     else:
         mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
-        identity = _identity(key, message, mail, digest)
+    bytes_key = identity_of_bytes(key, digest, message.provider_id)
     return Read(
         row_id=new_id(),
-        identity_key=identity,
+        identity_key=bytes_key if mail is None else _identity(key, message, mail, digest),
+        bytes_key=bytes_key,
         locator=message.locator,
         folder=message.folder,
         received_at=message.received_at,

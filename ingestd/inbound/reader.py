@@ -1,122 +1,163 @@
 """One mailbox, one task: wait, read, commit, again.
 
-A failure is this mailbox's alone. It is written into the mailbox's state with what is
-wrong and since when, and tried again after a jittered, growing pause; the cursor in the
-database is where reading goes on, so nothing is lost and the server is never marked.
+A failure is this mailbox's alone. What it means is decided in `states`, written into the
+mailbox's state with a reason and since when, and tried again after a jittered, growing
+pause; the cursor in the database is where reading goes on, so nothing is lost and the
+server is never marked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import structlog
-import tenacity
 
-from config import Inbound
-from connectors.base import (
-    AuthError,
-    Batch,
-    ConnectorError,
-    PermanentError,
-    RateLimited,
-    Reader,
-)
+from connectors.base import AuthError, Batch, ConnectorError, CursorInvalid, PermanentError, RateLimited, Reader
 from ingestd.inbound.commit import Committed, commit_batch
-from ingestd.inbound.intake import MailboxContext, Prepared, read_batch, seal_batch
-from ingestd.inbound.parser import ParserPool, ParserUnavailable
-from ingestd.inbound.states import NEEDS_LINKING, change_state
+from ingestd.inbound.edits import MailboxEdits
+from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.parser import ParserUnavailable
+from ingestd.inbound.states import (
+    COURSES,
+    Pace,
+    Streak,
+    change_state,
+    must_ask,
+    note_failure,
+    note_repair,
+    pause_after,
+)
+from ingestd.inbound.taking import ReaderTools, Taker
 from ingestd.records import CursorRecord
-from ingestd.telemetry.metrics import Metrics
-from storage import mailboxes, messages
-from storage.blobs import FolderBlobs
-from storage.database import Database
+from storage import mailboxes
 from storage.errors import CursorMoved, FenceLost, KeyDestroyed, StorageUnavailable
 from storage.leases import Held
 from storage.mailboxes import MailboxState
 
 log = structlog.get_logger()
 
+WhyRefused = Callable[[], Awaitable[ConnectorError]]
+"""Asks the provider what it means that its mail server refused a fresh token."""
+
 _NOTE_SECONDS = 300.0
 """How often an idle mailbox's last reading is written down: each time would be a write a poll for nothing."""
-_RETRIED = (ConnectorError, StorageUnavailable, CursorMoved, ParserUnavailable)
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderTools:
-    """What all mailboxes of a process share."""
+@dataclass(slots=True)
+class _Repair:
+    """A reading anew, because the cursor had lost its meaning."""
 
-    content: Database
-    blobs: FolderBlobs
-    parser: ParserPool
-    metrics: Metrics
-    settings: Inbound
-    blob_bytes_min: int
-    batches: asyncio.Semaphore
-    """Batches in memory at once."""
+    whole: bool
+    """Everything is read anew; else the connector says of which batches that is true."""
+    recovered: int = 0
+    known: int = 0
 
 
 class MailboxReader:
     """Reads one held mailbox until it is cancelled, loses its fence, or needs a person."""
 
-    def __init__(self, held: Held, context: MailboxContext, reader: Reader, tools: ReaderTools) -> None:
+    def __init__(
+        self, held: Held, context: MailboxContext, reader: Reader, tools: ReaderTools, why_refused: WhyRefused
+    ) -> None:
         self._held = held
         self._context = context
         self._reader = reader
         self._tools = tools
+        self._why_refused = why_refused
+        self._taker = Taker(held, context, tools)
+        self._edits = MailboxEdits(held, context, reader, tools.content, tools.settings)
+        self.caught_up = asyncio.Event()
+        """Set while new mail can be read and has been: then its old mail may be."""
         self._healthy = False
+        self._waited_out = False
         self._noted_at = 0.0
+        self._streak = Streak()
+        self._attempts = 0
+        """Failures since a whole round went well: a server that always ends our waiting is not asked at once each
+        time, although reading works."""
+        self._repair: _Repair | None = None
         self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
 
     async def run(self) -> None:
         """Return when the mailbox is no longer ours, or waits for a person."""
         try:
-            while await self._read_until_quiet():
+            while await self._round():
                 pass
         except (FenceLost, KeyDestroyed):
             self._log.info("mailbox.lost")
         finally:
             await self._reader.close()
 
-    async def _read_until_quiet(self) -> bool:
-        """Read to the end, then wait for something new; return False where only a person can help."""
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_can_retry),
-            wait=self._pause,
-            before_sleep=self._note_failure,
-            reraise=True,
-        )
+    async def _round(self) -> bool:
+        """Read to the end and wait for something new; after a failure, pause. Return False where only a new
+        linking helps."""
         try:
-            async for attempt in retrying:
-                with attempt:
-                    await self._catch_up()
-                    await self._note_success()
-                    await self._reader.wait(self._tools.settings.poll_seconds)
-        except PermanentError as error:
-            await self._set_state(MailboxState.REAUTH_REQUIRED, error)
-            return False
+            await self._wait_out_throttle()
+            await self._catch_up()
+            await self._note_success()
+            self.caught_up.set()
+            edit_in = await self._edits.run_due()
+            poll = self._tools.settings.poll_seconds
+            await self._reader.wait(poll if edit_in is None else min(poll, edit_in))
+            self._attempts = 0
+        except ConnectorError as error:
+            return await self._connector_failed(error)
+        except (StorageUnavailable, CursorMoved, ParserUnavailable) as error:
+            # Ours, not the mailbox's: its state stays as it is.
+            self._healthy = False
+            self.caught_up.clear()
+            await self._pause(error)
         return True
 
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def _wait_out_throttle(self) -> None:
+        """What the provider asked of the last worker holds for this one, too."""
+        if self._waited_out:
+            return
+        rest = await self._tools.content.read(self._held.account_id, mailboxes.retry_in, self._held.mailbox_id)
+        await asyncio.sleep(rest.total_seconds())
+        self._waited_out = True
+
     async def _catch_up(self) -> None:
+        sequence, cursor = await self._place()
+        try:
+            await self._take_changes(sequence, cursor)
+        except CursorInvalid as error:
+            # From the linking on, then: what we have is known by its identity, what we lack comes in.
+            self._log.warning("mailbox.read_failed", exc_info=error, attempt=self._attempts + 1, delay_seconds=0.0)
+            self._repair = _Repair(whole=True)
+            sequence, _ = await self._place()
+            await self._take_changes(sequence, None)
+        if self._repair is not None:
+            await self._end_repair(self._repair)
+
+    async def _place(self) -> tuple[int, str | None]:
+        """Return where reading stands: the number of the next batch, and the connector's cursor."""
         mailbox = await self._tools.content.read(self._held.account_id, mailboxes.get_mailbox, self._held.mailbox_id)
-        sequence, cursor = mailbox.cursor_sequence, None
-        if mailbox.cursor_sealed is not None:
-            place = CursorRecord.place(self._held.mailbox_id)
-            cursor = self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
+        if mailbox.cursor_sealed is None:
+            return mailbox.cursor_sequence, None
+        place = CursorRecord.place(self._held.mailbox_id)
+        return mailbox.cursor_sequence, self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
+
+    async def _take_changes(self, sequence: int, cursor: str | None) -> None:
         async with contextlib.aclosing(self._reader.changes(cursor)) as batches:  # type: ignore[type-var]
             async for batch in batches:
                 async with self._tools.batches:
                     await self._commit(batch, sequence)
                 sequence += 1
+                await self._edits.run_due()
 
     async def _commit(self, batch: Batch, cursor_sequence: int) -> None:
         """Take one batch in. Only after its commit does the connector go on."""
         started = time.monotonic()
-        prepared = await self._prepare(batch)
+        prepared, seen = await self._taker.prepare(batch.messages, live=True)
         committed = await self._tools.content.transaction(
             self._held.account_id,
             commit_batch,
@@ -125,40 +166,37 @@ class MailboxReader:
             fence=self._held.fence,
             cursor_sequence=cursor_sequence,
             cursor=batch.cursor,
+            seen=seen,
         )
-        self._count(batch, committed, time.monotonic() - started)
+        self._count_repaired(batch, committed)
+        live = self._repair is None
+        self._taker.count(batch.messages, committed, time.monotonic() - started, live=live)
 
-    async def _prepare(self, batch: Batch) -> list[Prepared]:
-        reads = await read_batch(self._tools.parser, self._context, batch.messages)
-        known = await self._tools.content.read(
+    # -- reading anew ------------------------------------------------------------------------------
+
+    def _count_repaired(self, batch: Batch, committed: Committed) -> None:
+        if batch.recovering and self._repair is None:
+            self._repair = _Repair(whole=False)
+        if self._repair is not None and (batch.recovering or self._repair.whole):
+            new = len(committed.kinds) + len(committed.quarantined)
+            self._repair.recovered += new
+            self._repair.known += len(batch.messages) - new
+
+    async def _end_repair(self, repair: _Repair) -> None:
+        await self._tools.content.transaction(
             self._held.account_id,
-            messages.known_identities,
+            note_repair,
             self._held.mailbox_id,
-            [read.identity_key for read in reads],
+            fence=self._held.fence,
+            recovered=repair.recovered,
         )
-        return await seal_batch(self._tools.blobs, self._context, reads, known, self._tools.blob_bytes_min)
+        self._repair = None
+        self._log.warning("mailbox.cursor_repaired", recovered=repair.recovered, duplicates=repair.known)
 
-    def _count(self, batch: Batch, committed: Committed, seconds: float) -> None:
-        metrics = self._tools.metrics
-        metrics.batch_committed(seconds)
-        lags = [max(0.0, (datetime.now(UTC) - message.received_at).total_seconds()) for message in batch.messages]
-        for kind in committed.kinds:
-            metrics.message_taken(kind.value, lag_seconds=min(lags))
-        for reason in committed.quarantined:
-            metrics.message_quarantined(reason)
-            self._log.warning("message.quarantined", reason=reason)
-        metrics.tickets_opened(committed.tickets)
-        if batch.messages:
-            self._log.info(
-                "mailbox.batch_committed",
-                messages=len(committed.kinds),
-                tickets=committed.tickets,
-                quarantined=len(committed.quarantined),
-                duplicates=len(batch.messages) - len(committed.kinds) - len(committed.quarantined),
-                duration_seconds=round(seconds, 3),
-            )
+    # -- how it went -------------------------------------------------------------------------------
 
     async def _note_success(self) -> None:
+        self._streak = Streak()
         if self._healthy:
             if time.monotonic() - self._noted_at < _NOTE_SECONDS:
                 return
@@ -167,50 +205,72 @@ class MailboxReader:
                 self._held.account_id, mailboxes.mark_read_through, self._held.mailbox_id, fence=self._held.fence
             )
             return
-        await self._set_state(MailboxState.ACTIVE, None)
-        self._healthy, self._noted_at = True, time.monotonic()
-
-    async def _note_failure(self, state: tenacity.RetryCallState) -> None:
-        assert state.outcome is not None
-        error = state.outcome.exception()
-        assert error is not None
-        self._healthy = False
-        pause = state.next_action.sleep if state.next_action else 0.0
-        self._log.warning(
-            "mailbox.read_failed", exc_info=error, attempt=state.attempt_number, delay_seconds=round(pause, 1)
-        )
-        if isinstance(error, ConnectorError):
-            self._tools.metrics.mailbox_failed(error.trouble.value)
-            blocked = isinstance(error, PermanentError)
-            with contextlib.suppress(StorageUnavailable):
-                await self._set_state(MailboxState.BLOCKED if blocked else MailboxState.FAILING, error)
-
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        assert state.outcome is not None
-        error, backoff = state.outcome.exception(), self._tools.settings.backoff
-        if isinstance(error, PermanentError):
-            return backoff.max_seconds  # nothing will change before a person acts
-        grown: Callable[[tenacity.RetryCallState], float] = tenacity.wait_random_exponential(
-            multiplier=backoff.initial_seconds, max=backoff.max_seconds, min=backoff.initial_seconds / 2
-        )
-        pause = grown(state)
-        return max(pause, error.retry_after) if isinstance(error, RateLimited) else pause
-
-    async def _set_state(self, state: MailboxState, error: ConnectorError | None) -> None:
         changed = await self._tools.content.transaction(
             self._held.account_id,
             change_state,
             self._held.mailbox_id,
             fence=self._held.fence,
-            state=state,
-            trouble=error.trouble if error else None,
-            reason=str(error) if error else None,
+            state=MailboxState.ACTIVE,
         )
+        self._healthy, self._noted_at = True, time.monotonic()
         if changed:
-            self._log.info("mailbox.state_changed", state=state.value, trouble=error.trouble.value if error else "none")
+            self._log.info("mailbox.state_changed", state=MailboxState.ACTIVE.value, trouble="none")
 
+    async def _connector_failed(self, error: ConnectorError) -> bool:
+        """Find out what a failure means, write it down, and pause; return False where only a new linking helps."""
+        self._healthy = False
+        self.caught_up.clear()
+        self._streak = self._streak.refused(error)
+        if must_ask(error, self._streak, self._tools.settings.suspicions_max):
+            answer = await self._why_refused()
+            if isinstance(error, AuthError) or isinstance(answer, PermanentError):
+                error = answer
+        self._streak = self._streak.judged(error)
+        self._tools.metrics.mailbox_failed(error.trouble.value)
+        needs_linking = COURSES[error.trouble].pace is Pace.NEVER
+        pause = self._next_pause(error)
+        try:
+            state = await self._tools.content.transaction(
+                self._held.account_id,
+                note_failure,
+                self._held.mailbox_id,
+                fence=self._held.fence,
+                streak=self._streak,
+                error=error,
+                retry_in=timedelta(seconds=pause),
+            )
+        except StorageUnavailable:
+            state = None
+            needs_linking = False  # said again after the pause, and written then
+        if state is not None:
+            self._log.info("mailbox.state_changed", state=state.value, trouble=error.trouble.value)
+        if needs_linking:
+            self._log.warning("mailbox.read_failed", exc_info=error, attempt=self._attempts, delay_seconds=0.0)
+            return False
+        # A connection that stands idle through the pause is one that the server may have closed behind us.
+        await self._reader.close()
+        await self._sleep(error, pause)
+        return True
 
-def _can_retry(error: BaseException) -> bool:
-    if isinstance(error, PermanentError):
-        return error.trouble not in NEEDS_LINKING
-    return isinstance(error, (*_RETRIED, AuthError))
+    async def _pause(self, error: Exception) -> None:
+        await self._sleep(error, self._next_pause(error))
+
+    def _next_pause(self, error: Exception) -> float:
+        self._attempts += 1
+        return pause_after(
+            self._streak,
+            error,
+            self._attempts,
+            self._tools.settings.backoff,
+            blocked_seconds=self._tools.settings.blocked_retry_seconds,
+            jitter=random.random(),  # noqa: S311  (jitter, not a secret)
+        )
+
+    async def _sleep(self, error: Exception, seconds: float) -> None:
+        if isinstance(error, RateLimited):
+            self._log.warning("mailbox.throttled", retry_after_seconds=round(seconds, 1))
+        else:
+            self._log.warning(
+                "mailbox.read_failed", exc_info=error, attempt=self._attempts, delay_seconds=round(seconds, 1)
+            )
+        await asyncio.sleep(seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -21,7 +21,7 @@ from ingestd.inbound.lease import Lease
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
-from storage import leases, outbox
+from storage import backfills, leases, outbox
 from storage.database import Database
 from storage.errors import FenceLost, StorageError, StorageUnavailable
 from storage.leases import Held
@@ -34,17 +34,30 @@ _CLAIMS_MAX = 200
 """Mailboxes taken in one transaction."""
 _CRASH_PAUSE_SECONDS = 30.0
 _OUTBOX_SECONDS = 5.0
+_RENEW_SECONDS = 30.0
+"""How long a changed configuration waits for sends under way."""
+_LET_GO_SECONDS = 10.0
+"""How long a server may take to say what became of a mail that could not be kept back any more."""
 _OUTBOX_MAILBOXES = 500
+_BACKFILL_SECONDS = 5.0
 
 
 class MailboxWork(Protocol):
-    """A mailbox that this process holds: reading it, and its outbox."""
+    """A mailbox that this process holds: reading it, its old mail, and its outbox."""
 
     async def read(self) -> None:
         """Read until cancelled, or until there is nothing more to do without a person."""
         ...
 
+    async def backfill(self) -> None:
+        """Read old mail until cancelled, or until there is nothing more to do."""
+        ...
+
     async def send_due(self) -> None: ...
+
+    def stop_sending(self) -> None:
+        """Begin no step more, and keep a mail back that can still be kept back."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -55,6 +68,7 @@ class _Running:
     work: MailboxWork
     reading: asyncio.Task[None]
     sending: asyncio.Task[None] | None = None
+    backfilling: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +83,7 @@ class Supervisor:
     begin: Callable[[Held], Awaitable[MailboxWork]]
     """Builds the work on a mailbox that was just taken."""
     _running: dict[UUID, _Running] = field(default_factory=dict)
+    _outdated: list[_Running] = field(default_factory=list)
     _stopping: bool = False
 
     async def register(self) -> None:
@@ -77,12 +92,19 @@ class Supervisor:
         await self.content.transaction(None, leases.register, self.lease.worker_id)
         self.lease.renewed(asked_at)
 
+    def rebuild(self, begin: Callable[[Held], Awaitable[MailboxWork]]) -> None:
+        """Begin the work on every mailbox anew, with what `begin` builds; sends under way end before."""
+        self.begin = begin
+        self._outdated = list(self._running.values())
+        self.bell.ring(["mailboxes"])
+
     async def run(self) -> None:
         """Work until cancelled; `register` and `drain` stand before and after."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
             group.create_task(self._claim_loop())
             group.create_task(self._outbox_loop())
+            group.create_task(self._backfill_loop())
 
     async def drain(self, seconds: float) -> None:
         """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over."""
@@ -90,6 +112,8 @@ class Supervisor:
         sending = [one.sending for one in self._running.values() if one.sending]
         for one in self._running.values():
             one.reading.cancel()
+            if one.backfilling:
+                one.backfilling.cancel()
         if sending:
             await asyncio.wait(sending, timeout=seconds)
         await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
@@ -141,7 +165,8 @@ class Supervisor:
             await self.content.transaction(None, leases.claim, self.lease.worker_id, self.settings.lease_seconds, room)
         held = {one.mailbox_id: one for one in await self.content.read(None, leases.list_held, self.lease.worker_id)}
         gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
-        await asyncio.gather(*(self._end(one) for one in gone))
+        outdated, self._outdated = [one for one in self._outdated if one not in gone], []
+        await asyncio.gather(*(self._let_go(one) for one in gone), *(self._renew(one) for one in outdated))
         for mailbox_id, one in held.items():
             if mailbox_id not in self._running:
                 await self._start(one)
@@ -161,7 +186,7 @@ class Supervisor:
         log.info("mailbox.claimed", mailbox_id=str(held.mailbox_id), fence=held.fence, replies=lost)
         reading = asyncio.create_task(self._guarded(held, work))
         self._running[held.mailbox_id] = _Running(held, work, reading)
-        self.bell.ring(["outbox"])
+        self.bell.ring(["outbox", "backfills"])
 
     async def _guarded(self, held: Held, work: MailboxWork) -> None:
         while True:
@@ -171,10 +196,22 @@ class Supervisor:
                 log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
             await asyncio.sleep(_CRASH_PAUSE_SECONDS)
 
+    async def _let_go(self, one: _Running) -> None:
+        """End the work on a mailbox that was paused, is being disconnected, or is somebody else's."""
+        one.work.stop_sending()
+        await self._renew(one, _LET_GO_SECONDS)
+
+    async def _renew(self, one: _Running, seconds: float = _RENEW_SECONDS) -> None:
+        """End the work on a mailbox that stays ours. A send that is cut off would be one of unknown outcome."""
+        one.reading.cancel()
+        if one.sending:
+            await asyncio.wait([one.sending], timeout=seconds)
+        await self._end(one)
+
     async def _end(self, one: _Running) -> None:
         if self._running.get(one.held.mailbox_id) is one:
             del self._running[one.held.mailbox_id]
-        tasks = [task for task in (one.reading, one.sending) if task]
+        tasks = [task for task in (one.reading, one.sending, one.backfilling) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -212,3 +249,34 @@ class Supervisor:
             log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
             await asyncio.sleep(_CRASH_PAUSE_SECONDS)
         self.bell.ring(["outbox"])
+
+    # -- old mail --------------------------------------------------------------------------------
+
+    async def _backfill_loop(self) -> None:
+        with self.bell.subscribe("backfills") as listener:
+            while True:
+                try:
+                    self._backfill(await self.content.read(None, backfills.list_running, self.lease.worker_id))
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(_BACKFILL_SECONDS)
+
+    def _backfill(self, wanted: Sequence[Held]) -> None:
+        """Begin those that are wanted, in their order; end those that are not any more: they may be in a long pause."""
+        now_wanted = set(wanted)
+        for one in self._running.values():
+            if one.backfilling and one.held not in now_wanted:
+                one.backfilling.cancel()
+        for held in wanted:
+            mine = self._running.get(held.mailbox_id)
+            if self._stopping or mine is None or mine.held != held:
+                continue
+            if mine.backfilling is None or mine.backfilling.done():
+                mine.backfilling = asyncio.create_task(self._backfill_guarded(held, mine.work))
+
+    async def _backfill_guarded(self, held: Held, work: MailboxWork) -> None:
+        try:
+            await work.backfill()
+        except Exception as error:
+            log.exception("task.failed", component="backfill", mailbox_id=held.mailbox_id, exc_info=error)
+            await asyncio.sleep(_CRASH_PAUSE_SECONDS)

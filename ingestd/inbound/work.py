@@ -1,10 +1,11 @@
-"""The work on one held mailbox: its reader and its outbox, over the process's shared tools."""
+"""The work on one held mailbox: its reader, its backfill and its outbox, over the process's shared tools."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ingestd.inbound.backfill import MailboxBackfill
 from ingestd.inbound.reader import MailboxReader
 from ingestd.outbound.sender import MailboxOutbox
 
@@ -14,6 +15,7 @@ class HeldMailbox:
     """What the supervisor runs."""
 
     reader: MailboxReader
+    history: MailboxBackfill
     outbox: MailboxOutbox
     forget: Callable[[], None]
     """Drops the key and the tokens' bookkeeping: another process may have been told to destroy them."""
@@ -21,8 +23,14 @@ class HeldMailbox:
     async def read(self) -> None:
         await self.reader.run()
 
+    async def backfill(self) -> None:
+        await self.history.run()
+
     async def send_due(self) -> None:
         await self.outbox.run_due()
+
+    def stop_sending(self) -> None:
+        self.outbox.stop()
 
     async def close(self) -> None:
         await self.outbox.close()

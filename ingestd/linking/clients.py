@@ -1,19 +1,24 @@
-"""The OAuth clients of the configured providers, made at first use and again when what they know has aged."""
+"""The OAuth clients of the configured providers, made at first use and again when what they know has aged.
+
+Which of the two clients speaks to a provider is its setting `oauth.client`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx2
 
 from config import Provider
+from ingestd.linking.client import ClientConfig, ProviderClient
 from ingestd.linking.discovery import Endpoints, discover, explicit_endpoints
 from ingestd.linking.errors import ProviderDown
 from ingestd.linking.http import DEFAULT_LIMITS, HttpLimits
-from ingestd.linking.oauth import ClientConfig, OAuthClient
+from ingestd.linking.oauth import OAuthClient
 from ingestd.linking.retry import Waits
 
 RETRY_DISCOVERY_SECONDS = 60.0
@@ -22,7 +27,7 @@ RETRY_DISCOVERY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Known:
-    client: OAuthClient
+    client: ProviderClient
     fresh_until: float
 
 
@@ -31,7 +36,8 @@ class OAuthClients:
 
     `provider` raises KeyError for a name that is not configured; `http` builds the
     HTTP client of a provider (its certificates differ); `hosts` are those that a
-    discovery document may name; `now` is a monotonic clock.
+    discovery document may name; `threads` is how many requests may be under way in
+    libraries that block; `now` is a monotonic clock.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class OAuthClients:
         waits: Waits | None = None,
         limits: HttpLimits = DEFAULT_LIMITS,
         discovery_seconds: float = 86_400.0,
+        threads: int = 8,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
@@ -54,17 +61,27 @@ class OAuthClients:
         self._now = now
         self._known: dict[str, _Known] = {}
         self._https: dict[str, httpx2.AsyncClient] = {}
+        self._retired: list[httpx2.AsyncClient] = []
         self._lock = asyncio.Lock()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="oauth")
 
-    async def get(self, name: str) -> OAuthClient:
+    async def get(self, name: str) -> ProviderClient:
         """Raises KeyError, EndpointsInvalid, ProviderDown."""
         if (known := self._fresh(name)) is None:
             async with self._lock:
                 known = self._fresh(name) or await self._renewed(name)
         return known.client
 
+    def forget(self) -> None:
+        """Build every client anew at its next use: the configuration has changed."""
+        self._known.clear()
+        # Requests may still be under way in them, so they are closed with us.
+        self._retired += self._https.values()
+        self._https.clear()
+
     async def close(self) -> None:
-        await asyncio.gather(*(http.aclose() for http in self._https.values()))
+        await asyncio.gather(*(http.aclose() for http in (*self._https.values(), *self._retired)))
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _fresh(self, name: str) -> _Known | None:
         known = self._known.get(name)
@@ -82,12 +99,11 @@ class OAuthClients:
         known = self._known[name] = _Known(client, self._now() + self._discovery_seconds)
         return known
 
-    async def _make(self, provider: Provider) -> OAuthClient:
+    async def _make(self, provider: Provider) -> ProviderClient:
         # One for as long as we live: requests of an older OAuth client may still be under way in it.
         if provider.name not in self._https:
             self._https[provider.name] = self._new_http(provider)
         http = self._https[provider.name]
-        endpoints = await self._endpoints(provider, http)
         oauth = provider.oauth
         config = ClientConfig(
             client_id=oauth.client_id,
@@ -97,8 +113,28 @@ class OAuthClients:
             scopes_needed=oauth.scopes_needed,
             extra_authorize_params=oauth.extra_authorize_params,
             address_claim=oauth.address_claim,
+            subject_claim=oauth.subject_claim,
+            userinfo_auth=oauth.userinfo_auth,
+            revoke_form=oauth.revoke_form,
         )
+        if oauth.client == "msal":
+            return await self._msal(provider, config, http)
+        endpoints = await self._endpoints(provider, http)
         return OAuthClient(config, endpoints, http, waits=self._waits, limits=self._limits)
+
+    async def _msal(self, provider: Provider, config: ClientConfig, http: httpx2.AsyncClient) -> ProviderClient:
+        # Imported where it is used: msal and what it brings cost everybody else memory and a slower start.
+        from ingestd.linking.entra import MsalClient, find_authority  # noqa: PLC0415
+
+        authority = await find_authority(
+            http,
+            provider.oauth.authority or "",
+            provider.oauth.tenant or "",
+            allowed_hosts=self._hosts(provider),
+            waits=self._waits,
+            limits=self._limits,
+        )
+        return MsalClient(config, authority, http, self._executor, waits=self._waits, limits=self._limits)
 
     async def _endpoints(self, provider: Provider, http: httpx2.AsyncClient) -> Endpoints:
         oauth = provider.oauth
@@ -108,6 +144,7 @@ class OAuthClients:
             "userinfo": oauth.userinfo_url,
             "revoke": oauth.revoke_url,
             "introspect": oauth.introspect_url,
+            "device": oauth.device_authorization_url,
         }
         addresses = {name: url for name, url in told.items() if url is not None}
         hosts = self._hosts(provider)

@@ -27,6 +27,7 @@ _NAMES: Final = {
     "userinfo": "userinfo_endpoint",
     "revoke": "revocation_endpoint",
     "introspect": "introspection_endpoint",
+    "device": "device_authorization_endpoint",
 }
 
 
@@ -39,6 +40,8 @@ class Endpoints:
     userinfo: str | None = None
     revoke: str | None = None
     introspect: str | None = None
+    device: str | None = None
+    """Where device codes come from (RFC 8628 §4)."""
     issuer: str | None = None
     """None where the operator told the addresses and no issuer: then no `iss` can be checked."""
     callback_names_issuer: bool = False
@@ -48,7 +51,7 @@ class Endpoints:
 def explicit_endpoints(
     addresses: Mapping[str, str], *, issuer: str | None, allowed_hosts: Collection[str]
 ) -> Endpoints:
-    """Return the endpoints that the operator told; keys are `authorize`, `token`, `userinfo`, `revoke`, `introspect`.
+    """Return the endpoints that the operator told; the keys are those of `Endpoints`.
 
     Raises EndpointsInvalid.
     """
@@ -68,10 +71,10 @@ async def discover(
 
     Raises EndpointsInvalid (the operator must look), ProviderDown (try later).
     """
-    _checked(issuer, "issuer", allowed_hosts)
+    check_address(issuer, "issuer", allowed_hosts)
     document: Mapping[str, Any] | None = None
     for url in metadata_urls(issuer):
-        answer = await _metadata(http, url, waits, limits)
+        answer = await metadata(http, url, waits, limits)
         if answer.status == 200 and answer.document is not None:
             document = answer.document
             break
@@ -100,7 +103,9 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-async def _metadata(http: httpx2.AsyncClient, url: str, waits: Waits | None, limits: HttpLimits) -> Answer:
+async def metadata(http: httpx2.AsyncClient, url: str, waits: Waits | None, limits: HttpLimits) -> Answer:
+    """Return what lies at a metadata address. Raises ProviderDown."""
+
     async def once() -> Answer:
         answer = await ask(http, "GET", url, endpoint="discovery", limits=limits)
         refuse_trouble(answer, "discovery")
@@ -111,14 +116,17 @@ async def _metadata(http: httpx2.AsyncClient, url: str, waits: Waits | None, lim
 
 def _endpoints(document: Mapping[str, Any], allowed_hosts: Collection[str]) -> Endpoints:
     addresses = {name: document.get(field) for name, field in _NAMES.items()}
-    checked = {name: _checked(url, _NAMES[name], allowed_hosts) for name, url in addresses.items() if url is not None}
+    checked = {
+        name: check_address(url, _NAMES[name], allowed_hosts) for name, url in addresses.items() if url is not None
+    }
     if "authorize" not in checked or "token" not in checked:
         raise EndpointsInvalid("the authorization endpoint or the token endpoint is missing")
     promised = document.get("authorization_response_iss_parameter_supported") is True
     return Endpoints(**checked, issuer=document.get("issuer"), callback_names_issuer=promised)
 
 
-def _checked(url: object, name: str, allowed_hosts: Collection[str]) -> str:
+def check_address(url: object, name: str, allowed_hosts: Collection[str]) -> str:
+    """Return an address that may be asked; `name` stands for it in errors. Raises EndpointsInvalid."""
     if not isinstance(url, str) or len(url) > URL_CHARS_MAX or not url.isascii() or not url.isprintable():
         raise EndpointsInvalid(f"{name} is not an address")
     try:

@@ -21,6 +21,10 @@ class ConsentNeeded(LinkingError):
     """The provider wants the owner: consent or a second factor. Ask the owner to link again."""
 
 
+class AdminBlocked(LinkingError):
+    """An administrator of the owner's organisation must allow our application, or the account. The owner cannot."""
+
+
 class ClientRejected(LinkingError):
     """The provider refuses our application or our request. The operator must fix the configuration."""
 
@@ -69,6 +73,14 @@ class IdentityUnproved(LinkingError):
     """The provider's answers do not prove whose mailbox it is. Do not link it."""
 
 
+class TokenDead(IdentityUnproved):
+    """The provider says that the access token is dead. Nothing is said about the grant."""
+
+
+class NoDeviceCode(LinkingError):
+    """The provider gives no device codes, or not to our application. Link with a browser, or by pasting."""
+
+
 class CallbackRejected(LinkingError):
     """The callback does not come from the provider that was asked (RFC 9207). Let the owner begin again."""
 
@@ -87,6 +99,9 @@ _REASONS = {
     "TokenEndpointBusy": "throttled",
     "PartialConsent": "partial_consent",
     "IdentityUnproved": "identity_unproved",
+    "TokenDead": "identity_unproved",
+    "NoDeviceCode": "no_device_code",
+    "AdminBlocked": "admin_blocked",
     "CallbackRejected": "callback_rejected",
     "CodeRefused": "code_refused",
     "ConsentNeeded": "consent_refused",

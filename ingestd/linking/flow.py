@@ -13,12 +13,17 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from ingestd.linking.discovery import Endpoints
 from ingestd.linking.errors import CallbackRejected
 
+DEVICE_NAME: Final = "ingestd"
+"""What a provider with device ids shows its user beside our application's name."""
+
 RESERVED_PARAMS: Final = frozenset(
     {
         "client_id",
         "client_secret",
         "code_challenge",
         "code_challenge_method",
+        "device_id",
+        "device_name",
         "login_hint",
         "nonce",
         "redirect_uri",
@@ -34,7 +39,10 @@ RESERVED_PARAMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The secrets of one linking. `state` is good for one callback; keeping and spending it is the storage's job."""
+    """What one linking remembers between the request and the callback.
+
+    `state` is good for one callback; keeping and spending it is the storage's job.
+    """
 
     state: str = field(repr=False)
     """256 bits, bound to the browser's session by the caller (RFC 9700 §4.7)."""
@@ -42,6 +50,12 @@ class Flow:
     """The PKCE verifier (RFC 7636 §4.1), 86 characters."""
     nonce: str = field(repr=False)
     """Comes back in the ID token (OpenID Connect Core §3.1.2.1)."""
+    redirect_uri: str = ""
+    """Where the browser comes back to."""
+    device_id: str = ""
+    """What a provider with device ids knows this linking by; empty where it has none."""
+    memory: str = field(default="", repr=False)
+    """What the provider's client wants to have again at the callback; opaque to everybody else."""
 
     @property
     def challenge(self) -> str:
@@ -50,15 +64,16 @@ class Flow:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def new_flow(random_text: Callable[[int], str] = secrets.token_urlsafe) -> Flow:
-    """Return fresh secrets; `random_text` gives URL-safe text from so many random bytes."""
-    return Flow(state=random_text(32), verifier=random_text(64), nonce=random_text(32))
+def new_flow(
+    redirect_uri: str = "", device_id: str = "", *, random_text: Callable[[int], str] = secrets.token_urlsafe
+) -> Flow:
+    """Return a flow with fresh secrets; `random_text` gives URL-safe text from so many random bytes."""
+    return Flow(random_text(32), random_text(64), random_text(32), redirect_uri, device_id)
 
 
 def authorize_url(
     endpoints: Endpoints,
     client_id: str,
-    redirect_uri: str,
     scopes: Sequence[str],
     flow: Flow,
     *,
@@ -75,9 +90,10 @@ def authorize_url(
     ours = {
         "response_type": "code",
         "client_id": client_id,
-        "redirect_uri": redirect_uri,
+        "redirect_uri": flow.redirect_uri,
         "scope": " ".join(scopes),
         "state": flow.state,
+        **device_params(flow.device_id),
         "nonce": flow.nonce,
         "code_challenge": flow.challenge,
         "code_challenge_method": "S256",
@@ -88,6 +104,14 @@ def authorize_url(
     # The endpoint may have a query of its own, which stays (RFC 6749 §3.1); it may not replace ours.
     own = {name: value for name, value in parse_qsl(parts.query) if name not in ours}
     return urlunsplit(parts._replace(query=urlencode({**own, **extra, **ours})))
+
+
+def device_params(device_id: str) -> dict[str, str]:
+    """Return the parameters that tell the provider a linking's device, none where it has none.
+
+    Source: Yandex ID, "Device token". It revokes only what was issued for a device.
+    """
+    return {"device_id": device_id, "device_name": DEVICE_NAME} if device_id else {}
 
 
 def check_callback_issuer(endpoints: Endpoints, iss: str | None) -> None:

@@ -38,6 +38,16 @@ DEFAULT_LIMITS: Final = HttpLimits()
 
 
 @dataclass(frozen=True, slots=True)
+class WholeResponse:
+    """An answer as it came, whole."""
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer. `document` is the JSON object in it, None where there is none."""
 
@@ -77,6 +87,27 @@ async def ask(
     auth: httpx2.Auth | None = None,
     limits: HttpLimits = DEFAULT_LIMITS,
 ) -> Answer:
+    """Make one request and read the answer as JSON; `endpoint` names it in errors. Raises as `fetch`."""
+    response = await fetch(http, method, url, endpoint=endpoint, form=form, headers=headers, auth=auth, limits=limits)
+    return as_answer(response)
+
+
+def as_answer(response: WholeResponse) -> Answer:
+    """Read a response as endpoints of OAuth answer."""
+    return Answer(response.status, _document(response.body), _retry_after(response.headers.get("retry-after")))
+
+
+async def fetch(
+    http: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    endpoint: str,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    auth: httpx2.Auth | None = None,
+    limits: HttpLimits = DEFAULT_LIMITS,
+) -> WholeResponse:
     """Make one request and read the whole answer; `endpoint` names it in errors.
 
     Raises RequestNotSent when no connection came about, TokenEndpointDown when
@@ -95,7 +126,7 @@ async def ask(
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, TimeoutError) as error:
         # `from None`: the library's errors carry the request, and that carries the secrets.
         raise TokenEndpointDown(f"{endpoint}: no whole answer ({type(error).__name__})") from None
-    return Answer(response.status_code, _document(body), _retry_after(response.headers.get("retry-after")))
+    return WholeResponse(response.status_code, body, {name.lower(): value for name, value in response.headers.items()})
 
 
 def refuse_trouble(answer: Answer, endpoint: str) -> None:

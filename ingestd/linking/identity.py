@@ -61,16 +61,23 @@ def id_token_claims(
 
 
 def identity_of(
-    answer: Mapping[str, Any], claims: Mapping[str, Any] | None, *, address_claim: str, issuer: str
+    answer: Mapping[str, Any],
+    claims: Mapping[str, Any] | None,
+    *,
+    address_claim: str,
+    issuer: str,
+    subject_claim: str | None = None,
 ) -> Identity:
     """Make one identity of the provider's answer (userinfo or introspection) and, second, of the ID token's claims.
 
+    `subject_claim` says which claim of the answer names the owner, where it is not a usual one.
     Raises IdentityUnproved where they contradict each other (OpenID Connect Core
     §5.3.2), or where the subject or a confirmed address is missing.
     """
     claims = claims or {}
-    said, claimed = _subject(answer), _subject(claims)
-    if said is not None and claimed is not None and said != claimed:
+    said, claimed = subject_of(answer, subject_claim), subject_of(claims)
+    # Of an answer without `sub` nobody promises that its own id is the ID token's subject.
+    if "sub" in answer and claimed is not None and subject_of(answer, "sub") != claimed:
         raise IdentityUnproved("the ID token and the provider's answer name different subjects")
     subject = said or claimed
     if subject is None:
@@ -98,8 +105,13 @@ def _claims(id_token: str) -> Mapping[str, Any]:
     return claims
 
 
-def _subject(answer: Mapping[str, Any]) -> str | None:
-    for name in _SUBJECT_CLAIMS:
+def subject_of(answer: Mapping[str, Any], claim: str | None = None) -> str | None:
+    """Return the subject that an answer names, by `claim` or else by the first of the usual ones.
+
+    >>> subject_of({"id": 1000034426}), subject_of({"sub": "s", "username": "u"}, "username"), subject_of({})
+    ('1000034426', 'u', None)
+    """
+    for name in (claim,) if claim else _SUBJECT_CLAIMS:
         value = answer.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)

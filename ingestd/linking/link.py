@@ -3,28 +3,40 @@
 The owner's browser first opens an address of ours, which binds the request to that
 browser, then the provider's, then comes back to our callback. The state is used once,
 the code is bound by PKCE, and whose mailbox it is, is the provider's own word alone.
+
+Where no browser can come to us there are two other ways, both of one process that asks
+and waits: a device code (`start_device`, `finish_device`), and the address that the
+browser came to, pasted (`start_pasting`, `finish_pasting`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from config import Provider
+from ingestd.inbound import backfill_steps
 from ingestd.keys import KeyRing
+from ingestd.linking.client import DeviceCode, ProviderClient
 from ingestd.linking.clients import OAuthClients
+from ingestd.linking.device import await_consent
 from ingestd.linking.errors import IdentityUnproved, LinkingError, PartialConsent, reason_of
 from ingestd.linking.flow import Flow as FlowSecrets
-from ingestd.linking.flow import check_callback_issuer, new_flow
+from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
-from ingestd.linking.oauth import OAuthClient
+from ingestd.linking.paste import read_pasted
 from ingestd.linking.tokens import TokenSet
 from ingestd.records import FlowRecord, GrantRecord, MailboxRecord
-from storage import accounts, events, flows, grants, mailboxes
+from storage import accounts, events, flows, grants, mailboxes, outbox
 from storage.database import Database
 from storage.errors import KeyDestroyed, NotFound
 from storage.flows import Flow
@@ -58,6 +70,32 @@ class StartedLink:
     """Where the mailbox's owner goes with a browser; good once, and for a limited time."""
 
 
+@dataclass(frozen=True, slots=True)
+class StartedDevice:
+    """A linking that waits for its owner to type in a code; this process alone can finish it."""
+
+    flow: Flow = field(repr=False)
+    code: DeviceCode
+
+    @property
+    def mailbox_id(self) -> UUID:
+        return self.flow.mailbox_id
+
+
+@dataclass(frozen=True, slots=True)
+class StartedPasting:
+    """A linking that waits for the address that its owner's browser was sent to; this process alone can finish it."""
+
+    mailbox_id: UUID
+    address: str
+    """Where the owner consents, at the provider."""
+    redirect_uri: str
+    """What the pasted address begins with."""
+    state: str = field(repr=False)
+    secret: str = field(repr=False)
+    """Stands for the browser's cookie."""
+
+
 class LinkRefused(Exception):
     """The linking cannot go on. `reason` is a fixed word; the owner begins again."""
 
@@ -74,38 +112,53 @@ class Linking:
         content: Database,
         keys: KeyRing,
         clients: OAuthClients,
+        provider: Callable[[str], Provider],
         *,
         public_url: str,
         flow_seconds: float,
         flows_max: int = 1000,
+        newest_first: bool = True,
     ) -> None:
         self._content = content
         self._keys = keys
         self._clients = clients
+        self._provider = provider
         self._public_url = public_url.rstrip("/")
+        self._callback = f"{self._public_url}/oauth/callback"
         self._flow_seconds = flow_seconds
         self._flows_max = flows_max
+        self._newest_first = newest_first
 
     async def start(self, account_id: UUID, request: LinkRequest) -> StartedLink:
         """Prepare a request and return the address to open.
 
-        Raises NotFound for an unknown mailbox to re-link, LimitReached where the account has too many open.
+        Raises NotFound for an unknown mailbox to re-link, LimitReached where the account has too many open,
+        LinkRefused where its provider is configured no more.
         """
-        provider = request.provider
-        if request.mailbox_id is not None:
-            mailbox = await self._content.read(account_id, mailboxes.get_mailbox, request.mailbox_id)
-            provider = mailbox.provider
+        flow_id, mailbox_id, state = await self._begin(account_id, request)
+        return StartedLink(flow_id, mailbox_id, f"{self._public_url}/oauth/start?{urlencode({'state': state})}")
+
+    async def _begin(self, account_id: UUID, request: LinkRequest) -> tuple[UUID, UUID, str]:
+        name = await self._provider_of(account_id, request)
+        try:
+            oauth = self._provider(name).oauth
+        except KeyError as error:
+            raise LinkRefused("provider_unavailable") from error
         flow_id, mailbox_id = new_id(), request.mailbox_id or new_id()
-        secrets = new_flow()
+        made = new_flow(
+            oauth.redirect_uri or self._callback,
+            await self._device_id(account_id, request.mailbox_id) if oauth.device_id else "",
+        )
         record = FlowRecord(
-            state=secrets.state,
-            verifier=secrets.verifier,
-            nonce=secrets.nonce,
-            redirect_uri=f"{self._public_url}/oauth/callback",
+            state=made.state,
+            verifier=made.verifier,
+            nonce=made.nonce,
+            redirect_uri=made.redirect_uri,
             start_from=request.start_from,
             start_days=request.start_days,
             name=request.name,
             addresses=request.addresses,
+            device_id=made.device_id,
         )
         key = await self._keys.account(account_id)
         await self._content.transaction(
@@ -113,15 +166,32 @@ class Linking:
             flows.insert_flow,
             flow_id,
             mailbox_id=mailbox_id,
-            provider=provider,
+            provider=name,
             relink=request.mailbox_id is not None,
-            state_hash=_digest(secrets.state),
+            state_hash=_digest(made.state),
             lifetime_seconds=self._flow_seconds,
             open_max=self._flows_max,
             sealed=key.seal_record(FlowRecord.place(flow_id), record),
         )
-        log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=provider)
-        return StartedLink(flow_id, mailbox_id, f"{self._public_url}/oauth/start?{urlencode({'state': secrets.state})}")
+        log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=name)
+        return flow_id, mailbox_id, made.state
+
+    async def _provider_of(self, account_id: UUID, request: LinkRequest) -> str:
+        if request.mailbox_id is None:
+            return request.provider
+        mailbox = await self._content.read(account_id, mailboxes.get_mailbox, request.mailbox_id)
+        return mailbox.provider
+
+    async def _device_id(self, account_id: UUID, mailbox_id: UUID | None) -> str:
+        """Return the device id that a mailbox has already, so that its new grant replaces the old one, or a new one."""
+        if mailbox_id is not None:
+            with contextlib.suppress(NotFound, KeyDestroyed):
+                grant = await self._content.read(account_id, grants.get_grant, mailbox_id)
+                key = await self._keys.mailbox(account_id, mailbox_id)
+                record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
+                if record.device_id:
+                    return record.device_id
+        return str(uuid4())
 
     async def open(self, state: str, browser: str) -> str:
         """Bind the request to the browser; return the provider's address to go on with. Raises LinkRefused."""
@@ -130,52 +200,144 @@ class Linking:
         except NotFound as error:
             raise LinkRefused("unknown_or_used") from error
         record = await self._record(flow)
+        if record.address:
+            return record.address
         try:
             client = await self._clients.get(flow.provider)
+            address, asked = await client.authorize(_secrets(record))
         except (LinkingError, KeyError) as error:
             await self._fail(flow, "provider_unavailable", error)
             raise LinkRefused("provider_unavailable") from error
-        return client.authorize_url(record.redirect_uri, FlowSecrets(record.state, record.verifier, record.nonce))
+        return await self._remember(flow, msgspec.structs.replace(record, address=address, memory=asked.memory))
+
+    async def _remember(self, flow: Flow, record: FlowRecord) -> str:
+        """Keep what the callback will need; return the address of whoever was first: its secrets count."""
+        key = await self._keys.account(flow.account_id)
+        place = FlowRecord.place(flow.flow_id)
+        kept = await self._content.transaction(
+            flow.account_id,
+            flows.keep_once,
+            flow.flow_id,
+            before=flow.sealed,
+            after=key.seal_record(place, record),
+        )
+        return key.open_record(place, kept, FlowRecord).address
 
     async def complete(self, *, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> UUID:
         """Handle the callback; return the mailbox that is linked now. Raises LinkRefused."""
+        flow = await self._take(state, browser)
+        async with self._ending(flow):
+            if code is None:
+                raise LinkRefused("consent_refused" if error == "access_denied" else "provider_refused")
+            record = await self._record(flow)
+            client = await self._client(flow)
+            secrets_ = _secrets(record)
+            await self._settle(flow, record, client, await client.exchange(secrets_, code, iss), secrets_)
+        return flow.mailbox_id
+
+    async def start_pasting(self, account_id: UUID, request: LinkRequest) -> StartedPasting:
+        """Prepare a request whose answer is pasted into this process.
+
+        Raises LinkRefused, NotFound and LimitReached as `start`.
+        """
+        _, mailbox_id, state = await self._begin(account_id, request)
+        secret = secrets.token_urlsafe(32)
+        address = await self.open(state, secret)
+        redirect_uri = self._provider(await self._provider_of(account_id, request)).oauth.redirect_uri
+        return StartedPasting(mailbox_id, address, redirect_uri or self._callback, state, secret)
+
+    async def finish_pasting(self, started: StartedPasting, text: str) -> UUID:
+        """Finish with what was pasted; return the mailbox that is linked now.
+
+        Raises CallbackRejected where it is not the address that was waited for: ask again. Raises LinkRefused.
+        """
+        answer = read_pasted(text, redirect_uri=started.redirect_uri, state=started.state)
+        return await self.complete(
+            state=answer.state, browser=started.secret, code=answer.code, error=answer.error, iss=answer.iss
+        )
+
+    async def start_device(self, account_id: UUID, request: LinkRequest) -> StartedDevice:
+        """Ask the provider for a code that the owner types in elsewhere.
+
+        Raises LinkRefused, NotFound and LimitReached as `start`.
+        """
+        _, _, state = await self._begin(account_id, request)
+        # Used up at once: no browser is to come back with it.
+        ours = secrets.token_urlsafe(32)
+        await self._content.transaction(None, flows.open_flow, _digest(state), _digest(ours))
+        flow = await self._take(state, ours)
+        async with self._ending(flow, done=False):
+            return StartedDevice(flow, await (await self._client(flow)).start_device())
+
+    async def finish_device(self, started: StartedDevice) -> UUID:
+        """Wait for the owner's consent; return the mailbox that is linked now. Raises LinkRefused."""
+        flow = started.flow
+        async with self._ending(flow):
+            client = await self._client(flow)
+            tokens = await await_consent(client, started.code)
+            await self._settle(flow, await self._record(flow), client, tokens, None)
+        return flow.mailbox_id
+
+    async def _take(self, state: str, browser: str) -> Flow:
         try:
-            flow = await self._content.transaction(None, flows.take_flow, _digest(state), _digest(browser))
+            return await self._content.transaction(None, flows.take_flow, _digest(state), _digest(browser))
         except NotFound as unknown:
             raise LinkRefused("unknown_or_used") from unknown
-        if code is None:
-            await self._fail(flow, "consent_refused" if error == "access_denied" else "provider_refused")
-            raise LinkRefused("consent_refused" if error == "access_denied" else "provider_refused")
+
+    async def _client(self, flow: Flow) -> ProviderClient:
         try:
-            await self._finish(flow, code, iss)
+            return await self._clients.get(flow.provider)
+        except KeyError as error:
+            raise LinkRefused("provider_unavailable") from error
+
+    @contextlib.asynccontextmanager
+    async def _ending(self, flow: Flow, *, done: bool = True) -> AsyncIterator[None]:
+        """Write down how a linking that was taken ends. Raises LinkRefused."""
+        try:
+            yield
         except LinkRefused as refused:
             await self._fail(flow, refused.reason)
             raise
         except LinkingError as trouble:
             await self._fail(flow, reason_of(trouble), trouble)
             raise LinkRefused(reason_of(trouble)) from trouble
-        log.info("link.completed", flow_id=flow.flow_id, mailbox_id=flow.mailbox_id, provider=flow.provider)
-        return flow.mailbox_id
+        if done:
+            log.info("link.completed", flow_id=flow.flow_id, mailbox_id=flow.mailbox_id, provider=flow.provider)
 
-    async def _finish(self, flow: Flow, code: str, iss: str | None) -> None:
-        record = await self._record(flow)
-        client = await self._clients.get(flow.provider)
-        check_callback_issuer(client.endpoints, iss)
-        tokens = await client.exchange(code, record.verifier, record.redirect_uri)
+    async def _settle(
+        self, flow: Flow, record: FlowRecord, client: ProviderClient, tokens: TokenSet, asked: FlowSecrets | None
+    ) -> None:
+        """Keep a grant that is whole and of the right mailbox. `asked` is None where a device code brought it."""
+        grant = GrantRecord(
+            tokens.access_token, tokens.refresh_token, tokens.scopes or (), record.device_id, asked is None
+        )
         try:
             client.require_all(tokens)
-            identity = await client.identity(tokens.access_token, tokens.id_token, nonce=record.nonce)
-            await self._store(flow, record, tokens, identity)
+            identity = await client.identity(tokens, asked)
+            await self._store(flow, record, tokens, grant, identity)
         except (PartialConsent, IdentityUnproved, LinkRefused, NotFound):
-            # What we cannot use we do not keep: the grant goes back.
-            await _give_back(client, tokens)
+            # What we cannot use we do not keep: the grant goes back. But not a linked mailbox's: some providers
+            # (Google) end all that the owner ever gave us with it.
+            if not await self._is_linked(flow, client, tokens, asked):
+                await client.revoke(grant)
             raise
 
-    async def _store(self, flow: Flow, record: FlowRecord, tokens: TokenSet, identity: Identity) -> None:
+    async def _is_linked(self, flow: Flow, client: ProviderClient, tokens: TokenSet, asked: FlowSecrets | None) -> bool:
+        try:
+            identity = await client.identity(tokens, asked)
+        except LinkingError:
+            return False
+        return await self._mailbox_of(flow.account_id, identity) is not None
+
+    async def _store(
+        self, flow: Flow, record: FlowRecord, tokens: TokenSet, grant: GrantRecord, identity: Identity
+    ) -> None:
         if flow.relink:
             key, mailbox = await self._relinked(flow, identity)
         else:
-            await self._refuse_twice(flow, identity)
+            # One mailbox linked twice in an account would make every mail two tickets.
+            if await self._mailbox_of(flow.account_id, identity) is not None:
+                raise LinkRefused("already_linked")
             key = await self._keys.create_mailbox_key(flow.account_id, flow.mailbox_id)
             mailbox = MailboxRecord(
                 address=identity.address,
@@ -185,13 +347,13 @@ class Linking:
                 name=record.name,
                 addresses=record.addresses,
             )
-        grant = GrantRecord(tokens.access_token, tokens.refresh_token, tokens.scopes or ())
         await self._content.transaction(
             flow.account_id,
             store_link,
             flow,
             start_from=record.start_from,
             start_days=record.start_days,
+            newest_first=self._newest_first,
             mailbox_sealed=key.seal_record(MailboxRecord.place(flow.mailbox_id), mailbox),
             grant_sealed=key.seal_record(GrantRecord.place(flow.mailbox_id), grant),
             tokens=tokens,
@@ -209,15 +371,16 @@ class Linking:
             raise LinkRefused("wrong_mailbox")
         return key, known
 
-    async def _refuse_twice(self, flow: Flow, identity: Identity) -> None:
-        """One mailbox linked twice in an account would make every mail two tickets."""
-        for mailbox in await self._content.read(flow.account_id, mailboxes.list_mailboxes):
+    async def _mailbox_of(self, account_id: UUID, identity: Identity) -> UUID | None:
+        """Return the mailbox of an account that is linked as this identity."""
+        for mailbox in await self._content.read(account_id, mailboxes.list_mailboxes):
             if mailbox.state is MailboxState.DISCONNECTING:
                 continue
-            key = await self._keys.mailbox(flow.account_id, mailbox.mailbox_id)
+            key = await self._keys.mailbox(account_id, mailbox.mailbox_id)
             known = key.open_record(MailboxRecord.place(mailbox.mailbox_id), mailbox.sealed, MailboxRecord)
             if (known.issuer, known.subject) == (identity.issuer, identity.subject):
-                raise LinkRefused("already_linked")
+                return mailbox.mailbox_id
+        return None
 
     async def _record(self, flow: Flow) -> FlowRecord:
         key = await self._keys.account(flow.account_id)
@@ -235,6 +398,7 @@ def store_link(
     *,
     start_from: str,
     start_days: int,
+    newest_first: bool,
     mailbox_sealed: bytes,
     grant_sealed: bytes,
     tokens: TokenSet,
@@ -242,6 +406,7 @@ def store_link(
     """Write the mailbox, its grant and the event in one transaction."""
     if flow.relink:
         mailboxes.relink(conn, account_id, flow.mailbox_id, mailbox_sealed)
+        outbox.make_due(conn, account_id, flow.mailbox_id)
     else:
         mailboxes.insert_mailbox(
             conn,
@@ -257,10 +422,15 @@ def store_link(
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     kind = "mailbox.relinked" if flow.relink else "mailbox.linked"
     events.insert_events(conn, account_id, sequence, [events.NewEvent(kind, flow.mailbox_id)])
+    if not flow.relink and start_from != "now":
+        days = start_days if start_from == "days" else None
+        backfill_steps.ask(conn, account_id, flow.mailbox_id, days=days, newest_first=newest_first)
 
 
-async def _give_back(client: OAuthClient, tokens: TokenSet) -> None:
-    await client.revoke(tokens.refresh_token or tokens.access_token)
+def _secrets(record: FlowRecord) -> FlowSecrets:
+    return FlowSecrets(
+        record.state, record.verifier, record.nonce, record.redirect_uri, record.device_id, record.memory
+    )
 
 
 def _digest(secret: str) -> bytes:

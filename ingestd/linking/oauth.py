@@ -8,18 +8,18 @@ or when the server turned the request away (429, 503) with a short Retry-After.
 
 from __future__ import annotations
 
-import enum
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
-from urllib.parse import quote, urlsplit
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 
-from ingestd.linking import flow
+from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation
 from ingestd.linking.discovery import Endpoints
-from ingestd.linking.errors import IdentityUnproved, LinkingError
+from ingestd.linking.errors import IdentityUnproved, LinkingError, NoDeviceCode, TokenDead, TokenEndpointDown
+from ingestd.linking.flow import Flow, authorize_url, check_callback_issuer, device_params
 from ingestd.linking.http import (
     DEFAULT_LIMITS,
     Answer,
@@ -29,38 +29,14 @@ from ingestd.linking.http import (
     is_worth_repeating,
     refuse_trouble,
 )
-from ingestd.linking.identity import Identity, id_token_claims, identity_of
+from ingestd.linking.identity import Identity, id_token_claims, identity_of, subject_of
 from ingestd.linking.retry import Waits, repeating
 from ingestd.linking.tokens import TokenSet, read_tokens, require_scopes, verdict
+from ingestd.records import GrantRecord
 
-TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
-
-_ALREADY_DEAD: Final = ("invalid_token",)
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """Our application at one provider."""
-
-    client_id: str
-    client_secret: str | None = field(default=None, repr=False)
-    token_auth_method: TokenAuthMethod = "client_secret_basic"  # noqa: S105
-    scopes: tuple[str, ...] = ()
-    scopes_needed: tuple[str, ...] = ()
-    """Those without which a grant is refused; where empty, all of `scopes` that name access to mail."""
-    extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
-    address_claim: str = "email"
-
-
-class Revocation(enum.StrEnum):
-    """The outcome of a revocation."""
-
-    REVOKED = "revoked"
-    """The provider says that the token is dead, now or before."""
-    UNSUPPORTED = "unsupported"
-    """The provider has no revocation: only the owner can remove us, on the provider's page."""
-    FAILED = "failed"
-    """Not known; try again later."""
+_ALREADY_DEAD: Final = frozenset({"invalid_token", "invalid_grant"})
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_PENDING: Final = {"authorization_pending": Pending.WAIT, "slow_down": Pending.SLOW_DOWN}
 
 
 def utc_now() -> datetime:
@@ -69,10 +45,7 @@ def utc_now() -> datetime:
 
 
 class OAuthClient:
-    """One application at one provider. Holds no tokens and no state; may be shared by tasks.
-
-    Single flight for refreshes is the caller's business.
-    """
+    """The ProviderClient that speaks as the RFCs say. Holds no state."""
 
     def __init__(
         self,
@@ -91,68 +64,112 @@ class OAuthClient:
         self._limits = limits
         self._now = now
 
-    def authorize_url(
-        self, redirect_uri: str, started: flow.Flow, *, login_hint: str | None = None, **extra: str
-    ) -> str:
-        """Return where to send the owner's browser; `extra` adds to the configured parameters."""
-        return flow.authorize_url(
+    async def authorize(self, flow: Flow, *, login_hint: str | None = None) -> tuple[str, Flow]:
+        """As ProviderClient.authorize; nobody is asked."""
+        url = authorize_url(
             self.endpoints,
             self.config.client_id,
-            redirect_uri,
             self.config.scopes,
-            started,
-            extra_params={**self.config.extra_authorize_params, **extra},
+            flow,
+            extra_params=self.config.extra_authorize_params,
             login_hint=login_hint,
         )
+        return url, flow
 
-    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenSet:
-        """Exchange the callback's code; then call `require_all` on what came.
+    async def exchange(self, flow: Flow, code: str, iss: str | None) -> TokenSet:
+        """As ProviderClient.exchange."""
+        check_callback_issuer(self.endpoints, iss)
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": flow.redirect_uri}
+        return await self._tokens(
+            {**form, "code_verifier": flow.verifier, **device_params(flow.device_id)}, refreshing=False
+        )
 
-        Raises CodeRefused, ConsentNeeded, ClientRejected, TokenEndpointBusy, TokenEndpointDown.
-        """
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
-        return await self._tokens({**form, "code_verifier": verifier}, refreshing=False)
+    async def start_device(self) -> DeviceCode:
+        """As ProviderClient.start_device (RFC 8628 §3.1)."""
+        url = self.endpoints.device
+        if url is None:
+            raise NoDeviceCode("the provider gives no device codes")
+        form = {"client_id": self.config.client_id, "scope": " ".join(self.config.scopes)}
+        answer = await repeating(lambda: self._post(url, form, "device"), is_worth_repeating, self._waits)
+        if answer.status != 200:
+            if (answer.document or {}).get("error") == "unauthorized_client":
+                raise NoDeviceCode("the provider gives our application no device codes")
+            raise verdict(answer.status, answer.document, refreshing=False)
+        return read_device_code(answer.document)
 
-    async def refresh(self, refresh_token: str) -> TokenSet:
-        """Get a new access token. Where the answer holds a refresh token, store it before using anything.
+    async def ask_device(self, code: DeviceCode) -> TokenSet | Pending:
+        """As ProviderClient.ask_device (RFC 8628 §3.4)."""
+        form = {"grant_type": _DEVICE_GRANT, "device_code": code.memory["device_code"]}
+        answer = await self._post(self.endpoints.token, form, "token")
+        if answer.status == 200:
+            return read_tokens(answer.document, self._now())
+        error = (answer.document or {}).get("error")
+        if isinstance(error, str) and error in _PENDING:
+            return _PENDING[error]
+        raise verdict(answer.status, answer.document, refreshing=False)
 
-        Raises GrantRevoked, ConsentNeeded, ClientRejected, TokenEndpointBusy, TokenEndpointDown.
-        """
-        return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token}, refreshing=True)
+    async def refresh(self, grant: GrantRecord) -> TokenSet:
+        """As ProviderClient.refresh."""
+        form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token or ""}
+        return await self._tokens({**form, **device_params(grant.device_id)}, refreshing=True)
 
     def require_all(self, tokens: TokenSet) -> None:
-        """Raise PartialConsent where the exchange gave less than was asked for."""
+        """As ProviderClient.require_all."""
         require_scopes(self.config.scopes_needed or self.config.scopes, tokens)
 
-    async def identity(self, access_token: str, id_token: str | None, *, nonce: str | None = None) -> Identity:
+    async def identity(self, tokens: TokenSet, flow: Flow | None) -> Identity:
         """Return who consented, by userinfo, else by introspection, else by the ID token alone.
 
-        An ID token is checked wherever there is one; `nonce` is that of the flow,
-        None for an ID token that a refresh gave. Raises IdentityUnproved,
+        An ID token is checked wherever there is one. Raises IdentityUnproved,
         TokenEndpointBusy, TokenEndpointDown.
         """
         claims = None
-        if id_token is not None:
+        if tokens.id_token is not None:
             claims = id_token_claims(
-                id_token,
+                tokens.id_token,
                 client_id=self.config.client_id,
                 issuer=self.endpoints.issuer,
-                nonce=nonce,
+                nonce=flow.nonce if flow else None,
                 now=self._now(),
             )
-        answer = await self._about(access_token)
+        answer = await self._about(tokens.access_token)
         if answer is None and claims is None:
             raise IdentityUnproved("the provider has neither userinfo, introspection nor an ID token")
-        return identity_of(answer or {}, claims, address_claim=self.config.address_claim, issuer=self._issuer())
+        return identity_of(
+            answer or {},
+            claims,
+            address_claim=self.config.address_claim,
+            subject_claim=self.config.subject_claim,
+            issuer=self._issuer(),
+        )
 
-    async def revoke(self, token: str) -> Revocation:
-        """Revoke a refresh token, and its grant with it (RFC 7009). Never raises for what the provider does."""
+    async def holder(self, access_token: str) -> str | None:
+        """As ProviderClient.holder."""
+        answer = await self._about(access_token)
+        if answer is None:
+            return None
+        subject = subject_of(answer, self.config.subject_claim)
+        if subject is None:
+            raise IdentityUnproved("the provider names no subject")
+        return subject
+
+    async def revoke(self, grant: GrantRecord) -> Revocation:
+        """Revoke a refresh token, and its grant with it (RFC 7009), or the access token where the provider takes that.
+
+        Never raises for what the provider does.
+        """
         url = self.endpoints.revoke
         if url is None:
             return Revocation.UNSUPPORTED
+        if self.config.revoke_form == "access_token":
+            # Yandex ends the refresh token with it, and the access token lives as long as that one does:
+            # so one that is dead already stands for a grant that is.
+            form = {"access_token": grant.access_token}
+        else:
+            form = {"token": grant.refresh_token or grant.access_token, "token_type_hint": "refresh_token"}
 
         async def once() -> Answer:
-            return await self._post(url, {"token": token, "token_type_hint": "refresh_token"}, "revocation")
+            return await self._post(url, form, "revocation")
 
         try:
             answer = await repeating(once, is_worth_repeating, self._waits)
@@ -184,15 +201,22 @@ class OAuthClient:
         else:
             return None
         document = answer.document
+        # Mail.ru tells of a dead token with status 200.
+        if answer.status == 401 or (answer.status == 200 and isinstance((document or {}).get("error"), str)):
+            raise TokenDead("the provider says that the access token is dead")
         if answer.status != 200 or document is None:
             raise IdentityUnproved(f"the provider does not tell whose token it is: status {answer.status}")
         # Introspection answers 200 for dead tokens, too (RFC 7662 §2.2).
         if userinfo is None and document.get("active") is not True:
-            raise IdentityUnproved("the access token is not active")
+            raise TokenDead("the access token is not active")
         return document
 
     async def _ask_userinfo(self, url: str, access_token: str) -> Answer:
-        headers = {"Authorization": f"Bearer {access_token}"}
+        headers = {}
+        if self.config.userinfo_auth == "query":
+            url = f"{url}{'&' if '?' in url else '?'}{urlencode({'access_token': access_token})}"
+        else:
+            headers["Authorization"] = f"{self.config.userinfo_auth} {access_token}"
         answer = await ask(self._http, "GET", url, endpoint="userinfo", headers=headers, limits=self._limits)
         refuse_trouble(answer, "userinfo")
         return answer
@@ -222,12 +246,39 @@ class OAuthClient:
         return f"{parts.scheme}://{parts.netloc}"
 
 
+def read_device_code(document: Mapping[str, Any] | None) -> DeviceCode:
+    """Read a successful answer (RFC 8628 §3.2). Raises TokenEndpointDown where it is none.
+
+    What people will read on their terminal is text that can be shown, and an address.
+    """
+    document = document or {}
+    code, user_code = document.get("device_code"), document.get("user_code")
+    # Google's name for it came before the RFC's.
+    address = document.get("verification_uri", document.get("verification_url"))
+    shown = all(isinstance(one, str) and one.isprintable() and 0 < len(one) <= 500 for one in (user_code, address))
+    if not shown or not isinstance(code, str) or urlsplit(str(address)).scheme not in {"https", "http"}:
+        raise TokenEndpointDown("device: no device code in the answer")
+    return DeviceCode(
+        user_code=str(user_code),
+        address=str(address),
+        expires_seconds=_seconds(document.get("expires_in"), default=900.0, longest=3600.0),
+        interval_seconds=_seconds(document.get("interval"), default=5.0, longest=60.0),
+        memory=document,
+    )
+
+
+def _seconds(value: object, *, default: float, longest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        return default
+    return min(float(value), longest)
+
+
 def _revocation(answer: Answer) -> Revocation:
     if 200 <= answer.status < 300:
         return Revocation.REVOKED
     error = (answer.document or {}).get("error")
     # Google answers 400 invalid_token for a token that is dead already; RFC 7009 §2.2 wants 200.
-    if answer.status == 400 and error in _ALREADY_DEAD:
+    if answer.status == 400 and isinstance(error, str) and error in _ALREADY_DEAD:
         return Revocation.REVOKED
     if answer.status in {404, 405} or error == "unsupported_token_type":
         return Revocation.UNSUPPORTED

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ingestd.linking.aadsts import MEANINGS, Meaning, number_of
 from ingestd.linking.errors import (
+    AdminBlocked,
     ClientRejected,
     CodeRefused,
     ConsentNeeded,
@@ -32,10 +34,12 @@ _UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "
 
 _OWNER_IS_WANTED: Final = frozenset(
     {"interaction_required", "login_required", "consent_required", "account_selection_required"}
+    # The owner's no to a device code (RFC 8628 §3.5); Microsoft has its own word for it.
+    | {"access_denied", "authorization_declined"}
 )
-# Microsoft says invalid_grant and tells the reason beside it: a suberror, or an AADSTS number.
+# Microsoft says invalid_grant and tells the reason beside it: a number, or a suberror.
 _OWNER_SUBERRORS: Final = frozenset({"consent_required", "basic_action", "additional_action", "message_only"})
-_OWNER_AADSTS: Final = frozenset({50076, 50079, 65001})
+_CODE_IS_OLD: Final = frozenset({"expired_token", "code_expired", "bad_verification_code"})
 _OPERATOR_IS_WANTED: Final = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request"}
 )
@@ -75,6 +79,8 @@ def read_tokens(document: Mapping[str, Any] | None, now: datetime) -> TokenSet:
 def verdict(status: int, document: Mapping[str, Any] | None, *, refreshing: bool) -> LinkingError:
     """Return what a refusal (4xx) means (RFC 6749 §5.2). Only invalid_grant to a refresh means a dead grant.
 
+    Where Microsoft's number says more than the word, the number counts.
+
     >>> type(verdict(400, {"error": "invalid_grant"}, refreshing=True)).__name__
     'GrantRevoked'
     >>> type(verdict(403, None, refreshing=True)).__name__
@@ -84,8 +90,15 @@ def verdict(status: int, document: Mapping[str, Any] | None, *, refreshing: bool
     error = document.get("error")
     if not isinstance(error, str):
         return TokenEndpointDown(f"token: status {status} without a verdict")
-    if error in _OWNER_IS_WANTED or (error == "invalid_grant" and _owner_is_wanted(document)):
+    number = number_of(document)
+    if number is not None and number in MEANINGS:
+        return _by_number(number, refreshing=refreshing)
+    if error in _OWNER_IS_WANTED or (
+        error == "invalid_grant" and _is_one_of(document.get("suberror"), _OWNER_SUBERRORS)
+    ):
         return ConsentNeeded("token: the owner must consent or sign in again")
+    if error in _CODE_IS_OLD:
+        return CodeRefused(f"token: {error}")
     if error == "invalid_grant":
         return GrantRevoked("token: invalid_grant") if refreshing else CodeRefused("token: invalid_grant")
     if error in _OPERATOR_IS_WANTED:
@@ -114,11 +127,21 @@ def require_scopes(asked: Sequence[str], tokens: TokenSet) -> None:
         raise PartialConsent(missing)
 
 
-def _owner_is_wanted(document: Mapping[str, Any]) -> bool:
-    codes = document.get("error_codes")
-    numbers = {code for code in codes[:20] if isinstance(code, int)} if isinstance(codes, list) else set()
-    suberror = document.get("suberror")
-    return (isinstance(suberror, str) and suberror in _OWNER_SUBERRORS) or not numbers.isdisjoint(_OWNER_AADSTS)
+def _is_one_of(value: object, words: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in words
+
+
+def _by_number(number: int, *, refreshing: bool) -> LinkingError:
+    text = f"token: AADSTS{number}"
+    match MEANINGS[number]:
+        case Meaning.GRANT_ENDED:
+            return GrantRevoked(text) if refreshing else CodeRefused(text)
+        case Meaning.OWNER:
+            return ConsentNeeded(text)
+        case Meaning.ADMIN:
+            return AdminBlocked(text)
+        case Meaning.OPERATOR:
+            return ClientRejected(text)
 
 
 def _token(value: object) -> str | None:

@@ -101,7 +101,7 @@ def decode(data: bytes, label: str = "") -> tuple[str, str, str | None]:
         # A legacy label on text that is valid UTF-8 with several multi-byte characters: the label lies.
         return data.decode("utf-8"), "utf-8", "charset-wrong"
     try:
-        return data.decode(codec), codec, None
+        return _decode(data, codec, "strict"), codec, None
     except (UnicodeError, ValueError):
         pass
     if codec == "utf-8":
@@ -109,9 +109,17 @@ def decode(data: bytes, label: str = "") -> tuple[str, str, str | None]:
         if charset not in ("cp1252", "utf-8"):
             return text, charset, "charset-wrong"
     try:
-        return data.decode(codec, "replace"), codec, "charset-broken-bytes"
+        return _decode(data, codec, "replace"), codec, "charset-broken-bytes"
     except (UnicodeError, ValueError):
         return data.decode("utf-8", "replace"), "utf-8", "charset-broken-bytes"
+
+
+def _decode(data: bytes, codec: str, errors: str) -> str:
+    text = data.decode(codec, errors)
+    if codec == "utf-7":
+        # It alone gives halves of surrogate pairs, which are no characters and cannot be written as UTF-8.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", errors)
+    return text
 
 
 def _is_multibyte_utf8(data: bytes) -> bool:

@@ -1,8 +1,9 @@
 """Which ticket a message belongs to. Evidence comes in as values; the subject never does.
 
 Two kinds of evidence name a ticket: a token of ours that verifies, and an id
-known in this mailbox. Anybody can write an id into a header (CVE-2026-47123), so
-an id joins only together with a sender who is on the ticket and whom the
+known in this mailbox: of an ancestor, or, where older mail comes later, one that
+messages of that ticket name. Anybody can write an id into a header (CVE-2026-47123),
+so an id joins only together with a sender who is on the ticket and whom the
 provider did not disprove. A token is unguessable, and joins by itself. Whatever
 is weaker makes a new ticket that names the suspected one.
 """
@@ -89,6 +90,7 @@ def decide(
     *,
     by_token: Candidate | None,
     by_known_id: Candidate | None,
+    by_reference: Candidate | None = None,
     authentication: Authentication,
     kind: Kind,
 ) -> Decision:
@@ -96,7 +98,8 @@ def decide(
 
     `by_token`: the ticket of a token that verified (In-Reply-To, References or
     a plus-address). `by_known_id`: the ticket of the nearest ancestor known in
-    this mailbox. A person's message reopens; one that a machine wrote never does.
+    this mailbox. `by_reference`: a ticket whose messages name this message, or an ancestor
+    that it names too. A person's message reopens; one that a machine wrote never does.
 
     >>> decide(by_token=None, by_known_id=None, authentication=Authentication.PASS, kind=Kind.CUSTOMER).evidence
     ('no reference',)
@@ -106,7 +109,9 @@ def decide(
     if by_token is not None:
         return _by_token(by_token, reopen, seen)
     if by_known_id is not None:
-        return _by_known_id(by_known_id, authentication, reopen, seen)
+        return _by_id(by_known_id, "known id", authentication, reopen, seen)
+    if by_reference is not None:
+        return _by_id(by_reference, "named by the ticket", authentication, reopen, seen)
     return Decision(None, None, False, ("no reference",))
 
 
@@ -118,8 +123,8 @@ def _by_token(found: Candidate, reopen: bool, seen: str) -> Decision:
     return Decision(found.ticket_id, None, reopen, evidence)
 
 
-def _by_known_id(found: Candidate, authentication: Authentication, reopen: bool, seen: str) -> Decision:
-    evidence: tuple[str, ...] = ("known id", f"sender {found.standing.value}", seen)
+def _by_id(found: Candidate, word: str, authentication: Authentication, reopen: bool, seen: str) -> Decision:
+    evidence: tuple[str, ...] = (word, f"sender {found.standing.value}", seen)
     if found.standing is Standing.STRANGER or authentication is Authentication.FAIL:
         return Decision(None, found.ticket_id, False, (*evidence, "suspected only"))
     return Decision(found.ticket_id, None, reopen, evidence)

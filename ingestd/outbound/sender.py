@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -25,7 +25,6 @@ from connectors.base import (
     ConnectorError,
     Envelope,
     FiledCopy,
-    PermanentError,
     RateLimited,
     Sender,
     SendOutcome,
@@ -33,7 +32,7 @@ from connectors.base import (
 )
 from ingestd.inbound.identity import thread_key
 from ingestd.inbound.lease import Lease
-from ingestd.inbound.states import NEEDS_LINKING, change_state
+from ingestd.inbound.states import NEEDS_LINKING, Streak, backoff_seconds, note_sending
 from ingestd.outbound import steps
 from ingestd.outbound.statuses import ReplyEvent
 from ingestd.outbound.steps import AttemptResult
@@ -45,7 +44,6 @@ from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import FenceLost, KeyDestroyed, NotFound, StorageUnavailable
 from storage.leases import Held
-from storage.mailboxes import MailboxState
 from storage.outbox import Reply, ReplyStatus, SentCopy
 from storage.sealing import DataKey
 
@@ -83,18 +81,36 @@ class SenderTools:
 class MailboxOutbox:
     """Does what is due for the replies of one held mailbox, one after the other, in their order."""
 
-    def __init__(self, held: Held, key: DataKey, sender: Sender, policy: SentPolicy, tools: SenderTools) -> None:
+    def __init__(
+        self,
+        held: Held,
+        key: DataKey,
+        sender: Sender,
+        policy: SentPolicy,
+        tools: SenderTools,
+        why_refused: Callable[[], Awaitable[ConnectorError]],
+    ) -> None:
         self._held = held
         self._key = key
         self._sender = sender
         self._policy = policy
         self._tools = tools
+        self._why_refused = why_refused
+        self._streak = Streak()
+        self._failures = 0
+        """To use the mailbox at all, in a row: what the pauses grow by."""
+        self._works = True
+        """Whether the mailbox's row says that sending works."""
+        self._stopping = False
         self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
 
     async def run_due(self) -> None:
         """Do every step that is due now. Whatever fails is noted on its reply; never raises for a mailbox's trouble."""
         try:
+            await self._hold_back()
             for reply in await self._read(outbox.list_due, self._held.mailbox_id, limit=_BATCH):
+                if self._stopping:
+                    return
                 async with self._tools.sends:
                     if not await self._step(reply):
                         return
@@ -102,6 +118,17 @@ class MailboxOutbox:
             self._log.info("mailbox.lost")
         except StorageUnavailable as error:
             self._log.warning("storage.unavailable", exc_info=error)
+
+    async def _hold_back(self) -> None:
+        """Let wait what would only meet again what was found out already."""
+        mailbox = await self._read(mailboxes.get_mailbox, self._held.mailbox_id)
+        self._works = mailbox.send_retry_at is None
+        if mailbox.retry_at is not None or not self._works:
+            await self._write(steps.hold_back, self._held)
+
+    def stop(self) -> None:
+        """Begin nothing more, and keep a mail back that can still be kept back."""
+        self._stopping = True
 
     async def close(self) -> None:
         await self._sender.close()
@@ -123,7 +150,7 @@ class MailboxOutbox:
         reply = dataclasses.replace(reply, status=ReplyStatus.SENDING, attempts=number)
         try:
             outcome = await self._sender.send(
-                Envelope(record.sender, record.recipients), content, still_ours=self._tools.lease.is_ours
+                Envelope(record.sender, record.recipients), content, still_ours=self._may_leave
             )
         except ConnectorError as error:
             await self._not_sent(reply, error)
@@ -133,22 +160,55 @@ class MailboxOutbox:
             lost = self._settle(reply, ReplyEvent.LOSE, AttemptResult(number, "unknown", "stopped"), timedelta())
             await asyncio.shield(asyncio.ensure_future(lost))
             raise
+        if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None:
+            await self._throttled(reply, outcome, outcome.retry_after)
+            return False
         await self._settle_outcome(reply, record, outcome)
+        self._streak, self._failures = Streak(), 0
+        if not self._works:
+            await self._note_sending(None, None)
         return True
 
+    def _may_leave(self) -> bool:
+        return self._tools.lease.is_ours() and not self._stopping
+
     async def _not_sent(self, reply: Reply, error: ConnectorError) -> None:
-        """The mailbox could not be used; it is certain that nothing left."""
-        attempt = AttemptResult(reply.attempts, "not_sent", "connect")
-        pause = self._pause(reply.attempts)
-        if isinstance(error, AuthError | PermanentError):
-            # The mailbox's trouble, not the reply's: it waits, however long that takes.
-            await self._settle(reply, ReplyEvent.RETURN, attempt, pause, reason=error.trouble.value)
-            if error.trouble in NEEDS_LINKING:
-                await self._needs_linking(error)
-            return
-        if isinstance(error, RateLimited):
-            pause = max(pause, timedelta(seconds=error.retry_after))
-        await self._defer(reply, attempt, pause, error.trouble.value)
+        """The mailbox could not be used; it is certain that nothing left.
+
+        That is the mailbox's trouble, not the reply's: it waits, however long that takes.
+        """
+        await self._give_back(reply, AttemptResult(reply.attempts, "not_sent", "connect"), error)
+
+    async def _throttled(self, reply: Reply, outcome: SendOutcome, seconds: float) -> None:
+        """The provider wants no mail at all for a while: no reply is to blame for that either."""
+        error = RateLimited(f"{outcome.stage} refused for now ({outcome.code})", retry_after=seconds)
+        attempt = AttemptResult(reply.attempts, "not_sent", outcome.stage, outcome.code, outcome.enhanced_code)
+        await self._give_back(reply, attempt, error)
+
+    async def _give_back(self, reply: Reply, attempt: AttemptResult, error: ConnectorError) -> None:
+        self._streak = self._streak.refused(error)
+        self._failures += 1
+        pause = _at_least(self._pause(self._failures), error)
+        # Before the provider is asked: stopped in the middle of that, the reply would seem to be on its way.
+        reason = "login_refused" if isinstance(error, AuthError) else error.trouble.value
+        await self._settle(reply, ReplyEvent.RETURN, attempt, pause, reason=reason)
+        if isinstance(error, AuthError):
+            error = await self._why_refused()
+        self._streak = self._streak.judged(error)
+        self._tools.metrics.mailbox_failed(error.trouble.value)
+        self._log.warning("mailbox.send_failed", exc_info=error, delay_seconds=round(pause.total_seconds(), 1))
+        await self._note_sending(error, pause)
+
+    async def _note_sending(self, error: ConnectorError | None, pause: timedelta | None) -> None:
+        await self._write(
+            note_sending,
+            self._held.mailbox_id,
+            fence=self._held.fence,
+            streak=self._streak,
+            error=error,
+            retry_in=pause,
+        )
+        self._works = error is None
 
     async def _settle_outcome(self, reply: Reply, record: ReplyRecord, outcome: SendOutcome) -> None:
         attempt = AttemptResult(
@@ -169,16 +229,17 @@ class MailboxOutbox:
         elif outcome.status is SendStatus.REFUSED:
             await self._settle(reply, ReplyEvent.REFUSE, attempt, None, reason=f"refused_at_{outcome.stage}")
         elif outcome.status is SendStatus.DEFERRED:
-            pause = max(self._pause(reply.attempts), timedelta(seconds=outcome.retry_after or 0))
-            await self._defer(reply, attempt, pause, f"deferred_at_{outcome.stage}")
+            await self._defer(reply, attempt, f"deferred_at_{outcome.stage}")
         else:
             await self._settle(reply, ReplyEvent.LOSE, attempt, _LOOK_AGAIN, reason=f"lost_at_{outcome.stage}")
 
-    async def _defer(self, reply: Reply, attempt: AttemptResult, pause: timedelta, reason: str) -> None:
-        if reply.attempts >= self._tools.settings.attempts_max:
+    async def _defer(self, reply: Reply, attempt: AttemptResult, reason: str) -> None:
+        # Attempts that met the mailbox's own trouble do not count against the reply.
+        deferred = 1 + await self._read(outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value)
+        if deferred >= self._tools.settings.attempts_max:
             await self._settle(reply, ReplyEvent.EXHAUST, attempt, None, reason=reason)
         else:
-            await self._settle(reply, ReplyEvent.DEFER, attempt, pause, reason=reason)
+            await self._settle(reply, ReplyEvent.DEFER, attempt, self._pause(deferred), reason=reason)
 
     # -- finding out -----------------------------------------------------------------------------
 
@@ -187,8 +248,10 @@ class MailboxOutbox:
         try:
             copies = await self._sender.find_in_sent(record.message_id, record.token)
         except ConnectorError as error:
-            await self._settle(reply, ReplyEvent.MISS, None, self._pause(reply.attempts + 1), reason=reply.reason)
-            return await self._note_trouble(error)
+            pause = _at_least(self._pause(reply.attempts + 1), error)
+            await self._settle(reply, ReplyEvent.MISS, None, pause, reason=reply.reason)
+            await self._note_lost_grant(error)
+            return False
         if copies:
             await self._write(
                 steps.find,
@@ -221,12 +284,13 @@ class MailboxOutbox:
                 steps.postpone_copy,
                 self._held,
                 reply,
-                due_in=self._pause(reply.sent_copy_attempts + 1),
+                due_in=_at_least(self._pause(reply.sent_copy_attempts + 1), error),
                 failed=True,
                 give_up=give_up,
             )
             self._log.warning("sent_copy.failed", message_id=str(reply.message_id), exc_info=error, final=give_up)
-            return await self._note_trouble(error)
+            await self._note_lost_grant(error)
+            return False
         return True
 
     async def _file_or_wait(self, reply: Reply, record: ReplyRecord) -> None:
@@ -310,21 +374,10 @@ class MailboxOutbox:
                 "reply.settled", message_id=str(reply.message_id), status=status.value, reason=reason or "none"
             )
 
-    async def _note_trouble(self, error: ConnectorError) -> bool:
-        """Return whether the mailbox's other replies may go on."""
+    async def _note_lost_grant(self, error: ConnectorError) -> None:
+        """Of what goes wrong with Sent, which is reading, all else is for the mailbox's reader to find out."""
         if error.trouble in NEEDS_LINKING:
-            await self._needs_linking(error)
-        return False
-
-    async def _needs_linking(self, error: ConnectorError) -> None:
-        await self._write(
-            change_state,
-            self._held.mailbox_id,
-            fence=self._held.fence,
-            state=MailboxState.REAUTH_REQUIRED,
-            trouble=error.trouble,
-            reason=str(error),
-        )
+            await self._note_sending(error, None)
 
     async def _load(self, reply: Reply) -> bytes:
         message = await self._read(messages.get_message, reply.message_id)
@@ -341,9 +394,8 @@ class MailboxOutbox:
 
     def _pause(self, attempts: int) -> timedelta:
         """Return the jittered, bounded pause after so many attempts."""
-        backoff = self._tools.settings.backoff
-        longest = min(backoff.max_seconds, backoff.initial_seconds * 2 ** min(attempts - 1, 30))
-        return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311  (jitter, not a secret)
+        jitter = random.random()  # noqa: S311  (not a secret)
+        return timedelta(seconds=backoff_seconds(self._tools.settings.backoff, attempts, jitter))
 
     async def _read_elapsed(self, reply: Reply) -> timedelta:
         return await self._tools.content.read(None, steps.elapsed, reply.status_since)
@@ -353,6 +405,11 @@ class MailboxOutbox:
 
     async def _write(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return await self._tools.content.transaction(self._held.account_id, function, *args, **kwargs)
+
+
+def _at_least(pause: timedelta, error: ConnectorError) -> timedelta:
+    """Return the pause, or the longer one that the provider asked for."""
+    return max(pause, timedelta(seconds=error.retry_after)) if isinstance(error, RateLimited) else pause
 
 
 def _with_copy(record: ReplyRecord, copy: FiledCopy) -> ReplyRecord:

@@ -34,6 +34,16 @@ class AttemptResult:
     enhanced_code: str | None = None
 
 
+def hold_back(conn: Connection, account_id: UUID, held: Held) -> None:
+    """Let wait what would fail as well: replies while sending is in trouble, steps in Sent while reading is."""
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    mailbox = mailboxes.get_mailbox(conn, account_id, held.mailbox_id)
+    if mailbox.send_retry_at is not None:
+        outbox.postpone(conn, account_id, held.mailbox_id, mailbox.send_retry_at, unsent=True)
+    if mailbox.retry_at is not None:
+        outbox.postpone(conn, account_id, held.mailbox_id, mailbox.retry_at, unsent=False)
+
+
 def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id: UUID) -> int:
     """Record that an attempt begins, before anything is sent; return its number."""
     mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
@@ -62,7 +72,7 @@ def settle(
     sealed: bytes | None = None,
 ) -> ReplyStatus:
     """Record what came of a step; `reply` is as it was read before (its status at this step's begin)."""
-    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
     return change(
         conn,
         account_id,
@@ -188,7 +198,7 @@ def postpone_copy(
     conn: Connection, account_id: UUID, held: Held, reply: Reply, *, due_in: timedelta, failed: bool, give_up: bool
 ) -> None:
     """Look again later, or after too many failures give the copy up, which the reply's show tells."""
-    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
     outbox.change_reply(
         conn,
         account_id,

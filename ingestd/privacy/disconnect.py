@@ -2,7 +2,7 @@
 
 1. The fence is raised: no worker can write for the mailbox any more (`requests.request_disconnect`).
 2. Its key is destroyed in the key store, together with the ledger's entry and a wrapped
-   copy of the refresh token. From here on the content is unreadable wherever it lies.
+   copy of the grant's tokens. From here on the content is unreadable wherever it lies.
 3. The grant is revoked at the provider (`ingestd.privacy.revocation`, which has 24 h).
 4. Rows and blobs are deleted, in small chunks, and the space is given back.
 5. The receipt is written into the ledger.
@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from ingestd.keys import KeyRing
 from ingestd.privacy.positions import note_ledger
 from ingestd.privacy.requests import tell
+from ingestd.privacy.revocation import revocable_text
 from ingestd.records import GrantRecord, Receipt
 from ingestd.telemetry.metrics import Metrics
 from storage import erasures, grants, keystore, mailboxes
@@ -105,7 +106,7 @@ class Eraser:
         log.info("erasure.step", mailbox_id=mailbox_id, step="unreadable")
 
     async def _last_look(self, account_id: UUID, mailbox_id: UUID) -> tuple[str, bytes | None]:
-        """Return the key's fingerprint, and the refresh token wrapped by the master key.
+        """Return the key's fingerprint, and the grant wrapped by the master key.
 
         What is damaged, or gone already, must not keep the mailbox from being forgotten.
         """
@@ -119,8 +120,7 @@ class Eraser:
             record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
         except (NotFound, SealBroken):
             return key.fingerprint(), None
-        token = record.refresh_token or record.access_token
-        return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, token)
+        return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, revocable_text(record))
 
     async def _delete(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools

@@ -4,12 +4,18 @@ The content database keeps the ledger's position that it knows; the key store ke
 content database's generation, which every start of a daemon raises. What a restored
 content database had forgotten is forgotten again, and its unfinished replies are not
 sent by themselves: they may have left before the restore.
+
+A copy that was made and put back within one run of a daemon has the same generation as
+what it replaced. So `ingestd restore` marks what it restores, and the mark goes only when
+all of this has been done.
 """
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import structlog
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, delete, update
 
 from ingestd.privacy import requests
 from storage import keystore, meta
@@ -24,6 +30,7 @@ log = structlog.get_logger()
 _LEDGER = "ledger"
 _GENERATION = "generation"
 _EPOCH = "epoch"
+_RESTORED = "restored"
 
 
 async def note_ledger(content: Database, keys: Database) -> None:
@@ -50,7 +57,7 @@ async def reconcile(content: Database, keys: Database) -> int:
     """
     known = await content.read(None, known_ledger)
     entries = await keys.read(None, keystore.list_ledger)
-    _refuse_stale(known, entries)
+    refuse_stale(known, entries)
     restored = await _is_restored(content, keys)
     if restored:
         unknown = await content.transaction(None, begin_epoch)
@@ -64,7 +71,13 @@ async def reconcile(content: Database, keys: Database) -> int:
     return again
 
 
-def _refuse_stale(known: LedgerPosition, entries: list[LedgerEntry]) -> None:
+def mark_restored(conn: Connection, backup_id: UUID) -> None:
+    """Let the next start of a daemon know that this content database is a restored copy."""
+    meta.put(conn, store_meta, _RESTORED, str(backup_id))
+
+
+def refuse_stale(known: LedgerPosition, entries: list[LedgerEntry]) -> None:
+    """Raise LedgerStale where the ledger does not hold the position that the content database knows."""
     if broken := keystore.broken_links(entries):
         raise LedgerStale(f"the key store's ledger is damaged at entry {broken[0]}")
     if known.sequence == 0:
@@ -78,6 +91,8 @@ def _refuse_stale(known: LedgerPosition, entries: list[LedgerEntry]) -> None:
 
 
 async def _is_restored(content: Database, keys: Database) -> bool:
+    if await content.read(None, meta.get, store_meta, _RESTORED):
+        return True
     mine = int(await content.read(None, meta.get, store_meta, _GENERATION) or 0)
     noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
     return mine < noted
@@ -88,8 +103,14 @@ async def _raise_generation(content: Database, keys: Database) -> None:
     noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
     generation = max(mine, noted) + 1
     # The content database first: a crash in between must not look like a restore.
-    await content.transaction(None, meta.put, store_meta, _GENERATION, str(generation))
+    await content.transaction(None, _begin_generation, generation)
     await keys.transaction(None, keystore.put_fact, _GENERATION, str(generation))
+
+
+def _begin_generation(conn: Connection, generation: int) -> None:
+    meta.put(conn, store_meta, _GENERATION, str(generation))
+    # Last, when everything is done that a restored copy needs: a crash before does it again.
+    conn.execute(delete(store_meta).where(store_meta.c.name == _RESTORED))
 
 
 def begin_epoch(conn: Connection) -> int:

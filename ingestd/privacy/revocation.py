@@ -1,6 +1,6 @@
 """Revoking the grants of mailboxes that are being forgotten, for at most 24 hours.
 
-The refresh token lies wrapped in the key store, only for this. It is deleted once the
+The grant's tokens lie wrapped in the key store, only for this. It is deleted once the
 provider has answered, or when its time is over; the ledger says what came of it.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from ingestd.keys import KeyRing
+from ingestd.linking.client import Revocation as Outcome
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.errors import LinkingError
-from ingestd.linking.oauth import Revocation as Outcome
+from ingestd.records import GrantRecord
 from storage import keystore
 from storage.database import Database
 from storage.keystore import Revocation
@@ -63,5 +65,18 @@ class Revoker:
             return Outcome.UNSUPPORTED  # the provider is configured no more
         except LinkingError:
             return Outcome.FAILED
-        token = self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped)
-        return await client.revoke(token)
+        text = self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped)
+        return await client.revoke(read_revocable(text))
+
+
+def revocable_text(grant: GrantRecord) -> str:
+    """Return what is kept of a grant until it is revoked: which of its tokens a provider takes differs."""
+    return msgspec.json.encode(grant).decode()
+
+
+def read_revocable(text: str) -> GrantRecord:
+    """Read what `revocable_text` wrote; before version 0.2 it was the refresh token alone."""
+    try:
+        return msgspec.json.decode(text, type=GrantRecord)
+    except msgspec.DecodeError:
+        return GrantRecord(access_token="", refresh_token=text, scopes=())

@@ -68,6 +68,7 @@ FIELDS: Final[Mapping[str, Form]] = {
     **dict.fromkeys(_FLAGS.split(), Form.FLAG),
     **dict.fromkeys(_CODES.split(), Form.CODE),
     "checks": Form.WORDS,
+    "settings": Form.WORDS,
     "route": Form.ROUTE,
     "logger": Form.MODULE,
     "logged_at": Form.PLACE,

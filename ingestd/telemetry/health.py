@@ -85,6 +85,10 @@ class Health:
         live = self._clock() - self._ticked_at <= self._stalled_seconds
         return live, {"loop": OK if live else STALLED}
 
+    def checks(self) -> Mapping[str, bool]:
+        """Return which checks are good, as /readyz judges them."""
+        return {name: self._judge(check)[0] for name, check in self._checks.items()}
+
     def readyz(self) -> tuple[bool, Mapping[str, str]]:
         answers = {name: self._judge(check) for name, check in self._checks.items()}
         if self._stopping:

@@ -2,11 +2,18 @@
 
 No label holds an account, a mailbox, a host or an address: they would be personal data,
 and each value is a time series for ever.
+
+Gauges that are read from the database tell of the whole store, so every process that
+shares it says the same: take their maximum, not their sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import (
@@ -20,7 +27,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from connectors.base import Trouble
 from ingestd.telemetry.fields import is_word
+from storage.outbox import ReplyStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 LABEL_VALUES_MAX: Final = 50
@@ -38,8 +47,35 @@ class Metrics:
     def __init__(self, *, version: str, python_version: str) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._seen: dict[str, set[str]] = {}
-        self._mailboxes = self._gauge("mailboxes", "Mailboxes that this process works on, by state.", "state")
+        self._mailboxes = self._gauge("mailboxes", "Mailboxes, by state.", "state")
+        self._mailboxes_oldest = self._gauge(
+            "mailboxes_oldest_seconds", "The longest time that a mailbox has been in this state.", "state"
+        )
+        self._in_trouble = self._gauge("mailboxes_in_trouble", "Mailboxes that have a trouble, by trouble.", "trouble")
+        self._unheld = self._gauge("mailboxes_unheld", "Mailboxes that want work and that no living process holds.")
+        self._read_age = self._gauge(
+            "read_age_seconds", "The longest time since a mailbox in this state was last read through.", "state"
+        )
         self._outbox = self._gauge("outbox", "Replies in the outbox, by status.", "status")
+        self._outbox_oldest = self._gauge(
+            "outbox_oldest_seconds", "Age of the oldest reply in the outbox, by status.", "status"
+        )
+        self._edits = self._gauge("edits", "Edits that mailboxes still wait for, by status.", "status")
+        self._backfills = self._gauge("backfills", "Backfills, by status.", "status")
+        self._backfill_remaining = self._gauge(
+            "backfill_remaining_messages", "Messages that unfinished backfills have still to look at."
+        )
+        self._quarantine = self._gauge("quarantine_messages", "Messages that lie in quarantine.")
+        self._parser_queue = self._gauge(
+            "parser_queue_messages", "Messages of this process that wait for a parser, new mail and backfills.", "mail"
+        )
+        self._erasures_waiting = self._gauge("erasures_waiting", "Erasures that have not ended.")
+        self._erasures_oldest = self._gauge("erasures_oldest_seconds", "Time since the oldest of them was requested.")
+        self._disk_free = self._gauge(
+            "disk_free_bytes", "What this process may still write to the disk, by what lies on it.", "holds"
+        )
+        self._checks: Callable[[], Mapping[str, bool]] = dict
+        self._health = self._gauge("health", "1 where a check of /readyz is good, else 0, by check.", "check")
         self._messages = self._counter("messages", "Messages that became part of a ticket, by kind.", "kind")
         self._quarantined = self._counter("quarantined", "Messages that were quarantined, by reason.", "reason")
         self._tickets = self._counter("tickets", "Tickets that were opened.")
@@ -48,6 +84,10 @@ class Metrics:
         self._refreshes = self._counter("token_refreshes", "Refreshes of access tokens, by outcome.", "outcome")
         self._parser_restarts = self._counter("parser_restarts", "Parser processes that were replaced.")
         self._erasures = self._counter("erasures", "Erasures that ended, by outcome.", "outcome")
+        # From the first moment on, or the first failure would be a new series, in which no increase is seen.
+        self._begin(self._replies, "replies", ReplyStatus)
+        self._begin(self._failures, "failures", Trouble)
+        self._begin(self._erasures, "erasures", ("done", "failed"))
         self._commit = Histogram(
             "ingestd_batch_commit_seconds",
             "Time to commit a batch of messages.",
@@ -69,9 +109,55 @@ class Metrics:
         """Replace the numbers of mailboxes by state; a state that is missing has none."""
         self._replace(self._mailboxes, "mailboxes", counts)
 
+    def set_mailboxes_oldest(self, seconds: Mapping[str, float]) -> None:
+        """Replace the longest time that a mailbox has been in a state, by state; 0 where none is in it."""
+        self._replace(self._mailboxes_oldest, "mailboxes_oldest", seconds)
+
+    def set_mailboxes_in_trouble(self, counts: Mapping[str, int]) -> None:
+        """Replace the numbers of mailboxes by trouble; one that has none is not counted."""
+        self._replace(self._in_trouble, "mailboxes_in_trouble", counts)
+
+    def set_mailboxes_unheld(self, count: int) -> None:
+        """Replace the number of mailboxes that want work and that no living process holds."""
+        self._unheld.set(count)
+
+    def set_read_age(self, seconds: Mapping[str, float]) -> None:
+        """Replace the longest time since a mailbox was read through, by state; 0 where none is in it."""
+        self._replace(self._read_age, "read_age", seconds)
+
     def set_outbox(self, counts: Mapping[str, int]) -> None:
         """Replace the numbers of replies by status; a status that is missing has none."""
         self._replace(self._outbox, "outbox", counts)
+
+    def set_outbox_oldest(self, seconds: Mapping[str, float]) -> None:
+        """Replace the ages of the oldest replies, since they were accepted, by status; 0 where there is none."""
+        self._replace(self._outbox_oldest, "outbox_oldest", seconds)
+
+    def set_edits(self, counts: Mapping[str, int]) -> None:
+        """Replace the numbers of edits by status; one that is done is not counted."""
+        self._replace(self._edits, "edits", counts)
+
+    def set_backfills(self, counts: Mapping[str, int], *, remaining_messages: int) -> None:
+        """Replace the numbers of backfills by status, and of the messages that the unfinished have before them."""
+        self._replace(self._backfills, "backfills", counts)
+        self._backfill_remaining.set(remaining_messages)
+
+    def set_quarantine(self, messages: int) -> None:
+        self._quarantine.set(messages)
+
+    def watch_parser_queue(self, *, new: Callable[[], int], old: Callable[[], int]) -> None:
+        """Ask these at each rendering how many messages wait for a parser: new mail, and that of backfills."""
+        self._parser_queue.labels("new").set_function(new)
+        self._parser_queue.labels("old").set_function(old)
+
+    def set_erasures(self, waiting: int, *, oldest_seconds: float) -> None:
+        """Replace the number of erasures that have not ended, and how long ago the oldest was requested (0: none)."""
+        self._erasures_waiting.set(waiting)
+        self._erasures_oldest.set(oldest_seconds)
+
+    def watch_health(self, checks: Callable[[], Mapping[str, bool]]) -> None:
+        """Ask this at each rendering which checks are good: what is stale is seen even where nobody sets it."""
+        self._checks = checks
 
     def message_taken(self, kind: str, *, lag_seconds: float | None = None) -> None:
         """Count a committed message. Leave `lag_seconds` out for a backfill: it says nothing of how fast we are."""
@@ -104,22 +190,32 @@ class Metrics:
     def erasure_ended(self, outcome: str) -> None:
         self._erasures.labels(self._label("erasures", outcome)).inc()
 
+    def watch_disks(self, folders: Mapping[str, Path]) -> None:
+        """Ask at each rendering how much is free where these lie, by what they hold; NaN for one that is not there."""
+        for what, folder in folders.items():
+            self._disk_free.labels(self._label("disk_free", what)).set_function(partial(_free_bytes, folder))
+
     def render(self) -> bytes:
         """Return the figures in Prometheus' text format (CONTENT_TYPE)."""
+        self._replace(self._health, "health", self._checks())
         return generate_latest(self.registry)
 
-    def _gauge(self, name: str, text: str, label: str) -> Gauge:
-        return Gauge(f"ingestd_{name}", text, [label], registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"ingestd_{name}", text, labels, registry=self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"ingestd_{name}", text, labels, registry=self.registry)
 
-    def _replace(self, gauge: Gauge, name: str, counts: Mapping[str, int]) -> None:
+    def _begin(self, counter: Counter, name: str, words: Iterable[str]) -> None:
+        for word in words:
+            counter.labels(self._label(name, word))
+
+    def _replace(self, gauge: Gauge, name: str, values: Mapping[str, float]) -> None:
         # Known words go to 0 instead of vanishing, so that an alert on them does not lose its series.
-        totals = dict.fromkeys(self._seen.get(name, ()), 0)
-        for word, count in counts.items():
+        totals = dict.fromkeys(self._seen.get(name, ()), 0.0)
+        for word, value in values.items():
             label = self._label(name, word)
-            totals[label] = totals.get(label, 0) + count
+            totals[label] = totals.get(label, 0.0) + value
         for label, total in totals.items():
             gauge.labels(label).set(total)
 
@@ -133,3 +229,11 @@ class Metrics:
             word = OTHER
         seen.add(word)
         return word
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        found = os.statvfs(folder)
+    except OSError:  # one figure less, but not all figures
+        return math.nan
+    return float(found.f_bavail * found.f_frsize)

@@ -14,7 +14,11 @@ DAEMON_STARTED: Final = "daemon.started"
 DAEMON_STOPPING: Final = "daemon.stopping"
 DAEMON_STOPPED: Final = "daemon.stopped"
 DAEMON_FAILED: Final = "daemon.failed"
+DAEMON_KILLED: Final = "daemon.killed"
 TASK_FAILED: Final = "task.failed"
+CONFIG_RELOADED: Final = "config.reloaded"
+CONFIG_KEPT: Final = "config.kept"
+CONFIG_REFUSED: Final = "config.refused"
 MAILBOX_CLAIMED: Final = "mailbox.claimed"
 MAILBOX_LOST: Final = "mailbox.lost"
 MAILBOX_RELEASED: Final = "mailbox.released"
@@ -22,6 +26,7 @@ MAILBOX_BATCH_COMMITTED: Final = "mailbox.batch_committed"
 MAILBOX_STATE_CHANGED: Final = "mailbox.state_changed"
 MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
 MAILBOX_THROTTLED: Final = "mailbox.throttled"
+MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
@@ -36,6 +41,9 @@ REPLY_SETTLED: Final = "reply.settled"
 REPLY_BOUNCED: Final = "reply.bounced"
 SENT_COPY_FILED: Final = "sent_copy.filed"
 SENT_COPY_FAILED: Final = "sent_copy.failed"
+BACKFILL_STARTED: Final = "backfill.started"
+BACKFILL_FAILED: Final = "backfill.failed"
+BACKFILL_ENDED: Final = "backfill.ended"
 LINK_STARTED: Final = "link.started"
 LINK_REFUSED: Final = "link.refused"
 LINK_COMPLETED: Final = "link.completed"
@@ -66,14 +74,19 @@ EVENTS: Final[Mapping[str, str]] = {
     DAEMON_STOPPING: "The daemon was asked to stop and finishes what it holds.",
     DAEMON_STOPPED: "The daemon has stopped; nothing of it runs any more.",
     DAEMON_FAILED: "The daemon stops because of an error that it cannot live with.",
+    DAEMON_KILLED: "The daemon was asked to stop a second time, and ends at once, as in a crash.",
     TASK_FAILED: "A background task ended with an error and is started again.",
+    CONFIG_RELOADED: "The configuration was read again; these sections are in force now.",
+    CONFIG_KEPT: "These settings changed in the file, and wait for a restart.",
+    CONFIG_REFUSED: "The configuration was read again and is wrong: the old one stays; check-config tells why.",
     MAILBOX_CLAIMED: "This process now works on the mailbox.",
-    MAILBOX_LOST: "The fence was raised: another process has the mailbox, or it is being disconnected.",
+    MAILBOX_LOST: "The mailbox is not ours any more: taken over, paused, linked again or being disconnected.",
     MAILBOX_RELEASED: "This process gave the mailbox back.",
     MAILBOX_BATCH_COMMITTED: "A batch of messages and its cursor were committed.",
     MAILBOX_STATE_CHANGED: "The mailbox changed between active, failing, reauth_required and the rest.",
     MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",
     MAILBOX_THROTTLED: "The provider asked for a pause.",
+    MAILBOX_SEND_FAILED: "No reply could be sent, and nothing left; they wait, and are tried again after a pause.",
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
@@ -88,6 +101,9 @@ EVENTS: Final[Mapping[str, str]] = {
     REPLY_BOUNCED: "A bounce was matched to a reply.",
     SENT_COPY_FILED: "The Sent folder holds the copy of a reply.",
     SENT_COPY_FAILED: "The Sent copy could not be filed; the reply itself is not concerned.",
+    BACKFILL_STARTED: "The old mail of a mailbox is being read, from where it stopped.",
+    BACKFILL_FAILED: "The reading of old mail failed; it goes on after a pause. New mail is not concerned.",
+    BACKFILL_ENDED: "The reading of old mail has come to its end, or was given up.",
     LINK_STARTED: "A browser was sent to the provider to link a mailbox.",
     LINK_REFUSED: "A link could not be opened: used, expired, or from another browser.",
     LINK_COMPLETED: "A mailbox was linked.",

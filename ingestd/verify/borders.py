@@ -12,6 +12,8 @@ from ingestd.verify.report import Findings
 from storage.tables import (
     attachments,
     attempts,
+    backfills,
+    edits,
     erasures,
     events,
     grants,
@@ -23,6 +25,7 @@ from storage.tables import (
     participants,
     quarantine,
     raw_chunks,
+    reference_keys,
     thread_keys,
     tickets,
 )
@@ -30,12 +33,15 @@ from storage.tables import (
 _OWNED: tuple[tuple[Table, Column[UUID]], ...] = (
     (attachments, attachments.c.attachment_id),
     (attempts, attempts.c.message_id),
+    (backfills, backfills.c.mailbox_id),
+    (edits, edits.c.message_id),
     (grants, grants.c.mailbox_id),
     (messages, messages.c.message_id),
     (outbox, outbox.c.message_id),
     (participants, participants.c.ticket_id),
     (quarantine, quarantine.c.quarantine_id),
     (raw_chunks, raw_chunks.c.owner_id),
+    (reference_keys, reference_keys.c.message_id),
     (thread_keys, thread_keys.c.message_id),
     (tickets, tickets.c.ticket_id),
 )
@@ -51,7 +57,9 @@ _ABOUT: tuple[tuple[Table, Column[Any]], ...] = (
 
 _CHILDREN: tuple[tuple[Table, Table, str], ...] = (
     (attachments, messages, "message_id"),
+    (edits, messages, "message_id"),
     (thread_keys, messages, "message_id"),
+    (reference_keys, messages, "message_id"),
     (outbox, messages, "message_id"),
     (attempts, outbox, "message_id"),
     (participants, tickets, "ticket_id"),
@@ -88,7 +96,7 @@ async def suspected_tickets_are_of_the_same_account(look: Look, found: Findings)
 
 
 async def children_lie_in_their_parents_mailbox(look: Look, found: Findings) -> None:
-    """Attachments, thread keys, replies, attempts and participants lie in the account and mailbox of the
+    """Attachments, thread keys, edits, replies, attempts and participants lie in the account and mailbox of the
     message, reply or ticket that they belong to."""
     for child, parent, name in _CHILDREN:
         await look.count(found, child, live(child))

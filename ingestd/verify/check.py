@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from ingestd.keys import KeyRing
-from ingestd.verify import borders, forgetting, keys, ledger, raw, records, replies, tickets
+from ingestd.verify import (
+    backfills,
+    borders,
+    edits,
+    forgetting,
+    keys,
+    ledger,
+    quarantine,
+    raw,
+    records,
+    replies,
+    tickets,
+)
 from ingestd.verify.look import Look
 from ingestd.verify.report import Findings, Invariant, Report, name_of
 from storage import database
@@ -19,11 +32,15 @@ INVARIANTS: tuple[Invariant, ...] = (
     # nothing lost
     raw.raw_messages_are_whole,
     raw.quarantined_messages_are_whole,
+    quarantine.what_left_the_quarantine_left_its_bytes,
+    edits.edits_are_due_or_given_up,
     records.records_open,
     records.attachments_lie_in_their_message,
     records.attachments_are_numbered,
     tickets.messages_belong_to_a_ticket,
     tickets.tickets_have_a_message,
+    backfills.backfills_move_with_their_cursor,
+    backfills.backfills_agree_with_their_status,
     # nothing twice
     tickets.messages_are_stored_once,
     tickets.ticket_numbers_are_unique,
@@ -33,6 +50,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.quarantine_was_announced_once,
     tickets.tickets_were_announced_once,
     tickets.replies_were_announced_once,
+    edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,
     replies.replies_are_accepted_once,
@@ -52,6 +70,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forgetting.revocations_end,
     forgetting.revocations_are_of_destroyed_mailboxes,
     raw.raw_chunks_have_an_owner,
+    backfills.references_wait_for_older_mail,
     # nothing shared
     borders.rows_have_a_mailbox,
     borders.rows_stay_in_their_account,
@@ -70,11 +89,13 @@ async def verify(
     now: datetime | None = None,
     page_rows: int = 200,
     violations_max: int = 100,
+    passed: Callable[[], None] = lambda: None,
 ) -> Report:
     """Check every invariant and report what is broken. Reads only.
 
     `now` is the content database's clock where it is None. At most `page_rows` rows are
     in memory at a time, and at most `violations_max` violations of an invariant are listed.
+    `passed` is called after each invariant.
     Raises StorageUnavailable. `keys` should be fresh: a cached key may be destroyed already.
     """
     if page_rows < 1 or violations_max < 1:
@@ -90,6 +111,7 @@ async def verify(
         report.violations.extend(found.violations)
         if found.more:
             incomplete.add(found.invariant)
+        passed()
     return Report(report.checked, report.violations, frozenset(incomplete))
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, select
 
 from ingestd.mail.blobs import CHUNK_BYTES, decompress_chunk
 from ingestd.records import MessageRecord, QuarantineRecord, chunk_place
@@ -16,6 +16,7 @@ from ingestd.verify.look import AnyRow, Look, live
 from ingestd.verify.report import Findings
 from storage.errors import NotFound, SealBroken
 from storage.messages import BLOB, get_chunks
+from storage.quarantine import QuarantineStatus
 from storage.sealing import DataKey
 from storage.tables import messages, quarantine, raw_chunks
 
@@ -30,21 +31,26 @@ async def raw_messages_are_whole(look: Look, found: Findings) -> None:
 
 
 async def quarantined_messages_are_whole(look: Look, found: Findings) -> None:
-    """Every quarantined message still has all its raw bytes, so that it can be replayed."""
-    await _check(look, found, quarantine, "quarantine_id", QuarantineRecord)
+    """Every message that is held in quarantine still has all its raw bytes, so that it can be replayed."""
+    held = quarantine.c.status == QuarantineStatus.HELD
+    await _check(look, found, quarantine, "quarantine_id", QuarantineRecord, held)
 
 
 async def raw_chunks_have_an_owner(look: Look, found: Findings) -> None:
-    """Every stored chunk of a raw message belongs to a message or a quarantine row of the same mailbox."""
+    """Every stored chunk of a raw message belongs to a message of the same mailbox, or to one held in quarantine."""
     owned = [
         select(table.c[name])
         .where(
             table.c.account_id == raw_chunks.c.account_id,
             table.c[name] == raw_chunks.c.owner_id,
             table.c.mailbox_id == raw_chunks.c.mailbox_id,
+            *where,
         )
         .exists()
-        for table, name in ((messages, "message_id"), (quarantine, "quarantine_id"))
+        for table, name, where in (
+            (messages, "message_id", ()),
+            (quarantine, "quarantine_id", (quarantine.c.status == QuarantineStatus.HELD,)),
+        )
     ]
     await look.count(found, raw_chunks, live(raw_chunks))
     lost = select(raw_chunks.c.account_id, raw_chunks.c.owner_id).distinct()
@@ -52,9 +58,14 @@ async def raw_chunks_have_an_owner(look: Look, found: Findings) -> None:
 
 
 async def _check(
-    look: Look, found: Findings, table: Table, id_column: str, kind: type[MessageRecord] | type[QuarantineRecord]
+    look: Look,
+    found: Findings,
+    table: Table,
+    id_column: str,
+    kind: type[MessageRecord] | type[QuarantineRecord],
+    *where: ColumnElement[bool],
 ) -> None:
-    async for page in look.pages(look.content, table, live(table)):
+    async for page in look.pages(look.content, table, live(table), *where):
         for row in page:
             key = await look.key(row.account_id, row.mailbox_id)
             if key is None:

@@ -14,7 +14,19 @@ from ingestd.verify.look import Look, live
 from ingestd.verify.report import Findings
 from storage.errors import SealBroken
 from storage.sealing import DataKey, Place
-from storage.tables import accounts, attachments, grants, link_flows, mailboxes, messages, outbox, quarantine, tickets
+from storage.tables import (
+    accounts,
+    attachments,
+    backfills,
+    edits,
+    grants,
+    link_flows,
+    mailboxes,
+    messages,
+    outbox,
+    quarantine,
+    tickets,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +46,13 @@ _SEALED = (
     _Sealed(link_flows, "flow_id", records.FlowRecord, records.FlowRecord.place, of_account=True),
     _Sealed(mailboxes, "mailbox_id", records.MailboxRecord, records.MailboxRecord.place),
     _Sealed(mailboxes, "mailbox_id", records.CursorRecord, records.CursorRecord.place, "cursor_sealed"),
+    _Sealed(backfills, "mailbox_id", records.HistoryRecord, records.HistoryRecord.place, "cursor_sealed"),
     _Sealed(grants, "mailbox_id", records.GrantRecord, records.GrantRecord.place),
     _Sealed(tickets, "ticket_id", records.TicketRecord, records.TicketRecord.place),
     _Sealed(messages, "message_id", records.MessageRecord, records.MessageRecord.place),
     _Sealed(attachments, "attachment_id", records.AttachmentRecord, records.AttachmentRecord.place),
     _Sealed(quarantine, "quarantine_id", records.QuarantineRecord, records.QuarantineRecord.place),
+    _Sealed(edits, "edit_id", records.EditRecord, records.EditRecord.place),
     _Sealed(outbox, "message_id", records.ReplyRecord, records.ReplyRecord.place),
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, func, select
 
 from ingestd.verify.look import Look, live, same
 from ingestd.verify.report import Findings
+from storage.quarantine import QuarantineStatus
 from storage.tables import accounts, events, messages, outbox, quarantine, tickets
 
 
@@ -40,6 +42,7 @@ async def messages_are_stored_once(look: Look, found: Findings) -> None:
         & (quarantine.c.mailbox_id == messages.c.mailbox_id)
         & (quarantine.c.identity_key == messages.c.identity_key),
     )
+    both = both.where(quarantine.c.status == QuarantineStatus.HELD)
     await look.flag(found, both, "the message is quarantined and in a ticket")
 
 
@@ -69,23 +72,25 @@ async def event_sequences_were_drawn(look: Look, found: Findings) -> None:
 
 
 async def messages_were_announced_once(look: Look, found: Findings) -> None:
-    """Every received message has exactly one event message.received."""
-    await _announced(look, found, messages, "message_id", "message.received", messages.c.direction == "in")
+    """Every received message has exactly one event message.received, or message.imported where it is old mail."""
+    told = ("message.received", "message.imported")
+    await _announced(look, found, messages, "message_id", told, messages.c.direction == "in")
 
 
 async def quarantine_was_announced_once(look: Look, found: Findings) -> None:
     """Every quarantined message has exactly one event message.quarantined."""
-    await _announced(look, found, quarantine, "quarantine_id", "message.quarantined")
+    await _announced(look, found, quarantine, "quarantine_id", ("message.quarantined",))
 
 
 async def tickets_were_announced_once(look: Look, found: Findings) -> None:
-    """Every ticket has exactly one event ticket.created."""
-    await _announced(look, found, tickets, "ticket_id", "ticket.created", event_column="ticket_id")
+    """Every ticket has exactly one event ticket.created, or ticket.imported where old mail opened it."""
+    told = ("ticket.created", "ticket.imported")
+    await _announced(look, found, tickets, "ticket_id", told, event_column="ticket_id")
 
 
 async def replies_were_announced_once(look: Look, found: Findings) -> None:
     """Every reply has exactly one event reply.queued."""
-    await _announced(look, found, outbox, "message_id", "reply.queued")
+    await _announced(look, found, outbox, "message_id", ("reply.queued",))
 
 
 async def _announced(
@@ -93,18 +98,18 @@ async def _announced(
     found: Findings,
     table: Table,
     id_column: str,
-    event_type: str,
+    event_types: Sequence[str],
     *where: ColumnElement[bool],
     event_column: str = "message_id",
 ) -> None:
     await look.count(found, table, live(table), *where)
     # Grouped once, not counted row by row: events have no index by what they are about.
     about: Any = (events.c.account_id, events.c[event_column].label("subject_id"))
-    told = select(*about, func.count().label("times")).where(events.c.type == event_type)
+    told = select(*about, func.count().label("times")).where(events.c.type.in_(event_types))
     each = told.group_by(events.c.account_id, events.c[event_column]).subquery()
     query = (
         select(table.c.account_id, table.c[id_column])
         .outerjoin(each, (each.c.account_id == table.c.account_id) & (each.c.subject_id == table.c[id_column]))
         .where(live(table), func.coalesce(each.c.times, 0) != 1, *where)
     )
-    await look.flag(found, query, f"there is not exactly one event {event_type}")
+    await look.flag(found, query, f"there is not exactly one event {' or '.join(event_types)}")

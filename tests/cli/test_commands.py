@@ -10,8 +10,8 @@ from uuid import UUID
 from click.testing import CliRunner, Result
 
 from config import load
+from ingestd.build.store import open_store
 from ingestd.cli import main
-from ingestd.daemon import open_store
 from ingestd.records import MailboxRecord
 from storage import accounts, mailboxes
 from storage.types import new_id

@@ -63,6 +63,35 @@ def test_google_is_listed_whole(load_text: Load) -> None:
     ]
 
 
+PRESET_HOSTS = {
+    "microsoft": {"outlook.office365.com:993", "smtp.office365.com:587", "login.microsoftonline.com:443"},
+    "yandex": {"imap.yandex.ru:993", "smtp.yandex.ru:465", "oauth.yandex.ru:443", "login.yandex.ru:443"},
+    "mailru": {"imap.mail.ru:993", "smtp.mail.ru:465", "oauth.mail.ru:443"},
+    "fastmail": {"imap.fastmail.com:993", "smtp.fastmail.com:465", "api.fastmail.com:443"},
+    "yahoo": {"imap.mail.yahoo.com:993", "smtp.mail.yahoo.com:465", "api.login.yahoo.com:443"},
+}
+
+
+@pytest.mark.parametrize("kind", PRESET_HOSTS)
+def test_presets_are_listed_whole(load_text: Load, kind: str) -> None:
+    settings = load_text(f"providers: {{p: {{kind: {kind}, oauth: {{client_id: x, client_secret: y}}}}}}\n")
+    assert {f"{one.host}:{one.port}" for one in hosts(settings)} == PRESET_HOSTS[kind]
+
+
+def test_where_device_codes_come_from_is_listed(load_text: Load) -> None:
+    oauth = "{client_id: x, issuer: 'https://login.example.com', device_authorization_url: 'https://d.example.com/d'}"
+    servers = "imap: {host: i.example.com}, smtp: {host: s.example.com}"
+    settings = load_text(f"providers: {{p: {{kind: generic, {servers}, oauth: {oauth}}}}}\n")
+    assert "d.example.com" in {one.host for one in hosts(settings)}
+
+
+def test_microsofts_metadata_adds_no_host(load_text: Load) -> None:
+    settings = load_text("providers: {p: {kind: microsoft, oauth: {client_id: x}}}\n")
+    provider = settings.provider("p")
+    assert endpoint_allowed("https://login.microsoftonline.com/common/oauth2/v2.0/token", provider, settings)
+    assert not endpoint_allowed("https://login.example.com/token", provider, settings)
+
+
 @pytest.mark.parametrize(
     ("provider", "url", "allowed"),
     [

@@ -6,11 +6,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from config import Settings
-from config.presets import GoogleProvider
+from config.presets import PRESETS
 from config.providers import GenericProvider
 from config.shapes import bare, model_of
 
-from .conftest import Load
+from .conftest import Load, Problems
 
 WORK = """\
 providers:
@@ -27,7 +27,11 @@ def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
     return [model, *(found for each in below if each for found in _all_models(each))]
 
 
-MODELS = [*_all_models(Settings), *_all_models(GenericProvider), *_all_models(GoogleProvider)]
+MODELS = [
+    *_all_models(Settings),
+    *_all_models(GenericProvider),
+    *(found for preset in PRESETS.values() for found in _all_models(preset)),
+]
 
 
 def test_the_smallest_file_has_all_defaults(load_text: Load) -> None:
@@ -127,3 +131,80 @@ def test_every_value_of_a_preset_can_be_overridden(load_text: Load) -> None:
 def test_an_unknown_provider(load_text: Load) -> None:
     with pytest.raises(KeyError):
         load_text("").provider("nobody")
+
+
+APP = "oauth: {client_id: x, client_secret: y}"
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_every_preset_needs_an_application_only(load_text: Load, kind: str) -> None:
+    provider = load_text(f"providers: {{p: {{kind: {kind}, {APP}}}}}\n").provider("p")
+    assert provider.kind == kind
+    assert (provider.imap.port, provider.imap.tls) == (993, "implicit")
+    assert (provider.smtp.port, provider.smtp.tls) in {(465, "implicit"), (587, "starttls")}
+    assert provider.sent_copy == "auto"
+    assert provider.removal_page
+    assert provider.session_ends_with_token is (kind in {"google", "microsoft"})
+    assert (
+        load_text(f"providers: {{p: {{kind: {kind}, session_ends_with_token: false, {APP}}}}}\n")
+        .provider("p")
+        .session_ends_with_token
+        is False
+    )
+
+
+def test_microsoft(load_text: Load) -> None:
+    provider = load_text(f"providers: {{p: {{kind: microsoft, {APP}}}}}\n").provider("p")
+    assert (provider.oauth.client, provider.oauth.tenant) == ("msal", "common")
+    assert (provider.smtp.host, provider.smtp.port, provider.smtp.tls) == ("smtp.office365.com", 587, "starttls")
+    assert provider.mechanisms == ("XOAUTH2",)
+    # With Graph's names the token opens no mailbox.
+    assert all(scope.startswith("https://outlook.office.com/") for scope in provider.oauth.scopes)
+
+
+def test_microsofts_personal_mailboxes_have_another_submission_server(load_text: Load) -> None:
+    text = "providers: {{p: {{kind: microsoft, {more}oauth: {{client_id: x, tenant: Consumers}}}}}}\n"
+    provider = load_text(text.format(more="")).provider("p")
+    assert (provider.smtp.host, provider.smtp.port) == ("smtp-mail.outlook.com", 587)
+    assert provider.removal_page == "https://microsoft.com/consent"
+    own = load_text(text.format(more="smtp: {host: smtp.example.com}, removal_page: 'https://example.com/', "))
+    assert (own.provider("p").smtp.host, own.provider("p").removal_page) == ("smtp.example.com", "https://example.com/")
+    ported = load_text(text.format(more="smtp: {port: 2587}, ")).provider("p")
+    assert (ported.smtp.host, ported.smtp.port) == ("smtp-mail.outlook.com", 2587)
+
+
+def test_yandex(load_text: Load) -> None:
+    oauth = load_text(f"providers: {{p: {{kind: yandex, {APP}}}}}\n").provider("p").oauth
+    assert (oauth.device_id, oauth.revoke_form, oauth.userinfo_auth) == (True, "access_token", "OAuth")
+    assert (oauth.address_claim, oauth.subject_claim) == ("default_email", "id")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("tenant: 'a/b'", "must be common, organizations, consumers"),
+        ("tenant: null", "needs authority and tenant"),
+        ("extra_authorize_params: {access_type: offline}", "takes prompt and domain_hint only"),
+        ("token_auth_method: client_secret_post", "needs client_secret"),
+    ],
+)
+def test_what_microsofts_library_cannot_take(problems: Problems, more: str, said: str) -> None:
+    found = problems(f"providers: {{p: {{kind: microsoft, oauth: {{client_id: x, {more}}}}}}}\n")
+    assert said in "".join(found)
+
+
+def test_the_library_is_a_setting_of_any_provider(load_text: Load) -> None:
+    text = """\
+        providers:
+          p:
+            kind: generic
+            imap: {host: imap.example.com}
+            smtp: {host: smtp.example.com}
+            oauth: {client: msal, authority: 'https://login.example.com', tenant: example.com, client_id: x}
+        """
+    assert load_text(text).provider("p").oauth.authority == "https://login.example.com"
+    standard = load_text(
+        "providers: {p: {kind: microsoft, oauth: {client: standard, client_id: x, "
+        "issuer: 'https://login.example.com/t/v2.0'}}}\n"
+    )
+    assert standard.provider("p").oauth.client == "standard"

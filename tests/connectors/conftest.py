@@ -14,11 +14,12 @@ from connectors.tls import client_context
 from ingestd.demo.authserver import AuthServer
 from tests.connectors.mailbox import Mailbox
 from tests.servers.certs import Certificates
+from tests.servers.courier import Courier
 from tests.servers.dovecot import Dovecot
-from tests.servers.fixtures import USERS, auth_server, certificates, dovecot, plain_dovecot, postfix
+from tests.servers.fixtures import USERS, auth_server, certificates, courier, dovecot, plain_dovecot, postfix
 from tests.servers.postfix import Postfix
 
-__all__ = ["auth_server", "certificates", "dovecot", "plain_dovecot", "postfix"]
+__all__ = ["auth_server", "certificates", "courier", "dovecot", "plain_dovecot", "postfix"]
 
 _users = itertools.cycle(USERS)
 
@@ -46,3 +47,11 @@ def plain_mailbox(
 ) -> Mailbox:
     """On the poorer server; only its IMAP half belongs together."""
     return Mailbox(user, tools, plain_dovecot, postfix, auth_server)
+
+
+@pytest.fixture
+def courier_mailbox(
+    user: str, tools: ImapTools, courier: Courier, postfix: Postfix, auth_server: AuthServer
+) -> Mailbox:
+    """On the server of another make; only its IMAP half belongs together."""
+    return Mailbox(user, tools, courier, postfix, auth_server)

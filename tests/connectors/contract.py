@@ -20,13 +20,27 @@ from connectors.base import (
     Edit,
     EditKind,
     Envelope,
+    HistoryPlan,
     RawMessage,
+    Reader,
     ReadPlan,
     SendStatus,
-    StartFrom,
     TemporaryError,
 )
-from tests.connectors.mailbox import EVERYTHING, Mailbox, raw_mail, read_all, read_messages, subjects
+from connectors.imap_session import open_session
+from tests.connectors.mailbox import (
+    EVERYTHING,
+    LONG_AGO,
+    Mailbox,
+    raw_mail,
+    read_all,
+    read_history,
+    read_messages,
+    subject_of,
+    subjects,
+)
+
+LINKED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 class ReaderContract:
@@ -49,7 +63,7 @@ class ReaderContract:
         sent = [f"m{number}" for number in range(7)]
         for subject in sent:
             box.deliver(subject)
-        reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=3))
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, batch_messages_max=3))
         batches, _ = await read_all(reader, None)
         assert [len(batch.messages) for batch in batches if batch.messages] == [3, 3, 1]
         assert [batch.more for batch in batches if batch.messages] == [True, True, False]
@@ -58,14 +72,14 @@ class ReaderContract:
     async def test_the_bytes_of_a_batch_are_limited_but_one_message_always_passes(self, box: Mailbox) -> None:
         for number in range(3):
             box.deliver(f"m{number}", body=b"x" * 70 + b"\r\n" * 500)
-        reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_bytes_max=100))
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, batch_bytes_max=100))
         batches, _ = await read_all(reader, None)
         assert [len(batch.messages) for batch in batches if batch.messages] == [1, 1, 1]
 
     async def test_every_batch_has_a_cursor_to_go_on_from(self, box: Mailbox) -> None:
         for number in range(3):
             box.deliver(f"m{number}")
-        reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=1))
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, batch_messages_max=1))
         batches, _ = await read_all(reader, None)
         again = box.reader(EVERYTHING)
         messages, _ = await read_messages(again, batches[0].cursor)
@@ -74,7 +88,7 @@ class ReaderContract:
     async def test_a_message_over_the_limit_comes_as_its_header(self, box: Mailbox) -> None:
         box.deliver("large", body=b"y" * 60 + b"\r\n" * 2000)
         box.deliver("small")
-        reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, message_bytes_max=2000))
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, message_bytes_max=2000))
         messages, _ = await read_messages(reader, None)
         assert subjects(messages) == ["large", "small"]
         assert messages[0].content is None
@@ -99,7 +113,7 @@ class ReaderContract:
     async def test_reading_marks_nothing(self, box: Mailbox) -> None:
         box.deliver("untouched")
         await read_messages(box.reader(EVERYTHING), None)
-        assert "Seen" not in " ".join(box.dovecot.flags(box.user))
+        assert "Seen" not in " ".join(box.server.flags(box.user))
 
     async def test_wait_ends_when_something_arrives(self, box: Mailbox) -> None:
         reader = box.reader(ReadPlan())
@@ -120,28 +134,28 @@ class ReaderContract:
         box.deliver("short-lived")
         reader = box.reader(EVERYTHING)
         (message,), _ = await read_messages(reader, None)
-        await reader.edit(message.locator, Edit(EditKind.DELETE))
+        await reader.edit([message.locator], Edit(EditKind.DELETE))
         assert await reader.fetch(message.locator) is None
-        assert await reader.edit(message.locator, Edit(EditKind.DELETE)) is None
-        assert await reader.edit(message.locator, Edit(EditKind.READ)) is None
+        for kind in (EditKind.DELETE, EditKind.READ, EditKind.TRASH):
+            assert await reader.edit([message.locator], Edit(kind)) == {message.locator: None}
 
     @pytest.mark.parametrize("kind", [EditKind.TRASH, EditKind.SPAM, EditKind.MOVE])
     async def test_moving_takes_a_message_away_once(self, box: Mailbox, kind: EditKind) -> None:
-        box.dovecot.create_folder(box.user, "Fertig/Prüfung")
+        box.server.create_folder(box.user, "Fertig/Prüfung")
         target = {EditKind.TRASH: "Trash", EditKind.SPAM: "Junk", EditKind.MOVE: "Fertig/Prüfung"}[kind]
         box.deliver("mover")
         reader = box.reader(EVERYTHING)
         (message,), cursor = await read_messages(reader, None)
         edit = Edit(kind, target if kind is EditKind.MOVE else None)
-        moved = await reader.edit(message.locator, edit)
-        assert await reader.edit(message.locator, edit) is None
-        assert len(box.dovecot.mails(box.user, target)) == 1
+        moved = (await reader.edit([message.locator], edit))[message.locator]
+        assert await reader.edit([message.locator], edit) == {message.locator: None}
+        assert len(box.server.mails(box.user, target)) == 1
         assert await reader.fetch(message.locator) is None
         if self.move_gives_locator:
             assert moved is not None
             there = await reader.fetch(moved)
             assert there is not None
-            assert there.folder == target
+            assert there.folder == box.server.name_of(target)
             assert there.content == message.content
         assert (await read_messages(reader, cursor))[0] == []
 
@@ -150,9 +164,9 @@ class ReaderContract:
         reader = box.reader(EVERYTHING)
         (message,), _ = await read_messages(reader, None)
         for _ in range(2):
-            assert await reader.edit(message.locator, Edit(EditKind.READ)) == message.locator
-            assert await reader.edit(message.locator, Edit(EditKind.KEYWORD, "ingestd")) == message.locator
-        flags = box.dovecot.flags(box.user)[0]
+            for edit in (Edit(EditKind.READ), Edit(EditKind.KEYWORD, "ingestd")):
+                assert await reader.edit([message.locator], edit) == {message.locator: message.locator}
+        flags = box.server.flags(box.user)[0]
         assert "\\Seen" in flags
         assert "ingestd" in flags
 
@@ -180,7 +194,7 @@ class ReaderContract:
     async def test_after_a_loss_reading_goes_on(self, box: Mailbox) -> None:
         reader = box.reader(ReadPlan())
         _, cursor = await read_messages(reader, None)
-        box.dovecot.kick(box.user)
+        box.server.kick(box.user)
         box.deliver("after the kick")
         messages: list[RawMessage] = []
         async with asyncio.timeout(10):
@@ -188,6 +202,178 @@ class ReaderContract:
                 with contextlib.suppress(TemporaryError):
                     messages, cursor = await read_messages(reader, cursor)
         assert subjects(messages) == ["after the kick"]
+
+
+class HistoryContract:
+    """The mail that was there before; on the Reader."""
+
+    async def fill(self, box: Mailbox, count: int) -> None:
+        for number in range(count):
+            await box.append(f"m{number}", LINKED - timedelta(days=count - number))
+
+    async def test_the_newest_batch_comes_first_and_each_in_its_order(self, box: Mailbox) -> None:
+        await self.fill(box, 7)
+        reader = box.reader(ReadPlan(start_at=LINKED, batch_messages_max=3))
+        batches = await read_history(reader, HistoryPlan(before=LINKED))
+        read = [subjects(list(batch.messages)) for batch in batches if batch.messages]
+        assert read == [["m4", "m5", "m6"], ["m1", "m2", "m3"], ["m0"]]
+        assert [batch.seen for batch in batches] == [0, 3, 6, 7, 7]
+        assert {batch.total for batch in batches} == {7}
+        assert await read_history(reader, HistoryPlan(before=LINKED), batches[-1].cursor) == []
+
+    async def test_oldest_first(self, box: Mailbox) -> None:
+        await self.fill(box, 4)
+        reader = box.reader(ReadPlan(start_at=LINKED, batch_messages_max=3))
+        batches = await read_history(reader, HistoryPlan(before=LINKED, newest_first=False))
+        read = [subjects(list(batch.messages)) for batch in batches if batch.messages]
+        assert read == [["m0", "m1", "m2"], ["m3"]]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    async def test_a_history_goes_on_behind_any_of_its_cursors(self, box: Mailbox, newest_first: bool) -> None:
+        await self.fill(box, 4)
+        plan = HistoryPlan(before=LINKED, newest_first=newest_first)
+        cursor, read = None, []
+        while batches := await read_history(
+            box.reader(ReadPlan(start_at=LINKED, batch_messages_max=1)), plan, cursor, batches=1
+        ):
+            cursor = batches[0].cursor
+            read += subjects(list(batches[0].messages))
+        assert read == sorted((f"m{number}" for number in range(4)), reverse=newest_first)
+
+    async def test_a_history_has_two_ends_that_are_exact(self, box: Mailbox) -> None:
+        since = LINKED - timedelta(days=30)
+        for name, date in (("early", since - timedelta(seconds=1)), ("since", since)):
+            await box.append(name, date)
+        for name, date in (("last", LINKED - timedelta(seconds=1)), ("linked", LINKED)):
+            await box.append(name, date)
+        reader = box.reader(ReadPlan(start_at=LINKED))
+        batches = await read_history(reader, HistoryPlan(before=LINKED, since=since))
+        assert subjects([m for batch in batches for m in batch.messages]) == ["since", "last"]
+        assert batches[-1].seen == batches[-1].total == 2
+        assert subjects((await read_messages(reader, None))[0]) == ["linked"]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize(
+        "course",
+        ["onCH", "CoHnC", "oonCHHoHC", "nCoHoHnHC", "oCHoCnHHC", "onoCnHonHoHC", "CHoHC", "ooooCHoHoHnHHHC"],
+    )
+    async def test_every_message_is_of_the_one_or_the_other(
+        self, box: Mailbox, course: str, newest_first: bool
+    ) -> None:
+        """o, n: an old or a new message is put there; C: all changes are read; H: a batch of the history."""
+        waiting, other = (box.reader(ReadPlan(start_at=LINKED, batch_messages_max=1)) for _ in range(2))
+        plan = HistoryPlan(before=LINKED, newest_first=newest_first)
+        put: list[str] = []
+        read: list[str] = []
+        cursor = history = None
+        for step in course:
+            if step in "on":
+                put.append(f"m{len(put)}")
+                await box.append(put[-1], LINKED + timedelta(days=-9 if step == "o" else 9))
+            elif step == "C":
+                messages, cursor = await read_messages(waiting, cursor)
+                read += subjects(messages)
+            else:
+                for batch in await read_history(other, plan, history, batches=1):
+                    history = batch.cursor
+                    read += subjects(list(batch.messages))
+        for batch in await read_history(other, plan, history):
+            read += subjects(list(batch.messages))
+        assert sorted(set(read)) == put
+        # What comes with an old date between the two beginnings belongs to both.
+        in_doubt = course[course.index("C") : course.index("H")].count("o")
+        assert len(read) == len(put) + in_doubt
+
+    async def test_a_folder_that_is_gone_keeps_no_other_from_its_history(self, box: Mailbox) -> None:
+        await self.fill(box, 2)
+        reader = box.reader(ReadPlan(folders=("No such folder", "INBOX"), start_at=LINKED))
+        batches = await read_history(reader, HistoryPlan(before=LINKED))
+        assert subjects([m for batch in batches for m in batch.messages]) == ["m0", "m1"]
+
+    async def test_an_unreadable_cursor_begins_anew(self, box: Mailbox) -> None:
+        await self.fill(box, 1)
+        for cursor in ("", "{}", '{"v":9,"history":{}}', '{"v":1,"history":{"INBOX":{}}}'):
+            batches = await read_history(box.reader(), HistoryPlan(before=LINKED), cursor)
+            assert subjects([m for batch in batches for m in batch.messages]) == ["m0"]
+
+    async def test_claimed_is_what_was_read_and_is_still_there(self, box: Mailbox) -> None:
+        await box.append("old", LINKED - timedelta(days=3))
+        reader = box.reader(ReadPlan(start_at=LINKED, batch_messages_max=2))
+        _, cursor = await read_messages(reader, None)
+        for name in ("read", "gone", "moved in"):
+            await box.append(name, LINKED + timedelta(days=-1 if name == "moved in" else 1))
+        messages, cursor = await read_messages(reader, cursor)
+        await reader.edit([messages[1].locator], Edit(EditKind.DELETE))
+        await box.append("not read yet", LINKED + timedelta(days=2))
+        assert cursor is not None
+        locators = [locator async for chunk in reader.claimed(cursor) for locator in chunk]
+        assert locators == [messages[0].locator, messages[2].locator]
+
+
+class EditContract:
+    """Many messages at once; on the Reader."""
+
+    async def read(self, box: Mailbox, count: int) -> tuple[Reader, list[str]]:
+        for number in range(count):
+            box.deliver(f"m{number}")
+        reader = box.reader(EVERYTHING)
+        messages, _ = await read_messages(reader, None)
+        return reader, [message.locator for message in messages]
+
+    async def test_many_are_marked_and_those_that_are_gone_are_told(self, box: Mailbox) -> None:
+        reader, locators = await self.read(box, 4)
+        await reader.edit([locators[1]], Edit(EditKind.DELETE))
+        done = await reader.edit(locators, Edit(EditKind.READ))
+        assert done == {locator: None if locator == locators[1] else locator for locator in locators}
+        assert ["\\Seen" in flags for flags in box.server.flags(box.user)] == [True, True, True]
+
+    async def test_many_are_moved_into_a_folder_that_is_made_for_them(
+        self, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("connectors.imap_edit.EDIT_MESSAGES_MAX", 2)
+        reader, locators = await self.read(box, 5)
+        await reader.edit([locators[1]], Edit(EditKind.DELETE))
+        moved = await reader.edit(locators, Edit(EditKind.MOVE, "Done/2026"))
+        assert moved.keys() == set(locators)
+        assert moved[locators[1]] is None
+        for number in (0, 2, 3, 4):
+            there = await reader.fetch(moved[locators[number]] or "")
+            assert there is not None
+            assert subject_of(there) == f"m{number}"
+        again = await reader.edit(locators, Edit(EditKind.MOVE, "Done/2026"))
+        assert set(again.values()) == {None}
+        lying = [locator for locator in moved.values() if locator]
+        assert await reader.edit(lying, Edit(EditKind.MOVE, "Done/2026")) == {locator: locator for locator in lying}
+
+    async def test_messages_of_several_folders_are_deleted_and_no_others(self, box: Mailbox) -> None:
+        reader, locators = await self.read(box, 3)
+        moved = await reader.edit(locators[:1], Edit(EditKind.TRASH))
+        there = moved[locators[0]]
+        assert there is not None
+        gone = await reader.edit([there, locators[1]], Edit(EditKind.DELETE))
+        assert gone == {there: None, locators[1]: None}
+        assert await reader.fetch(there) is None
+        assert len(box.server.mails(box.user)) == 1
+
+    async def test_the_marks_of_others_are_not_expunged(self, box: Mailbox) -> None:
+        reader, locators = await self.read(box, 2)
+        session = await open_session(box.access, box.tokens, box.tools)
+        await session.select("INBOX")
+        uid = int(locators[0].split(":")[1])
+        await session.run("STORE", lambda client: client.add_flags([uid], ["\\Deleted"]))
+        await reader.edit([locators[1]], Edit(EditKind.DELETE))
+        await session.close()
+        assert len(box.server.mails(box.user)) == 1
+
+    async def test_a_place_that_is_none_any_more_holds_no_message(self, box: Mailbox) -> None:
+        locators = ["7:1:No such folder", "7:1:INBOX"]
+        assert await box.reader().edit(locators, Edit(EditKind.READ)) == dict.fromkeys(locators)
+
+    async def test_a_keyword_must_be_an_atom(self, box: Mailbox) -> None:
+        reader, locators = await self.read(box, 1)
+        for keyword in ("two words", "\\Seen", "gelöst", "a)"):
+            with pytest.raises(ValueError, match="keyword"):
+                await reader.edit(locators, Edit(EditKind.KEYWORD, keyword))
 
 
 class SenderContract:
@@ -205,7 +391,7 @@ class SenderContract:
 
     async def _arrived(self, box: Mailbox, count: int) -> Sequence[bytes]:
         async with asyncio.timeout(10):
-            while len(mails := await asyncio.to_thread(box.dovecot.mails, box.user)) < count:
+            while len(mails := await asyncio.to_thread(box.server.mails, box.user)) < count:
                 await asyncio.sleep(0.05)
         assert len(mails) == count
         return mails
@@ -248,4 +434,4 @@ class SenderContract:
         assert copy is not None
         assert copy.content == content
         assert copy.received_at == sent_at
-        assert "\\Seen" in box.dovecot.flags(box.user, copy.folder)[0]
+        assert "\\Seen" in box.server.flags(box.user, copy.folder)[0]

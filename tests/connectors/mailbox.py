@@ -8,24 +8,44 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
-from connectors.base import Batch, RawMessage, Reader, ReadPlan, StartFrom
+from connectors.base import AccessToken, Batch, HistoryBatch, HistoryPlan, RawMessage, Reader, ReadPlan
 from connectors.imap import ImapReader
 from connectors.imap_access import ImapAccess, ImapEndpoint, SmtpEndpoint
-from connectors.imap_session import ImapTools
+from connectors.imap_session import ImapTools, open_session
 from connectors.smtp import SmtpSender
 from ingestd.demo.authserver import AuthServer
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 
-EVERYTHING = ReadPlan(start_from=StartFrom.EVERYTHING)
+LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)
+EVERYTHING = ReadPlan(start_at=LONG_AGO)
 
 
 def raw_mail(subject: str, *, body: bytes = b"Hello\r\n", message_id: str | None = None, extra: bytes = b"") -> bytes:
     identity = message_id or f"<{time.monotonic_ns()}@customer.example.net>"
     head = f"From: <customer@example.net>\r\nTo: <help@example.com>\r\nSubject: {subject}\r\nMessage-ID: {identity}\r\n"
     return head.encode() + extra + b"\r\n" + body
+
+
+class MailServer(Protocol):
+    """What the tests ask of an IMAP server beside IMAP. Folders are named as people name them: Done/2026."""
+
+    port_tls: int
+
+    def name_of(self, folder: str) -> str: ...
+    def deliver(self, user: str, raw: bytes, folder: str = "INBOX") -> None: ...
+    def mails(self, user: str, folder: str = "INBOX") -> list[bytes]: ...
+    def flags(self, user: str, folder: str = "INBOX") -> list[str]: ...
+    def folders(self, user: str) -> list[str]: ...
+    def create_folder(self, user: str, folder: str) -> None: ...
+    def delete_folder(self, user: str, folder: str) -> None: ...
+    def rename_folder(self, user: str, folder: str, to: str) -> None: ...
+    def expunge(self, user: str, folder: str, uid: int) -> None: ...
+    def kick(self, user: str) -> None: ...
+    def connections(self, user: str) -> int: ...
 
 
 class TestTokens:
@@ -40,11 +60,11 @@ class TestTokens:
         self.refreshes = 0
         self.working = True
 
-    async def __call__(self, *, rejected: str | None = None) -> str:
+    async def __call__(self, *, rejected: str | None = None) -> AccessToken:
         if rejected is not None and rejected == self._token:
             self.refreshes += 1
             self._token = self._server.issue(self._user).access_token if self.working else "refused-token"
-        return self._token
+        return AccessToken(self._token)
 
     def set(self, token: str) -> None:
         self._token = token
@@ -54,7 +74,7 @@ class TestTokens:
 class Mailbox:
     user: str
     tools: ImapTools
-    dovecot: Dovecot
+    server: MailServer
     postfix: Postfix
     auth_server: AuthServer
     tokens: TestTokens = field(init=False)
@@ -65,13 +85,19 @@ class Mailbox:
         self.tokens = TestTokens(self.auth_server, self.user)
         self.access = ImapAccess(
             login=self.user,
-            imap=ImapEndpoint("localhost", self.dovecot.port_tls),
+            imap=ImapEndpoint("localhost", self.server.port_tls),
             smtp=SmtpEndpoint("localhost", self.postfix.port_tls),
             connect_seconds=10,
             read_seconds=10,
             poll_seconds=60,
         )
         self.permit()
+
+    @property
+    def dovecot(self) -> Dovecot:
+        """The server, for what Dovecot alone can be told."""
+        assert isinstance(self.server, Dovecot)
+        return self.server
 
     def permit(self) -> None:
         for endpoint in (self.access.imap, self.access.smtp):
@@ -93,7 +119,16 @@ class Mailbox:
         return sender
 
     def deliver(self, subject: str, folder: str = "INBOX", **kwargs: Any) -> None:
-        self.dovecot.deliver(self.user, raw_mail(subject, **kwargs), folder)
+        self.server.deliver(self.user, raw_mail(subject, **kwargs), folder)
+
+    async def append(self, subject: str, received_at: datetime, folder: str = "INBOX", **kwargs: Any) -> None:
+        """Put a message there that the server dates as it is told, as clients do that move old mail in."""
+        mail = raw_mail(subject, **kwargs)
+        session = await open_session(self.access, self.tokens, self.tools)
+        try:
+            await session.run("APPEND", lambda client: client.append(folder, mail, (), received_at))
+        finally:
+            await session.close()
 
     async def close(self) -> None:
         for one in self.opened:
@@ -113,6 +148,19 @@ async def read_all(reader: Reader, cursor: str | None) -> tuple[list[Batch], str
 async def read_messages(reader: Reader, cursor: str | None) -> tuple[list[RawMessage], str | None]:
     batches, cursor = await read_all(reader, cursor)
     return [message for batch in batches for message in batch.messages], cursor
+
+
+async def read_history(
+    reader: Reader, plan: HistoryPlan, cursor: str | None = None, batches: int | None = None
+) -> list[HistoryBatch]:
+    """Return the batches behind `cursor`, or the next few of them."""
+    found: list[HistoryBatch] = []
+    async with aclosing(reader.history(plan, cursor)) as history:  # type: ignore[type-var]
+        async for batch in history:
+            found.append(batch)
+            if len(found) == batches:
+                break
+    return found
 
 
 def subject_of(message: RawMessage) -> str:

@@ -11,19 +11,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.base import (
+    AccessToken,
     AuthError,
     PermanentError,
     RateLimited,
+    RawMessage,
     ReadPlan,
-    StartFrom,
     TemporaryError,
     TokenSource,
     Trouble,
 )
 from connectors.egress import EgressRefused
+from connectors.imap import ImapReader
 from connectors.imap_access import ImapAccess, ImapEndpoint
 from connectors.imap_session import ImapTools, open_session
-from tests.connectors.mailbox import EVERYTHING, Mailbox, raw_mail, read_all, read_messages, subjects
+from tests.connectors.mailbox import EVERYTHING, LONG_AGO, Mailbox, raw_mail, read_all, read_messages, subjects
 from tests.connectors.test_imap_idle import access_to, token
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot, Mechanism
@@ -44,7 +46,7 @@ async def proxy(box: Mailbox, certificates: Certificates) -> AsyncIterator[Proxy
     """Between the reader and Dovecot, inside TLS."""
     context = server_context(str(certificates.cert_file), str(certificates.key_file))
     async with Proxy(
-        box.dovecot.port_tls, server_context=context, upstream_context=box.tools.ssl_context
+        box.server.port_tls, server_context=context, upstream_context=box.tools.ssl_context
     ).running() as proxy:
         box.change(imap=ImapEndpoint("localhost", proxy.port))
         yield proxy
@@ -53,7 +55,7 @@ async def proxy(box: Mailbox, certificates: Certificates) -> AsyncIterator[Proxy
 async def test_a_cut_in_a_literal_is_temporary_and_nothing_is_lost(box: Mailbox, proxy: Proxy) -> None:
     for number in range(3):
         box.deliver(f"m{number}", body=b"z" * 60 + b"\r\n" * 3000)
-    reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=1))
+    reader = box.reader(ReadPlan(start_at=LONG_AGO, batch_messages_max=1))
     proxy.fault = Fault("server", marker=b"Subject: m1", keep=500)
     cursor = None
     got: list[str] = []
@@ -109,18 +111,18 @@ async def test_a_cancelled_command_does_not_leave_its_answer_to_the_next(box: Ma
 
 
 async def test_a_recreated_folder_is_read_again(box: Mailbox) -> None:
-    box.dovecot.create_folder(box.user, "Support")
-    plan = ReadPlan(folders=("INBOX", "Support"), start_from=StartFrom.EVERYTHING)
+    box.server.create_folder(box.user, "Support")
+    plan = ReadPlan(folders=("INBOX", "Support"), start_at=LONG_AGO)
     box.deliver("before", "Support")
     reader = box.reader(plan)
     messages, cursor = await read_messages(reader, None)
     assert subjects(messages) == ["before"]
     await reader.close()
-    box.dovecot.delete_folder(box.user, "Support")
+    box.server.delete_folder(box.user, "Support")
     with pytest.raises(PermanentError):
         await read_messages(reader, cursor)
     await asyncio.sleep(1.1)  # Dovecot makes UIDVALIDITY of the time in seconds
-    box.dovecot.create_folder(box.user, "Support")
+    box.server.create_folder(box.user, "Support")
     box.deliver("after", "Support")
     messages, cursor = await read_messages(reader, cursor)
     assert subjects(messages) == ["after"]
@@ -150,23 +152,23 @@ async def test_a_new_uidvalidity_yields_again_what_was_wanted_and_not_what_was_o
 async def test_what_is_expunged_meanwhile_is_skipped(box: Mailbox) -> None:
     for number in range(3):
         box.deliver(f"m{number}")
-    reader = box.reader(ReadPlan(start_from=StartFrom.EVERYTHING, batch_messages_max=1))
+    reader = box.reader(ReadPlan(start_at=LONG_AGO, batch_messages_max=1))
     got: list[str] = []
     async for batch in reader.changes(None):
         if not got:
-            await asyncio.to_thread(box.dovecot.expunge, box.user, "INBOX", 2)
+            await asyncio.to_thread(box.server.expunge, box.user, "INBOX", 2)
         got += subjects(list(batch.messages))
     assert got == ["m0", "m2"]
 
 
-async def test_days_are_counted_back_from_the_first_reading(box: Mailbox) -> None:
+async def test_old_mail_is_told_by_its_date(box: Mailbox) -> None:
     session = await open_session(box.access, box.tokens, box.tools)
     for days in (30, 8, 6, 0):
         date = datetime.now(UTC) - timedelta(days=days)
         mail = raw_mail(f"{days} days")
         await session.run("APPEND", lambda client, m=mail, d=date: client.append("INBOX", m, (), d))  # type: ignore[misc]
     await session.close()
-    reader = box.reader(ReadPlan(start_from=StartFrom.DAYS, start_days=7))
+    reader = box.reader(ReadPlan(start_at=datetime.now(UTC) - timedelta(days=7)))
     messages, cursor = await read_messages(reader, None)
     assert subjects(messages) == ["6 days", "0 days"]
     assert cursor is not None
@@ -174,11 +176,11 @@ async def test_days_are_counted_back_from_the_first_reading(box: Mailbox) -> Non
 
 
 async def test_many_messages_pass_in_windows(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.imap.WINDOW_UIDS", 2)
+    monkeypatch.setattr("connectors.imap_fetch.WINDOW_UIDS", 2)
     for number in range(7):
         box.deliver(f"m{number}")
     for uid in (2, 3, 4, 5):
-        box.dovecot.expunge(box.user, "INBOX", uid)
+        box.server.expunge(box.user, "INBOX", uid)
     batches, _ = await read_all(box.reader(EVERYTHING), None)
     assert subjects([m for batch in batches for m in batch.messages]) == ["m0", "m5", "m6"]
     assert not batches[-1].more
@@ -197,8 +199,8 @@ async def test_each_mechanism_logs_in_and_its_refusal_is_read(
             assert "MOVE" in session.capabilities
             await session.close()
 
-        async def refused(*, rejected: str | None = None) -> str:
-            return "x" * 5000
+        async def refused(*, rejected: str | None = None) -> AccessToken:
+            return AccessToken("x" * 5000)
 
         with pytest.raises(AuthError):
             await open_session(box.access, refused, box.tools)
@@ -230,6 +232,17 @@ async def open_on(
         access = ImapAccess(access.login, ImapEndpoint("localhost", port, tls), access.smtp, read_seconds=3)  # type: ignore[arg-type]
         session = await open_session(access, source, tools)
         session.discard()
+
+
+async def read_on(tools: ImapTools, certificates: Certificates, script: object) -> list[RawMessage]:
+    context = server_context(str(certificates.cert_file), str(certificates.key_file))
+    async with scripted(script, context) as port:  # type: ignore[arg-type]
+        tools.guard.permit("localhost", port)
+        reader = ImapReader(access_to(port, read_seconds=3.0), token, tools, EVERYTHING)
+        try:
+            return (await read_messages(reader, None))[0]
+        finally:
+            await reader.close()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +287,126 @@ async def test_the_response_code_decides(
         assert raised.value.retry_after == pytest.approx(92.415)
 
 
+THROTTLED = b"* BYE Request is throttled. Suggested Backoff Time: 92415 milliseconds\r\n"
+CROWDED = b"* BYE [ALERT] Too many simultaneous connections. (Failure)\r\n"
+
+
+@pytest.mark.parametrize(("bye", "error"), [(THROTTLED, RateLimited), (CROWDED, TemporaryError)])
+@pytest.mark.parametrize("place", ["greeting", "capability", "authenticate", "select", "fetch"])
+async def test_a_goodbye_is_understood_wherever_it_comes(
+    tools: ImapTools, certificates: Certificates, place: str, bye: bytes, error: type[Exception]
+) -> None:
+    async def script(peer: Peer) -> None:
+        if place == "greeting":
+            await peer.say(bye)
+            return
+        if place in ("capability", "authenticate"):
+            await peer.say(b"* OK ready\r\n")
+            await peer._capability()
+            await (peer.hear(b"CAPABILITY") if place == "capability" else peer._capability())
+            if place == "authenticate":
+                await peer.hear(b"AUTHENTICATE")
+            await peer.say(bye)
+            return
+        await peer.greet_and_log_in()
+        if place == "select":
+            await peer.hear(b"SELECT")
+            await peer.say(b"* 3 EXISTS\r\n", bye)
+            return
+        await peer.select(uidnext=2)
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(b"* SEARCH 1\r\n" + tag + b" OK done\r\n")
+        await peer.hear(b"UID FETCH")
+        await peer.say(b"* 1 FETCH (UID 1 RFC822.SIZE 20 INTER", bye)
+
+    if place == "fetch":
+        # In the middle of a line it is no BYE, but a broken answer: a sender's words must not be taken for it.
+        error = TemporaryError
+    with pytest.raises(error) as raised:
+        await read_on(tools, certificates, script)
+    if place != "fetch":
+        assert raised.value.trouble is Trouble.THROTTLED  # type: ignore[attr-defined]
+        if isinstance(raised.value, RateLimited):
+            assert raised.value.retry_after == pytest.approx(92.415)
+
+
+async def test_a_goodbye_between_the_messages_of_an_answer(tools: ImapTools, certificates: Certificates) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.select(uidnext=3)
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(b"* SEARCH 1 2\r\n" + tag + b" OK done\r\n")
+        await peer.hear(b"UID FETCH")
+        await peer.say(b'* 1 FETCH (UID 1 RFC822.SIZE 20 INTERNALDATE "01-Mar-2026 00:00:00 +0000")\r\n', THROTTLED)
+
+    with pytest.raises(RateLimited):
+        await read_on(tools, certificates, script)
+
+
+async def test_an_alert_is_not_passed_on(
+    tools: ImapTools, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.say(b"* OK [ALERT] visit alert.example.net today\r\n")
+        tag = await peer.hear(b"SELECT")
+        await peer.say(b"* NO [ALERT] disk almost full\r\n" + tag + b" NO [ALERT] visit alert.example.net\r\n")
+        tag = await peer.hear(b"LOGOUT")
+        await peer.say(b"* BYE\r\n" + tag + b" OK bye\r\n")
+
+    with pytest.raises(TemporaryError) as error:
+        await read_on(tools, certificates, script)
+    assert "alert.example.net" not in str(error.value) + caplog.text
+
+
+async def test_an_answer_in_single_bytes_is_an_answer(tools: ImapTools, certificates: Certificates) -> None:
+    mail = b"Subject: torn\r\n\r\n* BYE\r\n)\r\n"
+
+    def bytewise(*lines: bytes) -> list[bytes]:
+        return [bytes([byte]) for byte in b"".join(lines)]
+
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        tag = await peer.hear(b"SELECT")
+        await peer.say(
+            *bytewise(b"* 1 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n", tag, b" OK done\r\n")
+        )
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(*bytewise(b"* SEARCH 1\r\n", tag, b" OK done\r\n"))
+        tag = await peer.hear(b"UID FETCH")
+        row = b'* 1 FETCH (UID 1 RFC822.SIZE %d INTERNALDATE " 1-Mar-2026 00:00:00 +0000")\r\n' % len(mail)
+        await peer.say(*bytewise(row, tag, b" OK done\r\n"))
+        tag = await peer.hear(b"UID FETCH")
+        row = b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%s)\r\n" % (len(mail), mail)
+        await peer.say(*bytewise(row, tag, b" OK done\r\n"))
+        tag = await peer.hear(b"LOGOUT")
+        await peer.say(b"* BYE\r\n" + tag + b" OK bye\r\n")
+
+    messages = await read_on(tools, certificates, script)
+    assert [message.content for message in messages] == [mail]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"* 1 FETCH (UID 1 BODY[] {99999999999}\r\n",
+        b"* 1 FETCH (UID 1 BODY[] {4294967296}\r\nx)\r\n",
+        b"* " + b"x" * 5_000_000,
+    ],
+)
+async def test_a_server_cannot_fill_the_memory(tools: ImapTools, certificates: Certificates, answer: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.hear(b"SELECT")
+        await peer.say(answer)
+        await peer.reader.read()
+
+    with pytest.raises(TemporaryError):
+        await read_on(tools, certificates, script)
+
+
 async def test_plain_bytes_behind_starttls_end_the_connection(tools: ImapTools, certificates: Certificates) -> None:
     async def script(peer: Peer) -> None:
         await peer.say(b"* OK ready\r\n")
@@ -285,6 +418,17 @@ async def test_plain_bytes_behind_starttls_end_the_connection(tools: ImapTools, 
 
     with pytest.raises(TemporaryError):
         await open_on(tools, certificates, script, "starttls")
+
+
+async def test_preauth_is_refused_under_tls_too(tools: ImapTools, certificates: Certificates) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* PREAUTH welcome\r\n")
+        tag = await peer.hear(b"CAPABILITY")
+        await peer.say(b"* CAPABILITY IMAP4rev1\r\n" + tag + b" OK done\r\n")
+        assert await peer.reader.read() == b"", "the client went on"
+
+    with pytest.raises(PermanentError):
+        await open_on(tools, certificates, script)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +479,7 @@ async def test_a_lie_about_the_size_costs_one_body_only(box: Mailbox, monkeypatc
 
 async def test_nothing_of_the_mail_or_the_token_is_logged(box: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    secret = await box.tokens()
+    secret = (await box.tokens()).value
     box.deliver("a-subject-to-hide", message_id="<hide-me@customer.example.net>")
     messages, _ = await read_messages(box.reader(), None)
     sender = box.sender()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from connectors.base import ReadPlan
+from connectors.base import AccessToken, RateLimited, ReadPlan, TemporaryError, Trouble
 from connectors.imap import ImapReader
 from connectors.imap_access import ImapAccess, ImapEndpoint, SmtpEndpoint
 from connectors.imap_idle import Woken, wait_in_idle
@@ -18,8 +18,8 @@ from tests.servers.certs import Certificates
 from tests.servers.script import Peer, scripted, server_context
 
 
-async def token(*, rejected: str | None = None) -> str:
-    return "token"
+async def token(*, rejected: str | None = None) -> AccessToken:
+    return AccessToken("token")
 
 
 def access_to(port: int, **changes: float) -> ImapAccess:
@@ -124,6 +124,36 @@ async def test_the_end_of_the_connection_is_told(idle_on: Callable[..., Awaitabl
     await idle_on(script, use)
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_goodbye_with_a_reason_is_obeyed(idle_on: Callable[..., Awaitable[None]], pause: float) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear(b"IDLE")
+        await peer.say(
+            b"+ idling\r\n", b"* BYE Request is throttled. Suggested Backoff Time: 5000 milliseconds\r\n", pause=pause
+        )
+
+    async def use(session: ImapSession) -> None:
+        with pytest.raises(RateLimited) as error:
+            await wait_in_idle(session, 5)
+        assert error.value.retry_after == 5.0
+        assert not session.alive
+
+    await idle_on(script, use)
+
+
+async def test_a_goodbye_instead_of_the_continuation(idle_on: Callable[..., Awaitable[None]]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear(b"IDLE")
+        await peer.say(b"* BYE Too many simultaneous connections\r\n")
+
+    async def use(session: ImapSession) -> None:
+        with pytest.raises(TemporaryError) as error:
+            await wait_in_idle(session, 5)
+        assert error.value.trouble is Trouble.THROTTLED
+
+    await idle_on(script, use)
+
+
 async def test_a_cancelled_wait_breaks_the_connection(idle_on: Callable[..., Awaitable[None]]) -> None:
     idling = asyncio.Event()
 
@@ -186,7 +216,7 @@ async def test_the_slow_poll_ends_a_silent_wait(tools: ImapTools, certificates: 
     context = server_context(str(certificates.cert_file), str(certificates.key_file))
     async with scripted(script, context) as port:
         tools.guard.permit("localhost", port)
-        reader = ImapReader(access_to(port, poll_seconds=0.3), token, tools, ReadPlan())
+        reader = ImapReader(access_to(port, poll_seconds=2.0), token, tools, ReadPlan())
         assert [batch.messages async for batch in reader.changes(None)] == [()]
         assert await reader.wait(20)
         await reader.close()

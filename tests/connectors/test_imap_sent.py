@@ -27,17 +27,17 @@ async def poor(plain_mailbox: Mailbox) -> AsyncIterator[Mailbox]:
 
 
 async def test_a_localized_folder_is_known_by_its_name(poor: Mailbox) -> None:
-    poor.dovecot.create_folder(poor.user, "Отправленные")
+    poor.server.create_folder(poor.user, "Отправленные")
     filed = await poor.sender().file_in_sent(raw_mail("copy"), NOW)
     assert Locator.parse(filed.locator).folder == "Отправленные"
-    assert len(poor.dovecot.mails(poor.user, "Отправленные")) == 1
+    assert len(poor.server.mails(poor.user, "Отправленные")) == 1
 
 
 async def test_where_there_is_no_sent_folder_it_is_made_and_subscribed(poor: Mailbox) -> None:
-    assert "Sent" not in poor.dovecot.folders(poor.user)
+    assert "Sent" not in poor.server.folders(poor.user)
     sender = poor.sender()
     assert await sender.find_in_sent("<x@example.com>", "t") == []
-    assert "Sent" not in poor.dovecot.folders(poor.user)  # looking makes nothing
+    assert "Sent" not in poor.server.folders(poor.user)  # looking makes nothing
     filed = await sender.file_in_sent(raw_mail("copy"), NOW)
     assert Locator.parse(filed.locator).folder == "Sent"
     assert "Sent" in poor.dovecot.doveadm("mailbox", "list", "-s", "-u", poor.user).decode().split("\n")
@@ -51,7 +51,7 @@ async def test_the_operators_folder_comes_first(box: Mailbox) -> None:
 
 async def test_a_copy_that_the_provider_filed_under_another_id_is_found_by_our_header(box: Mailbox) -> None:
     mail = raw_mail("copy", message_id="<rewritten@provider.example.net>", extra=f"{OWN_HEADER}: hmac-7\r\n".encode())
-    box.dovecot.deliver(box.user, mail, "Sent")
+    box.server.deliver(box.user, mail, "Sent")
     box.deliver("another", "Sent", extra=f"{OWN_HEADER}: hmac-8\r\n".encode())
     (found,) = await box.sender().find_in_sent("<ours@help.example.com>", "hmac-7")
     assert found.message_id == "<rewritten@provider.example.net>"
@@ -68,6 +68,6 @@ async def test_the_connection_is_closed_when_idle(box: Mailbox) -> None:
     box.change(connection_idle_seconds=0.2)
     sender = box.sender()
     await sender.find_in_sent("<x@example.com>", "t")
-    await until(lambda: box.dovecot.connections(box.user) == 0)
+    await until(lambda: box.server.connections(box.user) == 0)
     filed = await sender.file_in_sent(raw_mail("after"), NOW)
     assert filed.message_id is not None

@@ -1,4 +1,4 @@
-"""The contract suite on IMAP and SMTP: a rich server, and one without IDLE, MOVE, SPECIAL-USE and OAUTHBEARER."""
+"""The contract suite on IMAP and SMTP: a rich server, a poor one, and one of another make."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import ClassVar
 
 import pytest
 
-from tests.connectors.contract import ReaderContract, SenderContract
+from tests.connectors.contract import EditContract, HistoryContract, ReaderContract, SenderContract
 from tests.connectors.mailbox import Mailbox
 
 
-class TestRichServer(ReaderContract, SenderContract):
+class TestRichServer(ReaderContract, HistoryContract, EditContract, SenderContract):
     @pytest.fixture
     async def box(self, mailbox: Mailbox) -> AsyncIterator[Mailbox]:
         yield mailbox
         await mailbox.close()
 
 
-class TestPoorServer(ReaderContract):
+class TestPoorServer(ReaderContract, HistoryContract, EditContract):
     move_gives_locator: ClassVar[bool] = True
 
     @pytest.fixture
     async def box(self, plain_mailbox: Mailbox) -> AsyncIterator[Mailbox]:
-        plain_mailbox.change(poll_seconds=1.0)
+        plain_mailbox.change(poll_seconds=2.0)
         yield plain_mailbox
         await plain_mailbox.close()
+
+
+class TestCourier(ReaderContract, HistoryContract, EditContract):
+    @pytest.fixture
+    async def box(self, courier_mailbox: Mailbox) -> AsyncIterator[Mailbox]:
+        courier_mailbox.change(poll_seconds=2.0)
+        yield courier_mailbox
+        await courier_mailbox.close()

@@ -50,7 +50,7 @@ def to_self(box: Mailbox) -> Envelope:
 
 
 async def count_mails(box: Mailbox) -> int:
-    return len(await asyncio.to_thread(box.dovecot.mails, box.user))
+    return len(await asyncio.to_thread(box.server.mails, box.user))
 
 
 async def until_mails(box: Mailbox, count: int) -> None:
@@ -217,7 +217,7 @@ async def test_dots_and_line_ends_cannot_end_the_mail_early(box: Mailbox) -> Non
     outcome = await box.sender().send(to_self(box), raw_mail("smuggled", body=body))
     assert outcome.status is SendStatus.ACCEPTED
     await until_mails(box, 1)
-    (mail,) = await asyncio.to_thread(box.dovecot.mails, box.user)
+    (mail,) = await asyncio.to_thread(box.server.mails, box.user)
     assert mail.endswith(b"one\r\n.\r\nMAIL FROM:<evil@example.net>\r\n.\r\n\r\n.\r\nlast\r\n")
 
 

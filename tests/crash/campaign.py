@@ -125,6 +125,7 @@ async def reply_by_command(world: World, house: House, process: Process) -> None
         (message_id,) = await house.store.content.read(None, _replies, house.mailbox_id)
         told = await story.after_reply(world, house, daemon, message_id)
         await story.check_told(world, house, told)
+        await story.check_edited(world, house, told)
         await story.forget(house, daemon)
         await daemon.stop()
         await story.check_forgotten(world, house)

@@ -6,13 +6,13 @@ import base64
 import random
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from uuid import UUID
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from ingestd.keys import KeyRing
 from ingestd.mail.compose import AttachmentContent
@@ -20,18 +20,24 @@ from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.privacy.requests import request_disconnect
 from ingestd.records import MessageRecord, Receipt
 from ingestd.verify.check import verify
-from storage import erasures, keystore, mailboxes, outbox
+from storage import backfills, erasures, keystore, mailboxes, outbox
+from storage.backfills import BackfillStatus
 from storage.database import now, wake
 from storage.errors import KeyDestroyed, NotFound
 from storage.mailboxes import MailboxState
 from storage.messages import BLOB
 from storage.outbox import Reply, ReplyStatus, SentCopy
 from storage.sealing import MasterKey
-from storage.tables import messages
+from storage.tables import edits, messages
 from tests.crash.world import CUSTOMER, Daemon, House, World
 
 MAILS = 4
+OLD_MAILS = 3
+"""What came long before the mailbox was linked, and is read beside the rest."""
+EDITED = "Archive"
+"""Where a story that has its mail moved has it moved to."""
 _LARGE_BYTES = 40_000
+_LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,22 @@ def mails(address: str) -> list[bytes]:
     return made
 
 
+def old_mails(address: str) -> list[bytes]:
+    """Return a thread, oldest first."""
+    name = address.partition("@")[0]
+    made = []
+    for number in range(OLD_MAILS):
+        head = f"From: Anna <{CUSTOMER}>\r\nTo: {address}\r\nSubject: Old printer\r\n"
+        head += f"Message-ID: <{name}-old-{number}@example.org>\r\n"
+        if number:
+            head += f"In-Reply-To: <{name}-old-{number - 1}@example.org>\r\n"
+        made.append(f"{head}\r\nIt did not print either.\r\n".encode())
+    return made
+
+
 async def deliver(world: World, house: House) -> list[str]:
+    for number, mail in enumerate(old_mails(house.address)):
+        await world.provider.deliver(house.address, mail, received_at=_LONG_AGO + timedelta(days=number))
     for mail in mails(house.address):
         await world.provider.deliver(house.address, mail)
     return [_message_id(one) for one in await world.provider.mails(house.address)]
@@ -91,15 +112,17 @@ async def tell(world: World, house: House, daemon: Daemon) -> Told:
     daemon.stage("reply")
     told = await after_reply(world, house, daemon, await reply(house))
     await check_told(world, house, told)
+    await check_edited(world, house, told)
     return told
 
 
 async def after_reply(world: World, house: House, daemon: Daemon, message_id: UUID) -> Told:
     await daemon.until(lambda: _is_over(house, daemon, message_id), "the reply is sent and filed, or unknown")
+    await daemon.until(lambda: _is_edited(house), "every edit in the mailbox is done")
     stands = await house.store.content.read(house.account_id, outbox.get_reply, message_id)
     view = await house.store.desk.ticket(house.account_id, 1)
     header = next(one.record.mail.message_id for one in view.messages if one.row.message_id == message_id)
-    return Told([_message_id(one) for one in await world.provider.mails(house.address)], stands, header)
+    return Told([one for folder in ("INBOX", EDITED) for one in await _in(world, house, folder)], stands, header)
 
 
 async def forget(house: House, daemon: Daemon) -> None:
@@ -114,6 +137,7 @@ async def check_told(world: World, house: House, told: Told) -> None:
     stored = await _stored(house)
     assert Counter(told.delivered) == stored["in"], "a mail is no ticket message, or is one twice"
     assert stored["out"] == Counter([told.reply_id])
+    await _check_imported(house)
     came = [_message_id(one) for one in await world.provider.mails(CUSTOMER)].count(told.reply_id)
     filed = [_message_id(one) for one in await world.provider.mails(house.address, "Sent")].count(told.reply_id)
     if told.reply.status is ReplyStatus.SENT:
@@ -123,6 +147,27 @@ async def check_told(world: World, house: House, told: Told) -> None:
         assert came <= 1
         assert filed <= came
     await check_store(house)
+
+
+async def _check_imported(house: House) -> None:
+    """The old mails are one ticket, in their order, closed unless somebody answered it."""
+    found = await house.store.desk.tickets(house.account_id, mailbox_id=house.mailbox_id)
+    views = [await house.store.desk.ticket(house.account_id, one.ticket.number) for one in found]
+    threads = [[one.record.mail.message_id for one in view.messages if one.row.direction == "in"] for view in views]
+    assert [_message_id(one) for one in old_mails(house.address)] in threads
+
+
+async def check_edited(world: World, house: House, told: Told) -> None:
+    """What was taken in lies where it was to be moved to, once each, and nowhere else. Old mail stays."""
+    new = [one for one in told.delivered if one not in {_message_id(old) for old in old_mails(house.address)}]
+    moved = new if world.tuning.after_import == f"move:{EDITED}" else []
+    assert Counter(await _in(world, house, EDITED)) == Counter(moved)
+    assert Counter(await _in(world, house, "INBOX")) == Counter(told.delivered) - Counter(moved)
+    assert await house.store.content.read(None, _waiting_edits, house.mailbox_id) == 0
+
+
+async def _in(world: World, house: House, folder: str) -> list[str]:
+    return [_message_id(one) for one in await world.provider.mails(house.address, folder)]
 
 
 async def check_store(house: House) -> None:
@@ -178,11 +223,16 @@ def count_messages(conn: Connection, mailbox_id: UUID) -> tuple[int, int]:
 
 async def has_all(house: House, daemon: Daemon) -> bool:
     count, blobs = await house.store.content.read(None, count_messages, house.mailbox_id)
-    if count >= MAILS:
+    if count >= MAILS + OLD_MAILS and await _is_backfilled(house):
         assert blobs == 1
         return True
     await _ring_after_kill(house, daemon)
     return False
+
+
+async def _is_backfilled(house: House) -> bool:
+    found = await house.store.content.read(house.account_id, backfills.get_backfill, house.mailbox_id)
+    return found.status is BackfillStatus.DONE
 
 
 async def _is_over(house: House, daemon: Daemon, message_id: UUID) -> bool:
@@ -194,6 +244,15 @@ async def _is_over(house: House, daemon: Daemon, message_id: UUID) -> bool:
         return True
     await _ring_after_kill(house, daemon)
     return False
+
+
+async def _is_edited(house: House) -> bool:
+    return await house.store.content.read(None, _waiting_edits, house.mailbox_id) == 0
+
+
+def _waiting_edits(conn: Connection, mailbox_id: UUID) -> int:
+    count: int = conn.execute(select(func.count()).where(edits.c.mailbox_id == mailbox_id)).scalar_one()
+    return count
 
 
 def _standing(conn: Connection, account_id: UUID, message_id: UUID) -> tuple[Reply, datetime]:

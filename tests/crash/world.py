@@ -24,8 +24,9 @@ import asyncpg
 import httpx2
 
 from config import Settings, load
+from ingestd.build.outside import Outside, new_linking
+from ingestd.build.store import Store, open_store
 from ingestd.cli.setup import create_account
-from ingestd.daemon import Outside, Store, new_linking, open_store
 from ingestd.demo.authserver import Client
 from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
@@ -65,6 +66,7 @@ inbound:
   heartbeat_seconds: 0.4
   poll_seconds: {poll_seconds}
   backoff: {{initial_seconds: 0.1, max_seconds: 1}}
+backfill: {{batch_messages_max: 1, backoff: {{initial_seconds: 0.1, max_seconds: 1}}}}
 outbound:
   backoff: {{initial_seconds: 0.1, max_seconds: 1}}
 linking:
@@ -72,6 +74,7 @@ linking:
   attempts_max: {attempts_max}
   http_timeout_seconds: {http_timeout_seconds}
 parser: {{processes: 1, seconds_max: {parser_seconds_max}}}
+mailbox_defaults: {{after_import: "{after_import}"}}
 shutdown_seconds: 5
 """
 
@@ -94,6 +97,7 @@ class Tuning:
     attempts_max: int = 2
     http_timeout_seconds: float = 5
     parser_seconds_max: float = 10
+    after_import: str = "nothing"
 
 
 @dataclass

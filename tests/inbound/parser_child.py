@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -36,6 +37,9 @@ def _tried(action: str) -> str:
 
 
 def work(raw: bytes) -> Transformed:
+    if found := re.search(rb"^X-Wait-For: (\S+)\r$", raw, re.MULTILINE):
+        while not Path(found[1].decode()).exists():
+            time.sleep(0.01)
     command = raw.partition(b"\r\n")[0].decode("ascii", "replace")
     if command == "sleep":
         time.sleep(60)

@@ -10,12 +10,14 @@ import httpx2
 import pytest
 
 from ingestd.demo.authserver import AuthServer, Client, User
+from ingestd.linking.client import ClientConfig, ProviderClient
 from ingestd.linking.discovery import discover
-from ingestd.linking.flow import Flow, check_callback_issuer, new_flow
+from ingestd.linking.flow import Flow, new_flow
 from ingestd.linking.http import new_http
-from ingestd.linking.oauth import ClientConfig, OAuthClient
+from ingestd.linking.oauth import OAuthClient
 from ingestd.linking.retry import Waits
 from ingestd.linking.tokens import TokenSet
+from ingestd.records import GrantRecord
 
 ALICE = "alice@example.com"
 REDIRECT = "https://desk.example.com/callback"
@@ -28,6 +30,11 @@ def streamed(content: bytes, status: int = 200, headers: dict[str, str] | None =
     return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(content))
 
 
+def grant(refresh_token: str | None = "some-token", access_token: str = "access") -> GrantRecord:
+    """Return a grant as it is stored."""
+    return GrantRecord(access_token, refresh_token, ())
+
+
 @dataclass
 class Setting:
     server: AuthServer
@@ -38,7 +45,7 @@ class Setting:
     def client_with(self, **changes: object) -> OAuthClient:
         endpoints = self.client.endpoints
         config = self.client.config
-        names = {"userinfo", "revoke", "introspect", "token", "issuer"}
+        names = {"userinfo", "revoke", "introspect", "token", "device", "issuer"}
         endpoints = replace(endpoints, **{k: v for k, v in changes.items() if k in names})  # type: ignore[arg-type]
         config = replace(config, **{k: v for k, v in changes.items() if k not in names})  # type: ignore[arg-type]
         return OAuthClient(config, endpoints, self.http, waits=self.waits)
@@ -50,20 +57,18 @@ class Setting:
 
         return Waits(sleep=sleep)
 
-    async def consent(self, client: OAuthClient | None = None) -> tuple[Flow, dict[str, str]]:
+    async def consent(self, client: ProviderClient | None = None) -> tuple[Flow, dict[str, str]]:
         """Go to the provider as the browser does; return the flow and the callback's parameters."""
-        flow = new_flow()
-        url = (client or self.client).authorize_url(REDIRECT, flow, login_hint=ALICE)
+        url, flow = await (client or self.client).authorize(new_flow(REDIRECT), login_hint=ALICE)
         response = await self.http.get(url)
         target = urlsplit(response.headers["location"])
         answer = {name: values[0] for name, values in parse_qs(target.query).items()}
         assert answer["state"] == flow.state
-        check_callback_issuer(self.client.endpoints, answer.get("iss"))
         return flow, answer
 
-    async def link(self, client: OAuthClient | None = None) -> tuple[Flow, TokenSet]:
+    async def link(self, client: ProviderClient | None = None) -> tuple[Flow, TokenSet]:
         flow, answer = await self.consent(client)
-        return flow, await (client or self.client).exchange(answer["code"], flow.verifier, REDIRECT)
+        return flow, await (client or self.client).exchange(flow, answer["code"], answer.get("iss"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ingestd.demo.authserver import Failure
 from ingestd.linking.clients import RETRY_DISCOVERY_SECONDS, OAuthClients
 from ingestd.linking.errors import ProviderDown
 from ingestd.linking.http import new_http
+from ingestd.linking.oauth import OAuthClient
 from tests.linking.conftest import Setting
 
 
@@ -58,6 +59,8 @@ async def test_discovery_is_repeated_when_its_document_has_aged(setting: Setting
     clock.seconds = 100
     second = await clients.get("work")
     assert second is not first
+    assert isinstance(first, OAuthClient)
+    assert isinstance(second, OAuthClient)
     assert second.endpoints == first.endpoints
     assert len(clock.made) == 1
     await clients.close()
@@ -81,7 +84,9 @@ async def test_without_a_document_an_issuer_that_is_down_is_told(setting: Settin
     setting.server.fail_next("discovery", Failure.SERVER_ERROR, times=3)
     with pytest.raises(ProviderDown):
         await clients.get("work")
-    assert (await clients.get("work")).endpoints == setting.client.endpoints
+    made = await clients.get("work")
+    assert isinstance(made, OAuthClient)
+    assert made.endpoints == setting.client.endpoints
     with pytest.raises(KeyError):
         await clients.get("nobody")
     await clients.close()

@@ -30,6 +30,7 @@ async def test_the_demo_server(setting: Setting) -> None:
         userinfo=f"{issuer}/userinfo",
         revoke=f"{issuer}/revoke",
         introspect=f"{issuer}/introspect",
+        device=f"{issuer}/device_authorization",
         issuer=issuer,
         callback_names_issuer=True,
     )

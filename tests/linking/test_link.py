@@ -4,109 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
-import httpx2
 import pytest
 
 from connectors.base import AuthError, PermanentError, TemporaryError, Trouble
-from ingestd.demo.authserver import AuthServer, Client, Failure
-from ingestd.keys import KeyRing
-from ingestd.linking.clients import OAuthClients
-from ingestd.linking.discovery import discover
-from ingestd.linking.http import new_http
-from ingestd.linking.keeper import TokenKeeper
-from ingestd.linking.link import Linking, LinkRefused, LinkRequest
-from ingestd.linking.oauth import ClientConfig, OAuthClient
-from ingestd.records import AccountRecord, GrantRecord, MailboxRecord
-from ingestd.telemetry.metrics import Metrics
-from storage import accounts, events, flows, grants, keystore, mailboxes
+from ingestd.demo.authserver import Failure
+from ingestd.linking.client import Revocation
+from ingestd.linking.link import LinkRefused, LinkRequest
+from ingestd.privacy.revocation import read_revocable, revocable_text
+from ingestd.records import FlowRecord
+from storage import events, flows, keystore, mailboxes
 from storage.errors import NotFound
-from storage.sealing import MasterKey
 from storage.types import new_id
+from tests.linking.bench import ADDRESS, OTHER, Bench, running_bench
 from tests.stores import Stores
-
-ADDRESS, OTHER = "support@example.com", "sales@example.com"
-PUBLIC = "http://127.0.0.1:8025"
-
-
-class OneClient(OAuthClients):
-    """The clients of a configuration with one provider, `local`."""
-
-    def __init__(self, client: OAuthClient) -> None:
-        self._client = client
-
-    async def get(self, name: str) -> OAuthClient:
-        if name != "local":
-            raise KeyError(name)
-        return self._client
-
-
-@dataclass
-class Bench:
-    stores: Stores
-    server: AuthServer
-    keys: KeyRing
-    linking: Linking
-    keeper: TokenKeeper
-    account_id: UUID
-
-    async def consent(self, address: str, *, browser: str = "b", **request: object) -> UUID:
-        """Link as the owner of `address` would, all the way; return the mailbox."""
-        code, state, iss = await self.code(address, browser=browser, **request)
-        return await self.linking.complete(state=state, browser=browser, code=code, error=None, iss=iss)
-
-    async def code(self, address: str, *, browser: str = "b", **request: object) -> tuple[str, str, str]:
-        self.server.consent_as = address
-        wanted = LinkRequest(provider="local", **request)  # type: ignore[arg-type]
-        started = await self.linking.start(self.account_id, wanted)
-        state = parse_qs(urlsplit(started.address).query)["state"][0]
-        url = await self.linking.open(state, browser)
-        async with httpx2.AsyncClient(trust_env=False) as owner:
-            answer = await owner.get(url)
-        back = parse_qs(urlsplit(answer.headers["location"]).query)
-        return back["code"][0], state, back["iss"][0]
-
-    async def grant(self, mailbox_id: UUID) -> GrantRecord:
-        row = await self.stores.content.read(self.account_id, grants.get_grant, mailbox_id)
-        key = await self.keys.mailbox(self.account_id, mailbox_id)
-        return key.open_record(GrantRecord.place(mailbox_id), row.sealed, GrantRecord)
-
-    async def state(self, mailbox_id: UUID) -> mailboxes.Mailbox:
-        return await self.stores.content.read(self.account_id, mailboxes.get_mailbox, mailbox_id)
 
 
 @pytest.fixture
 async def bench(stores: Stores) -> AsyncIterator[Bench]:
-    server = AuthServer([ADDRESS, OTHER], [Client("c", "s", (f"{PUBLIC}/oauth/callback",))])
-    keys = KeyRing(stores.keystore, MasterKey(bytes(32)))
-    account_id = new_id()
-    key = await keys.create_account_key(account_id)
-    sealed = key.seal_record(AccountRecord.place(account_id), AccountRecord("Example"))
-    await stores.content.transaction(account_id, accounts.insert_account, sealed)
-    async with server.running() as issuer, new_http() as http:
-        config = ClientConfig("c", "s", scopes=("openid", "email", "offline_access", "mail"))
-        client = OAuthClient(config, await discover(http, issuer, allowed_hosts={"127.0.0.1"}), http)
-        clients = OneClient(client)
-        yield Bench(
-            stores,
-            server,
-            keys,
-            Linking(stores.content, keys, clients, public_url=PUBLIC, flow_seconds=600, flows_max=100),
-            TokenKeeper(
-                stores.content, keys, clients, Metrics(version="0", python_version="3"), refresh_ahead_seconds=60
-            ),
-            account_id,
-        )
+    async with running_bench(stores) as made:
+        yield made
 
 
 async def test_the_provider_says_whose_mailbox_it_is(bench: Bench) -> None:
     mailbox_id = await bench.consent(ADDRESS)
-    row = await bench.state(mailbox_id)
-    key = await bench.keys.mailbox(bench.account_id, mailbox_id)
-    record = key.open_record(MailboxRecord.place(mailbox_id), row.sealed, MailboxRecord)
+    record = await bench.record(mailbox_id)
     assert (record.address, record.login) == (ADDRESS, ADDRESS)
     assert (await bench.grant(mailbox_id)).refresh_token
     found = await bench.stores.content.read(bench.account_id, events.list_events, 0, 10)
@@ -132,6 +55,12 @@ async def test_a_mailbox_is_linked_once_in_an_account(bench: Bench) -> None:
     await bench.consent(ADDRESS)
     with pytest.raises(LinkRefused, match="already_linked"):
         await bench.consent(ADDRESS)
+    # Given back, it could take the linked mailbox's grant with it (Google ends them all).
+    assert bench.server.requests["revoke"] == 0
+    bench.server.fail_next("authorize", Failure.PARTIAL_SCOPES)
+    with pytest.raises(LinkRefused, match="partial_consent"):
+        await bench.consent(ADDRESS)
+    assert bench.server.requests["revoke"] == 0
     assert len(await bench.stores.content.read(bench.account_id, mailboxes.list_mailboxes)) == 1
 
 
@@ -182,8 +111,8 @@ async def test_many_ask_and_one_refresh_is_made(bench: Bench) -> None:
     mailbox_id = await bench.consent(ADDRESS)
     source = bench.keeper.source(bench.account_id, mailbox_id, "local")
     old = await bench.grant(mailbox_id)
-    assert await source() == old.access_token
-    fresh = set(await asyncio.gather(*(source(rejected=old.access_token) for _ in range(20))))
+    assert (await source()).value == old.access_token
+    fresh = {one.value for one in await asyncio.gather(*(source(rejected=old.access_token) for _ in range(20)))}
     stored = await bench.grant(mailbox_id)
     assert fresh == {stored.access_token}
     assert stored.refresh_token != old.refresh_token  # rotated, and kept
@@ -195,7 +124,8 @@ async def test_a_token_is_refreshed_ahead_of_its_end(bench: Bench) -> None:
     mailbox_id = await bench.consent(ADDRESS)
     old = await bench.grant(mailbox_id)
     bench.server.grants.access_token_seconds = 3600
-    assert await bench.keeper.source(bench.account_id, mailbox_id, "local")() != old.access_token
+    fresh = await bench.keeper.source(bench.account_id, mailbox_id, "local")()
+    assert fresh.value != old.access_token
 
 
 async def test_a_server_that_refuses_fresh_tokens_costs_one(bench: Bench) -> None:
@@ -203,7 +133,7 @@ async def test_a_server_that_refuses_fresh_tokens_costs_one(bench: Bench) -> Non
     source = bench.keeper.source(bench.account_id, mailbox_id, "local")
     fresh = await source(rejected=(await bench.grant(mailbox_id)).access_token)
     with pytest.raises(AuthError):
-        await source(rejected=fresh)
+        await source(rejected=fresh.value)
     assert bench.server.requests["token.refresh_token"] == 1
 
 
@@ -228,3 +158,74 @@ async def test_a_refused_linking_leaves_no_key_behind_for_long(bench: Bench) -> 
         await bench.consent(ADDRESS)
     keys = await bench.stores.keystore.read(None, keystore.list_keys)
     assert {one.owner_id for one in keys} == {bench.account_id}
+
+
+async def test_a_link_that_is_opened_twice_leads_to_the_same_place(bench: Bench) -> None:
+    bench.server.consent_as = ADDRESS
+    started = await bench.linking.start(bench.account_id, LinkRequest(provider="local"))
+    state = parse_qs(urlsplit(started.address).query)["state"][0]
+    first, second = await asyncio.gather(bench.linking.open(state, "b"), bench.linking.open(state, "b"))
+    assert first == second == await bench.linking.open(state, "b")
+
+
+async def test_a_provider_that_is_configured_no_more(bench: Bench) -> None:
+    with pytest.raises(LinkRefused, match="provider_unavailable"):
+        await bench.linking.start(bench.account_id, LinkRequest(provider="gone"))
+
+
+async def test_yandex_knows_each_linking_by_a_device_of_its_own(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS, provider="yandex")
+    record, grant = await bench.record(mailbox_id), await bench.grant(mailbox_id)
+    assert (record.address, record.subject.isdigit()) == (ADDRESS, True)
+    assert len(grant.device_id) == 36
+    assert bench.server.grants.device_of(grant.access_token) == grant.device_id
+    other = await bench.grant(await bench.consent(OTHER, provider="yandex"))
+    assert other.device_id != grant.device_id
+
+
+async def test_a_device_stays_when_its_token_is_refreshed_and_when_it_is_linked_again(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS, provider="yandex")
+    first = await bench.grant(mailbox_id)
+    await bench.keeper.source(bench.account_id, mailbox_id, "yandex")(rejected=first.access_token)
+    refreshed = await bench.grant(mailbox_id)
+    assert refreshed.access_token != first.access_token
+    assert refreshed.device_id == first.device_id
+    with pytest.raises(LinkRefused, match="wrong_mailbox"):
+        await bench.consent(OTHER, provider="yandex", mailbox_id=mailbox_id)
+    assert await bench.consent(ADDRESS, provider="yandex", mailbox_id=mailbox_id) == mailbox_id
+    assert (await bench.grant(mailbox_id)).device_id == first.device_id
+
+
+async def test_yandex_revokes_by_the_access_token_and_only_what_has_a_device(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS, provider="yandex")
+    client = await bench.clients.get("yandex")
+    kept = read_revocable(revocable_text(await bench.grant(mailbox_id)))
+    assert await client.revoke(kept) is Revocation.REVOKED
+    assert bench.server.grants.living_grants(ADDRESS) == 0
+    assert await client.revoke(kept) is Revocation.REVOKED  # dead already
+    bare = bench.server.issue(ADDRESS)
+    without = read_revocable("old-refresh-token")
+    assert without.refresh_token == "old-refresh-token"
+    without = type(kept)(bare.access_token, bare.refresh_token, ())
+    assert await client.revoke(without) is Revocation.UNSUPPORTED
+    assert bench.server.grants.living_grants(ADDRESS) == 1
+
+
+async def test_mailru_tells_whose_token_it_is(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS, provider="mailru")
+    assert (await bench.record(mailbox_id)).address == ADDRESS
+    client = await bench.clients.get("mailru")
+    assert await client.revoke(await bench.grant(mailbox_id)) is Revocation.UNSUPPORTED
+
+
+async def test_what_a_linking_remembers_is_sealed(bench: Bench) -> None:
+    bench.server.consent_as = ADDRESS
+    started = await bench.linking.start(bench.account_id, LinkRequest(provider="yandex"))
+    state = parse_qs(urlsplit(started.address).query)["state"][0]
+    await bench.linking.open(state, "b")
+    flow = await bench.stores.content.read(bench.account_id, flows.get_flow, started.flow_id)
+    key = await bench.keys.account(bench.account_id)
+    record = key.open_record(FlowRecord.place(started.flow_id), flow.sealed, FlowRecord)
+    for secret in (record.state, record.verifier, record.device_id):
+        assert secret
+        assert secret.encode() not in flow.sealed

@@ -11,6 +11,7 @@ import pytest
 
 from ingestd.linking.discovery import Endpoints
 from ingestd.linking.errors import (
+    AdminBlocked,
     CallbackRejected,
     ClientRejected,
     CodeRefused,
@@ -41,23 +42,29 @@ def test_the_challenge_is_that_of_rfc_7636() -> None:
 
 
 def test_authorize_url_keeps_the_endpoints_query_and_ours_wins() -> None:
-    flow = new_flow()
-    url = authorize_url(
-        ENDPOINTS, "desk", "https://desk.example.com/cb", ["openid", "mail"], flow, extra_params={"prompt": "consent"}
-    )
+    flow = new_flow("https://desk.example.com/cb")
+    url = authorize_url(ENDPOINTS, "desk", ["openid", "mail"], flow, extra_params={"prompt": "consent"})
     params = parse_qs(urlsplit(url).query)
     assert url.startswith("https://id.example.com/auth?")
     assert params["tenant"] == ["a"]
     assert params["state"] == [flow.state]
     assert params["scope"] == ["openid mail"]
     assert params["prompt"] == ["consent"]
+    assert params["redirect_uri"] == ["https://desk.example.com/cb"]
+    assert "device_id" not in params
     assert flow.verifier not in url
 
 
-@pytest.mark.parametrize("name", ["state", "redirect_uri", "code_challenge_method", "request_uri"])
+def test_a_device_id_goes_along_with_its_name() -> None:
+    url = authorize_url(ENDPOINTS, "desk", ["mail"], new_flow("https://desk.example.com/cb", "d-1"))
+    params = parse_qs(urlsplit(url).query)
+    assert (params["device_id"], params["device_name"]) == (["d-1"], ["ingestd"])
+
+
+@pytest.mark.parametrize("name", ["state", "redirect_uri", "code_challenge_method", "request_uri", "device_id"])
 def test_reserved_parameters(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        authorize_url(ENDPOINTS, "desk", "https://desk.example.com/cb", [], new_flow(), extra_params={name: "x"})
+        authorize_url(ENDPOINTS, "desk", [], new_flow("https://desk.example.com/cb"), extra_params={name: "x"})
 
 
 @pytest.mark.parametrize(
@@ -128,6 +135,15 @@ def test_odd_optional_fields_are_left_out() -> None:
         ({"error": "invalid_grant", "suberror": "consent_required"}, ConsentNeeded),
         ({"error": "invalid_grant", "error_codes": [50076]}, ConsentNeeded),
         ({"error": "invalid_grant", "error_codes": "50076", "suberror": []}, GrantRevoked),
+        ({"error": "invalid_grant", "error_codes": [50173]}, GrantRevoked),
+        ({"error": "invalid_grant", "error_codes": [1, 90094]}, AdminBlocked),
+        ({"error": "invalid_grant", "error_description": "AADSTS65001: nobody consented"}, ConsentNeeded),
+        ({"error": "invalid_grant", "error_codes": [53003], "suberror": "message_only"}, AdminBlocked),
+        ({"error": "invalid_client", "error_codes": [7000222]}, ClientRejected),
+        ({"error": "interaction_required", "error_codes": [50079]}, ConsentNeeded),
+        ({"error": "invalid_grant", "error_codes": [True, "50173"], "error_description": 5}, GrantRevoked),
+        ({"error": "access_denied"}, ConsentNeeded),
+        ({"error": "expired_token"}, CodeRefused),
         ({"error": "interaction_required"}, ConsentNeeded),
         ({"error": "invalid_client"}, ClientRejected),
         ({"error": "unauthorized_client"}, ClientRejected),
@@ -201,6 +217,21 @@ def test_good_id_tokens(changes: dict[str, object]) -> None:
 def test_bad_id_tokens(token: str) -> None:
     with pytest.raises(IdentityUnproved):
         id_token_claims(token, client_id="desk", issuer=ISSUER, nonce="n", now=NOW)
+
+
+def test_an_ended_grant_means_an_old_code_where_there_is_none_yet() -> None:
+    assert type(verdict(400, {"error": "invalid_grant", "error_codes": [70008]}, refreshing=False)) is CodeRefused
+
+
+def test_the_subject_claim_is_the_one_that_was_told() -> None:
+    answer = {"sub": "s", "username": "alice@example.com"}
+    told = identity_of(answer, None, address_claim="username", subject_claim="username", issuer=ISSUER)
+    assert (told.subject, told.address) == ("alice@example.com", "alice@example.com")
+    # An id that is no `sub` need not be the ID token's subject.
+    mixed = identity_of({"id": "5", "email": "a@example.com"}, {"sub": "s"}, address_claim="email", issuer=ISSUER)
+    assert mixed.subject == "5"
+    with pytest.raises(IdentityUnproved, match="different subjects"):
+        identity_of({"sub": "t", "email": "a@example.com"}, {"sub": "s"}, address_claim="email", issuer=ISSUER)
 
 
 def test_identities() -> None:

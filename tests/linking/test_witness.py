@@ -15,11 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ingestd.linking.client import ClientConfig, Revocation
 from ingestd.linking.discovery import discover
 from ingestd.linking.errors import CodeRefused, GrantRevoked
-from ingestd.linking.flow import check_callback_issuer, new_flow
+from ingestd.linking.flow import new_flow
 from ingestd.linking.http import new_http
-from ingestd.linking.oauth import ClientConfig, OAuthClient, Revocation
+from ingestd.linking.oauth import OAuthClient
+from tests.linking.conftest import grant
 
 REDIRECT = "https://desk.example.com/callback"
 
@@ -62,20 +64,19 @@ async def test_the_whole_way(issuer: str) -> None:
         endpoints = await discover(http, issuer, allowed_hosts={"127.0.0.1"})
         config = ClientConfig("desk", "secret", scopes=("openid", "email"))
         client = OAuthClient(config, endpoints, http)
-        flow = new_flow()
-        consent = await http.post(client.authorize_url(REDIRECT, flow), data={"sub": "alice"})
+        url, flow = await client.authorize(new_flow(REDIRECT))
+        consent = await http.post(url, data={"sub": "alice"})
         answer = {name: values[0] for name, values in parse_qs(urlsplit(consent.headers["location"]).query).items()}
         assert answer["state"] == flow.state
-        check_callback_issuer(endpoints, answer.get("iss"))
-        tokens = await client.exchange(answer["code"], flow.verifier, REDIRECT)
+        tokens = await client.exchange(flow, answer["code"], answer.get("iss"))
         client.require_all(tokens)
-        identity = await client.identity(tokens.access_token, tokens.id_token, nonce=flow.nonce)
+        identity = await client.identity(tokens, flow)
         assert (identity.subject, identity.address) == ("alice", "alice@example.com")
         with pytest.raises(CodeRefused):
-            await client.exchange(answer["code"], flow.verifier, REDIRECT)
+            await client.exchange(flow, answer["code"], answer.get("iss"))
         assert tokens.refresh_token is not None
-        fresh = await client.refresh(tokens.refresh_token)
+        fresh = await client.refresh(grant(tokens.refresh_token))
         assert fresh.access_token != tokens.access_token
         with pytest.raises(GrantRevoked):
-            await client.refresh("invented")
-        assert await client.revoke(tokens.refresh_token) is Revocation.UNSUPPORTED
+            await client.refresh(grant("invented"))
+        assert await client.revoke(grant(tokens.refresh_token)) is Revocation.UNSUPPORTED

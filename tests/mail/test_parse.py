@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.limits import Limits
 from ingestd.mail.parse import parse
+from ingestd.mail.transform import transform
 from ingestd.mail.types import Address, Kind
 
 HEAD = b"From: Jane <jane@example.com>\r\nMessage-ID: <1@example.com>\r\n"
@@ -288,3 +290,23 @@ def test_parse_is_total(raw: bytes) -> None:
     assert all(0 <= one.offset + one.length <= len(raw) for one in mail.attachments)
     mail.text.encode()  # no lone surrogates: what is stored must be text
     mail.subject.encode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Content-Type: text/plain; charset=utf-7\r\n\r\nHalf: +2AA- a character",
+        b"Subject: =?utf-7?q?+2AA-?= x\r\n\r\nx",
+        b"Content-Disposition: attachment; filename*=utf-7''%2b2AA-.txt\r\n\r\nx",
+    ],
+)
+def test_half_a_surrogate_pair_becomes_a_replacement_character(raw: bytes) -> None:
+    """UTF-7 can spell it; it cannot leave the parser process, and the mail would be quarantined for it."""
+    encoded = msgspec.msgpack.encode(transform(raw))
+    assert "\N{REPLACEMENT CHARACTER}".encode() in encoded
+
+
+def test_utf_7_that_is_whole_is_read() -> None:
+    mail = parse(b"Content-Type: text/plain; charset=utf-7\r\n\r\nGr+APwA3w-e +2D3eAA-")
+    assert mail.text == "Grüße \N{GRINNING FACE}"
+    assert mail.defects == ("from-missing", "message-id-missing")

@@ -55,6 +55,25 @@ def test_decisions(
     assert result.reopen == (joined is not None)
 
 
+@pytest.mark.parametrize(
+    ("standing", "auth", "joined"),
+    [(REQUESTER, ABSENT, True), (PARTICIPANT, PASS, True), (STRANGER, PASS, False), (REQUESTER, FAIL, False)],
+)
+def test_a_ticket_that_names_the_message_is_evidence_like_a_known_id(
+    standing: Standing, auth: Authentication, joined: bool
+) -> None:
+    found = Candidate(TICKET, standing)
+    result = decide(by_token=None, by_known_id=None, by_reference=found, authentication=auth, kind=Kind.CUSTOMER)
+    assert (result.ticket_id, result.suspected) == ((TICKET, None) if joined else (None, TICKET))
+    assert result.evidence[0] == "named by the ticket"
+
+
+def test_a_known_ancestor_counts_before_who_names_the_message() -> None:
+    known, naming = Candidate(OTHER, REQUESTER), Candidate(TICKET, REQUESTER)
+    result = decide(by_token=None, by_known_id=known, by_reference=naming, authentication=PASS, kind=Kind.CUSTOMER)
+    assert result.ticket_id == OTHER
+
+
 def test_a_stranger_with_a_token_is_flagged() -> None:
     assert "stranger" in decision(STRANGER, None, PASS).evidence
     assert "stranger" not in decision(REQUESTER, None, PASS).evidence

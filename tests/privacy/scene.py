@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 from typing import cast
+from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
@@ -21,9 +22,11 @@ from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.records import CursorRecord, GrantRecord, MailboxRecord
-from storage import grants, mailboxes
+from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord
+from storage import edits, grants, mailboxes
+from storage.edits import NewEdit
 from storage.tables import MAILBOX_TABLES, messages, quarantine
+from storage.types import new_id
 from tests.crash import story
 from tests.crash.world import Daemon, House, Tuning, World, open_world
 from tests.privacy.witness import Witness, take_slices
@@ -67,9 +70,11 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     )
     told = await story.after_reply(world, house, daemon, created.message_id)
     assert told.reply.sent_copy == "filed"
+    await _give_up_an_edit(house, _word(witness))
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
     witness.slices = await take_slices(house)
-    assert await house.store.content.read(None, _empty_tables, house) == set()
+    empty = await house.store.content.read(None, _empty_tables, house)
+    assert not empty, empty
     return witness
 
 
@@ -95,7 +100,7 @@ def _mail(witness: Witness, customer: str, address: str, number: int) -> bytes:
 class _RejectingParser:
     """What the pool does with a mail that no parser survives."""
 
-    async def transform(self, raw: bytes) -> object:
+    async def transform(self, raw: bytes, *, live: bool) -> object:
         raise ParserRejected("timeout")
 
 
@@ -127,6 +132,20 @@ async def _quarantine(house: House, content: bytes) -> None:
         cursor_sequence=mailbox.cursor_sequence,
         cursor=cursor,
     )
+
+
+async def _give_up_an_edit(house: House, folder: str) -> None:
+    """Leave an edit that could not be done: it names a folder of the mailbox."""
+    key, edit_id = await house.store.keys.mailbox(house.account_id, house.mailbox_id), new_id()
+    sealed = key.seal_record(EditRecord.place(edit_id), EditRecord("1:1:INBOX", "INBOX", folder))
+
+    def write(conn: Connection, account_id: UUID) -> None:
+        mine = messages.c.mailbox_id == house.mailbox_id, messages.c.direction == "in"
+        message_id = conn.execute(select(messages.c.message_id).where(*mine).limit(1)).scalar_one()
+        edits.insert_edits(conn, account_id, [NewEdit(edit_id, house.mailbox_id, message_id, "move", sealed)])
+        edits.give_up(conn, account_id, [edit_id], reason="refused")
+
+    await house.store.content.transaction(house.account_id, write)
 
 
 async def _tokens(house: House) -> list[str]:

@@ -157,6 +157,10 @@ class Dovecot:
             self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def name_of(self, folder: str) -> str:
+        """Return the server's name of a folder that the tests call so."""
+        return folder
+
     def deliver(self, user: str, raw: bytes, folder: str = "INBOX") -> None:
         self.doveadm("save", "-u", user, "-m", folder, stdin=raw)
 
@@ -183,6 +187,9 @@ class Dovecot:
 
     def delete_folder(self, user: str, folder: str) -> None:
         self.doveadm("mailbox", "delete", "-u", user, folder)
+
+    def rename_folder(self, user: str, folder: str, to: str) -> None:
+        self.doveadm("mailbox", "rename", "-u", user, folder, to)
 
     def expunge(self, user: str, folder: str, uid: int) -> None:
         self.doveadm("expunge", "-u", user, "mailbox", folder, "uid", str(uid))

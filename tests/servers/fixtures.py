@@ -10,6 +10,7 @@ import pytest
 
 from ingestd.demo.authserver import AuthServer, Client
 from tests.servers.certs import Certificates, certificates_in
+from tests.servers.courier import Courier
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.process import ServerMissingError, private_folder
@@ -77,6 +78,24 @@ def plain_dovecot(certificates: Certificates, auth_server: AuthServer) -> Iterat
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="session")
+def courier(certificates: Certificates, auth_server: AuthServer) -> Iterator[Courier]:
+    """A poor server of another make: no IDLE, MOVE, SPECIAL-USE, UIDNEXT; all folders below `INBOX.`."""
+
+    def token_check(user: str, token: str) -> bool:
+        found = auth_server.check(token)
+        return found is not None and found.address == user
+
+    try:
+        server = Courier(certificates, token_check)
+    except ServerMissingError as error:
+        missing(error)
+        raise
+    server.start()
+    yield server
+    server.destroy()
 
 
 @pytest.fixture(scope="session")

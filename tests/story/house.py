@@ -21,8 +21,9 @@ from uuid import UUID
 import httpx2
 
 from config import Settings, load
+from ingestd.build.outside import Outside, new_linking
+from ingestd.build.store import Store, open_store
 from ingestd.cli.setup import create_account
-from ingestd.daemon import Outside, Store, new_linking, open_store
 from ingestd.demo.authserver import AuthServer, Client
 from ingestd.desk import MailboxView, MessageView, TicketView
 from ingestd.linking.link import LinkRequest

@@ -65,8 +65,9 @@ async def test_the_first_reading_takes_what_was_asked_for(
         house.deliver(user, mail("eve@customer.example.net", user, f"Mail of day {age}", "It is an old one."))
         backdate(house, user, age)
     mailbox_id = await house.linked(user, start_from=start, start_days=days)
+    # Old mail comes in beside new mail, in an order of its own.
     subjects = await marker(house, user, mailbox_id, len(wanted) + 1)
-    assert subjects == [*(f"Mail of day {age}" for age in wanted), "The marker"]
+    assert sorted(subjects) == sorted([*(f"Mail of day {age}" for age in wanted), "The marker"])
     assert len(dovecot.mails(user)) == 3
 
 
@@ -88,11 +89,10 @@ def backdate(house: House, user: str, days: int) -> None:
 
 async def test_an_answer_joins_its_question_in_the_same_batch(house: House, user: str) -> None:
     asked = question(user)
-    house.deliver(user, asked)
-    house.deliver(
-        user, mail("dora@customer.example.net", user, "Re: other", "One thing more.", in_reply_to=asked.message_id)
-    )
-    house.deliver(user, mail("fred@customer.example.net", user, "A first question", "By somebody else."))
+    answer = mail("dora@customer.example.net", user, "Re: other", "One thing more.", in_reply_to=asked.message_id)
+    for one in (asked, answer, mail("fred@customer.example.net", user, "A first question", "By somebody else.")):
+        house.deliver(user, one)
+        backdate(house, user, 1)  # what comes in the second of the linking may come as new mail, before the others
     mailbox_id = await house.linked(user, start_from="everything")
     first, second = await house.tickets(mailbox_id, 2)
     assert [len(one.messages) for one in (first, second)] == [2, 1]

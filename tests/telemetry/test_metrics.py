@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -67,7 +69,7 @@ def test_labels_are_words_and_few() -> None:
     assert "nna" not in text
     assert value(metrics, "ingestd_quarantined_total", reason="other") == 1
     assert value(metrics, "ingestd_mailboxes", state="other") == 2
-    assert value(metrics, "ingestd_failures_total", trouble="other") == LABEL_VALUES_MAX
+    assert value(metrics, "ingestd_failures_total", trouble="other") == LABEL_VALUES_MAX + len(Trouble)
     assert text.count("ingestd_failures_total{") == LABEL_VALUES_MAX + 1
 
 
@@ -84,3 +86,62 @@ def test_two_processes_figures_are_apart() -> None:
     first, second = build(), build()
     first.tickets_opened()
     assert value(second, "ingestd_tickets_total") == 0
+
+
+def test_what_has_not_failed_yet_is_served_as_zero() -> None:
+    metrics = build()
+    assert value(metrics, "ingestd_replies_total", status="failed") == 0
+    assert value(metrics, "ingestd_failures_total", trouble="grant_revoked") == 0
+    assert value(metrics, "ingestd_erasures_total", outcome="failed") == 0
+
+
+def test_ages_and_queues_are_replaced() -> None:
+    metrics = build()
+    metrics.set_mailboxes_oldest({"failing": 1800.5})
+    metrics.set_mailboxes_oldest({"active": 3.0})
+    metrics.set_mailboxes_in_trouble({"throttled": 2})
+    metrics.set_mailboxes_unheld(4)
+    metrics.set_read_age({"active": 61.5})
+    metrics.set_outbox_oldest({"unknown": 90.0})
+    metrics.set_edits({"due": 7})
+    metrics.set_backfills({"running": 1}, remaining_messages=1000)
+    metrics.set_quarantine(3)
+    metrics.set_erasures(1, oldest_seconds=12.5)
+    assert value(metrics, "ingestd_mailboxes_oldest_seconds", state="failing") == 0
+    assert value(metrics, "ingestd_mailboxes_oldest_seconds", state="active") == 3
+    assert value(metrics, "ingestd_mailboxes_in_trouble", trouble="throttled") == 2
+    assert value(metrics, "ingestd_mailboxes_unheld") == 4
+    assert value(metrics, "ingestd_read_age_seconds", state="active") == 61.5
+    assert value(metrics, "ingestd_outbox_oldest_seconds", status="unknown") == 90
+    assert value(metrics, "ingestd_edits", status="due") == 7
+    assert value(metrics, "ingestd_backfills", status="running") == 1
+    assert value(metrics, "ingestd_backfill_remaining_messages") == 1000
+    assert value(metrics, "ingestd_quarantine_messages") == 3
+    assert value(metrics, "ingestd_erasures_waiting") == 1
+    assert value(metrics, "ingestd_erasures_oldest_seconds") == 12.5
+
+
+def test_what_is_watched_is_asked_at_each_rendering() -> None:
+    metrics, waiting, good = build(), [1], {"database": True}
+    metrics.watch_parser_queue(new=lambda: len(waiting), old=lambda: 0)
+    metrics.watch_health(lambda: good)
+    metrics.render()
+    assert value(metrics, "ingestd_health", check="database") == 1
+    waiting += [2, 3]
+    good["database"] = False
+    metrics.render()
+    assert value(metrics, "ingestd_parser_queue_messages", mail="new") == 3
+    assert value(metrics, "ingestd_parser_queue_messages", mail="old") == 0
+    assert value(metrics, "ingestd_health", check="database") == 0
+
+
+def test_free_disk_is_looked_up_and_a_missing_folder_costs_no_other_figure(tmp_path: Path) -> None:
+    metrics = build()
+    metrics.watch_disks({"content": tmp_path, "blobs": tmp_path / "gone"})
+    assert b"ingestd_tickets_total" in metrics.render()
+    free = value(metrics, "ingestd_disk_free_bytes", holds="content")
+    assert free is not None
+    assert free > 0
+    gone = value(metrics, "ingestd_disk_free_bytes", holds="blobs")
+    assert gone is not None
+    assert math.isnan(gone)

@@ -3,6 +3,7 @@ disconnected mailboxes, all written by the storage functions and really sealed."
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -18,9 +19,26 @@ from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
 from ingestd.mail.types import Address, Attachment, Kind, ParsedMail
 from ingestd.verify import Report, verify
 from ingestd.verify.ledger import KNOWN_POSITION
-from storage import accounts, erasures, events, flows, grants, keystore, mailboxes, messages, meta, outbox, tickets
+from storage import (
+    accounts,
+    backfills,
+    edits,
+    erasures,
+    events,
+    flows,
+    grants,
+    keystore,
+    mailboxes,
+    messages,
+    meta,
+    outbox,
+    quarantine,
+    tickets,
+)
+from storage.edits import NewEdit
 from storage.events import NewEvent
-from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, NewQuarantine, Raw
+from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, Raw
+from storage.quarantine import NewQuarantine, QuarantineStatus
 from storage.sealing import DataKey, MasterKey
 from storage.tables import store_meta
 from storage.types import new_id
@@ -29,6 +47,7 @@ from tests.stores import Stores
 RECEIVED = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 MASTER = MasterKey(bytes(range(32)))
 RAW = b"Subject: Invoice\r\n\r\nHello, here are two files.\r\n"
+HELD, TAKEN, DROPPED = QuarantineStatus.HELD, QuarantineStatus.TAKEN, QuarantineStatus.DROPPED
 WORKER = UUID("018f0000-0000-7000-8000-000000000001")
 
 
@@ -63,6 +82,17 @@ class World:
     found: UUID = field(default_factory=new_id)
     """A reply whose unknown attempt was found in Sent."""
     quarantined: UUID = field(default_factory=new_id)
+    taken: UUID = field(default_factory=new_id)
+    """A message that was in quarantine, in a ticket of its own."""
+    dropped: UUID = field(default_factory=new_id)
+    """A message that was in quarantine, without its bytes."""
+    edited: UUID = field(default_factory=new_id)
+    """An edit of `message` that is due."""
+    given_up: UUID = field(default_factory=new_id)
+    """An edit of `large_message` that failed."""
+    imported: UUID = field(default_factory=new_id)
+    """An old message, of a backfill under way."""
+    imported_ticket: UUID = field(default_factory=new_id)
     key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
     """Of `mailbox`, once it is linked."""
 
@@ -180,7 +210,10 @@ async def build(stores: Stores) -> World:
     world.key = key = await ring.mailbox(world.account, world.mailbox)
     await stores.content.transaction(world.account, _receive, world, key)
     await stores.content.transaction(world.account, _reply, world, key)
-    await stores.content.transaction(world.account, _quarantine, world, key)
+    for status, one in ((HELD, world.quarantined), (TAKEN, world.taken), (DROPPED, world.dropped)):
+        await stores.content.transaction(world.account, _quarantine, world, key, one, status)
+    await stores.content.transaction(world.account, _edit, world, key)
+    await stores.content.transaction(world.account, _backfill, world, key)
     for account_id, mailbox_id, ticket_id, suspected in (
         (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
         (world.other_account, world.other_mailbox, world.other_ticket, None),
@@ -290,8 +323,10 @@ def _reply(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
     events.insert_events(conn, account_id, sequence, told)
 
 
-def _quarantine(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
-    raw, one = b"\x00\x00 not a mail", world.quarantined
+def _quarantine(
+    conn: Connection, account_id: UUID, world: World, key: DataKey, one: UUID, status: QuarantineStatus
+) -> None:
+    raw = b"\x00\x00 not a mail"
     sealed = sealed_chunks(key, one, raw)
     record = records.QuarantineRecord("1 1", "INBOX", hashlib.sha256(raw).digest())
     new = NewQuarantine(
@@ -303,10 +338,46 @@ def _quarantine(conn: Connection, account_id: UUID, world: World, key: DataKey) 
         raw=Raw(ROWS, len(sealed), len(raw), sealed),
         sealed=key.seal_record(records.QuarantineRecord.place(one), record),
     )
-    messages.insert_quarantine(conn, account_id, [new])
+    quarantine.insert_quarantine(conn, account_id, [new])
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     told = [NewEvent("message.quarantined", world.mailbox, None, one, "timeout")]
     events.insert_events(conn, account_id, sequence, told)
+    place, nothing = records.QuarantineRecord.place(one), records.QuarantineRecord("", "", b"")
+    if status is TAKEN:
+        ticket_id = new_id()
+        message = dataclasses.replace(new_message(key, one, ticket_id, raw), raw=Raw(ROWS, len(sealed), len(raw)))
+        messages.insert_messages(conn, account_id, [message])
+        quarantine.hand_over(conn, account_id, one, key.seal_record(place, nothing))
+        _open_ticket(conn, account_id, key, ticket_id, None, [one])
+    elif status is DROPPED:
+        quarantine.drop(conn, account_id, one, key.seal_record(place, nothing))
+
+
+def _edit(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    """Two edits in the mailbox: one is due, one was given up."""
+    new = [
+        NewEdit(edit_id, world.mailbox, message_id, "move", sealed_edit(key, edit_id))
+        for edit_id, message_id in ((world.edited, world.message), (world.given_up, world.large_message))
+    ]
+    edits.insert_edits(conn, account_id, new)
+    edits.give_up(conn, account_id, [world.given_up], reason="refused")
+
+
+def sealed_edit(key: DataKey, edit_id: UUID) -> bytes:
+    record = records.EditRecord("1:1:INBOX", "INBOX", "Archive")
+    return key.seal_record(records.EditRecord.place(edit_id), record)
+
+
+def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    """Old mail of the mailbox: half of it is in, and names what may still come."""
+    backfills.insert_backfill(conn, account_id, world.mailbox, since=None, before=RECEIVED, newest_first=True)
+    cursor = key.seal_record(records.HistoryRecord.place(world.mailbox), records.HistoryRecord("INBOX 1 1"))
+    mailboxes.hold(conn, account_id, world.mailbox, 1)
+    backfills.advance(conn, account_id, world.mailbox, cursor_sequence=0, cursor_sealed=cursor, seen=1, total=2)
+    one = new_message(key, world.imported, world.imported_ticket, b"Subject: Old\r\n\r\nOld\r\n")
+    messages.insert_messages(conn, account_id, [one])
+    backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])
+    _open_ticket(conn, account_id, key, world.imported_ticket, None, [world.imported], imported=True)
 
 
 def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:
@@ -322,6 +393,8 @@ def _open_ticket(
     ticket_id: UUID,
     suspected: UUID | None,
     message_ids: Sequence[UUID],
+    *,
+    imported: bool = False,
 ) -> None:
     assert key.mailbox_id is not None
     number, sequence = accounts.draw_numbers(conn, account_id, tickets=1, events=1 + len(message_ids))
@@ -334,8 +407,9 @@ def _open_ticket(
         sealed=key.seal_record(records.TicketRecord.place(ticket_id), record),
     )
     tickets.insert_tickets(conn, account_id, number, [new])
-    told = [NewEvent("ticket.created", key.mailbox_id, ticket_id)]
-    told += [NewEvent("message.received", key.mailbox_id, ticket_id, one) for one in message_ids]
+    opened, came = ("ticket.imported", "message.imported") if imported else ("ticket.created", "message.received")
+    told = [NewEvent(opened, key.mailbox_id, ticket_id)]
+    told += [NewEvent(came, key.mailbox_id, ticket_id, one) for one in message_ids]
     events.insert_events(conn, account_id, sequence, told)
 
 

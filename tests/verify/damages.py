@@ -16,6 +16,8 @@ from storage.tables import (
     accounts,
     attachments,
     attempts,
+    backfills,
+    edits,
     erasures,
     events,
     grants,
@@ -27,12 +29,13 @@ from storage.tables import (
     participants,
     quarantine,
     raw_chunks,
+    reference_keys,
     store_meta,
     thread_keys,
     tickets,
 )
 from storage.types import new_id
-from tests.verify.builder import RECEIVED, World, attachment, sealed_chunks
+from tests.verify.builder import RECEIVED, World, attachment, sealed_chunks, sealed_edit
 from tests.verify.damage import Break, both, copy, drop, drop_unique, flip, put, tell, try_again
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -199,6 +202,17 @@ def _second_mailbox(world: World) -> UUID:
     return world.second_mailbox
 
 
+def _chunk_of_a_dropped_one(conn: Connection, world: World) -> None:
+    (sealed,) = sealed_chunks(world.key, world.dropped, b"not a mail")
+    copy(raw_chunks, "owner_id", "message", owner_id=world.dropped, sealed=sealed)(conn, world)
+
+
+def _edited_twice(conn: Connection, world: World) -> None:
+    edit_id = new_id()
+    sealed = sealed_edit(world.key, edit_id)
+    copy(edits, "edit_id", "edited", edit_id=edit_id, sealed=sealed)(conn, world)
+
+
 _LAST_CHUNK = raw_chunks.c.position == 1
 _ENDED = {"ended_at": RECEIVED}
 
@@ -224,9 +238,46 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("raw_messages_are_whole", "the blob is cut", _cut_blob),
     Damage("raw_messages_are_whole", "the blob lost a chunk", _cut_chunk_of_blob),
     Damage("quarantined_messages_are_whole", "the chunk is gone", drop(raw_chunks, "owner_id", "quarantined")),
+    Damage("raw_chunks_have_an_owner", "it was dropped", _chunk_of_a_dropped_one),
+    Damage(
+        "what_left_the_quarantine_left_its_bytes",
+        "an unknown status",
+        put(quarantine, "quarantine_id", "dropped", status="lost"),
+    ),
+    Damage(
+        "what_left_the_quarantine_left_its_bytes",
+        "dropped, with a blob",
+        put(quarantine, "quarantine_id", "dropped", raw_place="blob", chunks=1),
+    ),
+    Damage(
+        "what_left_the_quarantine_left_its_bytes",
+        "taken, but no message",
+        put(quarantine, "quarantine_id", "dropped", status="taken"),
+    ),
+    Damage(
+        "what_left_the_quarantine_left_its_bytes",
+        "a message, but dropped",
+        put(quarantine, "quarantine_id", "taken", status="dropped"),
+    ),
+    Damage("edits_are_due_or_given_up", "due at no time", put(edits, "edit_id", "edited", due_at=None)),
+    Damage("edits_are_due_or_given_up", "given up, and due", put(edits, "edit_id", "given_up", due_at=RECEIVED)),
+    Damage("edits_are_due_or_given_up", "given up for no reason", put(edits, "edit_id", "given_up", reason=None)),
+    Damage("edits_are_due_or_given_up", "nothing that can be done", put(edits, "edit_id", "edited", kind="burn")),
+    Damage("received_messages_are_edited_once", "twice", _edited_twice),
+    Damage(
+        "received_messages_are_edited_once",
+        "a message of ours",
+        put(edits, "edit_id", "edited", message_id=lambda w: w.sent),
+    ),
+    Damage("records_open", "an edit's record is damaged", flip(edits, "edit_id", "edited")),
     Damage("records_open", "a message's record is damaged", flip(messages, "message_id", "message")),
     Damage("records_open", "a grant is damaged", flip(grants, "mailbox_id", "mailbox")),
     Damage("records_open", "a cursor is damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="cursor_sealed")),
+    Damage(
+        "records_open",
+        "a backfill's cursor is damaged",
+        flip(backfills, "mailbox_id", "mailbox", sealed="cursor_sealed"),
+    ),
     Damage("records_open", "an account's record is damaged", flip(accounts, "account_id", "account")),
     Damage("records_open", "a record of another row", _record_of_another_row),
     Damage("records_open", "no record", _not_a_record),
@@ -243,6 +294,24 @@ DAMAGES: tuple[Damage, ...] = (
         put(messages, "message_id", "message", ticket_id=_other_ticket),
     ),
     Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
+    Damage(
+        "backfills_move_with_their_cursor",
+        "the cursor is gone",
+        put(backfills, "mailbox_id", "mailbox", cursor_sealed=None),
+    ),
+    Damage("backfills_move_with_their_cursor", "more than all", put(backfills, "mailbox_id", "mailbox", seen=3)),
+    Damage("backfills_agree_with_their_status", "no end", put(backfills, "mailbox_id", "mailbox", status="stopped")),
+    Damage("backfills_agree_with_their_status", "an early end", put(backfills, "mailbox_id", "mailbox", **_ENDED)),
+    Damage(
+        "backfills_agree_with_their_status",
+        "it was given up, and waits",
+        put(backfills, "mailbox_id", "mailbox", status="failed", retry_at=RECEIVED, **_ENDED),
+    ),
+    Damage(
+        "references_wait_for_older_mail",
+        "all is read",
+        put(backfills, "mailbox_id", "mailbox", status="done", **_ENDED),
+    ),
     Damage("messages_are_stored_once", "twice in tickets", _same_message),
     Damage(
         "messages_are_stored_once",
@@ -261,8 +330,10 @@ DAMAGES: tuple[Damage, ...] = (
         put(accounts, "account_id", "account", next_event_sequence=2),
     ),
     Damage("messages_were_announced_once", "never", drop(events, "message_id", "message")),
+    Damage("messages_were_announced_once", "as new, too", tell("message.received", "imported", "message_id")),
     Damage("messages_were_announced_once", "twice", tell("message.received", "message", "message_id")),
     Damage("quarantine_was_announced_once", "never", drop(events, "message_id", "quarantined")),
+    Damage("tickets_were_announced_once", "as new, too", tell("ticket.created", "imported_ticket", "ticket_id")),
     Damage("tickets_were_announced_once", "twice", tell("ticket.created", "ticket", "ticket_id")),
     Damage("replies_were_announced_once", "never", drop(events, "message_id", "queued")),
     Damage("outgoing_messages_are_replies", "not in the outbox", _outgoing_without_reply),
@@ -374,8 +445,19 @@ DAMAGES: tuple[Damage, ...] = (
     ),
     Damage(
         "children_lie_in_their_parents_mailbox",
+        "what it names elsewhere",
+        put(reference_keys, "message_id", "imported", mailbox_id=_second_mailbox),
+        also="references_wait_for_older_mail",
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
         "standing elsewhere",
         put(participants, "ticket_id", "ticket", mailbox_id=_second_mailbox),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "an edit of no message",
+        put(edits, "edit_id", "edited", message_id=new_id()),
     ),
     Damage(
         "children_lie_in_their_parents_mailbox",

@@ -1,0 +1,193 @@
+"""The work on a mailbox: its reader, its backfill, its outbox and what they share in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
+from uuid import UUID
+
+from config import Provider
+from connectors.base import ReadPlan
+from connectors.imap import ImapReader
+from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
+from ingestd.build.outside import Outside
+from ingestd.build.store import Store
+from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
+from ingestd.inbound.edits import edit_of
+from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.lease import Lease
+from ingestd.inbound.parser import ParserPool
+from ingestd.inbound.reader import MailboxReader, WhyRefused
+from ingestd.inbound.taking import ReaderTools
+from ingestd.inbound.work import HeldMailbox
+from ingestd.linking.diagnosis import Diagnostician
+from ingestd.linking.keeper import MailboxTokens, TokenKeeper
+from ingestd.mail.addresses import normalize
+from ingestd.options import effective
+from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
+from ingestd.records import MailboxRecord
+from ingestd.telemetry.metrics import Metrics
+from storage import mailboxes
+from storage.leases import Held
+from storage.mailboxes import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A mailbox with what every way to it needs."""
+
+    mailbox: Mailbox
+    context: MailboxContext
+    provider: Provider
+    access: ImapAccess
+    tokens: MailboxTokens
+
+
+async def open_context(store: Store, mailbox: Mailbox) -> MailboxContext:
+    """Return what is known of a mailbox while its mail is taken in.
+
+    Raises KeyError for a provider that is not configured, StorageError.
+    """
+    key = await store.keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
+    record = key.open_record(MailboxRecord.place(mailbox.mailbox_id), mailbox.sealed, MailboxRecord)
+    provider, defaults = store.settings.provider(mailbox.provider), store.settings.mailbox_defaults
+    after_import, _ = effective(record, defaults)
+    return MailboxContext(
+        account_id=mailbox.account_id,
+        mailbox_id=mailbox.mailbox_id,
+        key=key,
+        record=record,
+        contact_forms=frozenset(map(normalize, defaults.contact_forms)),
+        authserv_ids=frozenset(name.lower() for name in provider.authserv_ids),
+        edit=edit_of(after_import),
+    )
+
+
+class Mailboxes:
+    """Builds the work on a mailbox that this process has just taken."""
+
+    def __init__(self, store: Store, outside: Outside, parser: ParserPool, metrics: Metrics, lease: Lease) -> None:
+        settings = store.settings
+        self._store = store
+        self._outside = outside
+        self._keeper = TokenKeeper(
+            store.content,
+            store.keys,
+            outside.clients,
+            metrics,
+            refresh_ahead_seconds=settings.linking.refresh_ahead_seconds,
+            rejection_pause_seconds=settings.linking.rejection_pause_seconds,
+        )
+        self._diagnostician = Diagnostician(store.content, store.keys, outside.clients, self._keeper)
+        self._reader_tools = ReaderTools(
+            content=store.content,
+            blobs=store.blobs,
+            parser=parser,
+            metrics=metrics,
+            settings=settings.inbound,
+            blob_bytes_min=settings.storage.blob_bytes_min,
+            batches=asyncio.Semaphore(settings.inbound.batches_max),
+        )
+        self._backfill_tools = BackfillTools(
+            reading=self._reader_tools,
+            settings=settings.backfill,
+            slots=asyncio.Semaphore(settings.backfill.mailboxes_max),
+        )
+        self._sender_tools = SenderTools(
+            content=store.content,
+            blobs=store.blobs,
+            metrics=metrics,
+            settings=settings.outbound,
+            lease=lease,
+            sends=asyncio.Semaphore(settings.outbound.sends_max),
+        )
+
+    async def begin(self, held: Held) -> HeldMailbox:
+        """Raises KeyError for a provider that is not configured, StorageError."""
+        one = await self._open(held.account_id, held.mailbox_id)
+        why_refused = partial(self._diagnostician.why_refused, held.account_id, held.mailbox_id, one.mailbox.provider)
+        reader = MailboxReader(held, one.context, self._reader(one), self._reader_tools, why_refused)
+        return HeldMailbox(
+            reader,
+            self._history(held, one, reader.caught_up),
+            self._outbox(held, one, why_refused),
+            lambda: self._forget(held.mailbox_id),
+        )
+
+    async def look(self, account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, ImapReader]:
+        """Build a reader for somebody who only looks, beside whoever works on the mailbox.
+
+        Raises KeyError for a provider that is not configured, StorageError.
+        """
+        one = await self._open(account_id, mailbox_id)
+        return one.context, self._reader(one)
+
+    async def _open(self, account_id: UUID, mailbox_id: UUID) -> _Opened:
+        mailbox = await self._store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+        context = await open_context(self._store, mailbox)
+        provider = self._store.settings.provider(mailbox.provider)
+        tokens = self._keeper.source(account_id, mailbox_id, mailbox.provider)
+        return _Opened(mailbox, context, provider, self._access(context.record.login, provider), tokens)
+
+    def _reader(self, one: _Opened, plan: ReadPlan | None = None) -> ImapReader:
+        return imap_reader(
+            one.access,
+            one.tokens,
+            ssl_context=self._outside.ssl_context(one.provider),
+            guard=self._outside.guard,
+            executor=self._outside.executor,
+            plan=plan or self._plan(one),
+        )
+
+    def _history(self, held: Held, one: _Opened, caught_up: asyncio.Event) -> MailboxBackfill:
+        """On a connection of its own: new mail is waited for in the other one."""
+        plan = replace(self._plan(one), batch_messages_max=self._store.settings.backfill.batch_messages_max)
+        return MailboxBackfill(held, one.context, self._reader(one, plan), caught_up, self._backfill_tools)
+
+    def _forget(self, mailbox_id: UUID) -> None:
+        self._store.keys.forget(mailbox_id)
+        self._keeper.forget(mailbox_id)
+
+    def _outbox(self, held: Held, one: _Opened, why_refused: WhyRefused) -> MailboxOutbox:
+        sender = smtp_sender(
+            one.access,
+            one.tokens,
+            ssl_context=self._outside.ssl_context(one.provider),
+            guard=self._outside.guard,
+            executor=self._outside.executor,
+        )
+        policy = SentPolicy(one.provider.sent_copy, one.provider.sent_wait_seconds)
+        return MailboxOutbox(held, one.context.key, sender, policy, self._sender_tools, why_refused)
+
+    def _plan(self, one: _Opened) -> ReadPlan:
+        inbound = self._store.settings.inbound
+        _, folders = effective(one.context.record, self._store.settings.mailbox_defaults)
+        return ReadPlan(
+            folders=folders,
+            start_at=one.mailbox.created_at,
+            batch_messages_max=inbound.batch_messages_max,
+            batch_bytes_max=inbound.batch_bytes_max,
+            message_bytes_max=inbound.message_bytes_max,
+        )
+
+    def _access(self, login: str, provider: Provider) -> ImapAccess:
+        inbound, outbound = self._store.settings.inbound, self._store.settings.outbound
+        roles = {"sent": provider.folders.sent, "trash": provider.folders.trash, "junk": provider.folders.spam}
+        return ImapAccess(
+            login=login,
+            imap=ImapEndpoint(provider.imap.host, provider.imap.port, provider.imap.tls),
+            smtp=SmtpEndpoint(provider.smtp.host, provider.smtp.port, provider.smtp.tls),
+            role_folders={role: folder for role, folder in roles.items() if folder},
+            mechanisms=provider.mechanisms,
+            session_ends_with_token=provider.session_ends_with_token,
+            connect_seconds=inbound.connect_timeout_seconds,
+            read_seconds=inbound.read_timeout_seconds,
+            smtp_connect_seconds=outbound.connect_timeout_seconds,
+            smtp_command_seconds=outbound.command_timeout_seconds,
+            dot_seconds=outbound.dot_timeout_seconds,
+            idle_renew_seconds=inbound.idle_renew_seconds,
+            idle_renew_jitter=inbound.idle_renew_jitter,
+            poll_seconds=inbound.poll_seconds,
+            connection_idle_seconds=outbound.connection_idle_seconds,
+        )

@@ -1,0 +1,125 @@
+"""What reaches other hosts, behind one guard; and the parts that are built on it and on a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import httpx2
+
+from config import Provider, Settings, hosts
+from connectors.base import TemporaryError
+from connectors.egress import EgressGuard
+from connectors.tls import client_context
+from ingestd.build.store import Store
+from ingestd.linking.clients import OAuthClients
+from ingestd.linking.egress import GuardedTransport
+from ingestd.linking.http import HttpLimits, new_http
+from ingestd.linking.link import Linking
+from ingestd.linking.retry import Waits
+from ingestd.privacy.disconnect import Eraser, EraserTools
+from ingestd.privacy.revocation import Revoker
+from ingestd.telemetry.metrics import Metrics
+
+_HTTPS = 443
+_POSTGRES = 5432
+_PERMIT_SECONDS = 30.0
+
+
+class Outside:
+    """The tools that reach other hosts: TLS, the egress guard, OAuth clients, IMAP threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hosts = hosts(settings)
+        self.guard = EgressGuard(self._allowed(), resolve_seconds=settings.egress.resolve_timeout_seconds)
+        linking = settings.linking
+        self.clients = OAuthClients(
+            lambda name: self._settings.provider(name),  # noqa: PLW0108  (the settings change under it)
+            self._http,
+            self._discovery_hosts,
+            waits=Waits(linking.attempts_max, linking.backoff.initial_seconds, linking.backoff.max_seconds),
+            limits=HttpLimits(linking.http_timeout_seconds, linking.response_bytes_max),
+            discovery_seconds=linking.discovery_seconds,
+            threads=linking.threads,
+        )
+        self.executor = ThreadPoolExecutor(settings.inbound.imap_threads, thread_name_prefix="imap")
+        # One context a certificate file: a context for each connection costs 25 times the memory.
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    async def reload(self, settings: Settings) -> None:
+        """Go on with changed providers and hosts."""
+        self._settings = settings
+        self._hosts = hosts(settings)
+        self.guard.replace(self._allowed())
+        self._contexts.clear()
+        self.clients.forget()
+        with contextlib.suppress(TemporaryError):  # `keep_permitting` tries again
+            await self.permit_databases()
+
+    def _allowed(self) -> list[tuple[str, int]]:
+        return [(one.host, one.port or _HTTPS) for one in self._hosts]
+
+    def ssl_context(self, provider: Provider) -> ssl.SSLContext:
+        name = str(provider.tls_ca_file or "")
+        if name not in self._contexts:
+            self._contexts[name] = client_context(provider.tls_ca_file)
+        return self._contexts[name]
+
+    async def permit_databases(self) -> None:
+        """Let connections to the databases pass the audit hook, at the addresses that they have now.
+
+        Their drivers connect by themselves, so nothing else resolves them. Raises TemporaryError.
+        """
+        for one in self._hosts:
+            if one.why.startswith("storage."):
+                await asyncio.to_thread(self.guard.permit, one.host, one.port or _POSTGRES)
+
+    async def keep_permitting(self) -> None:
+        """Follow databases that move to another address, until cancelled."""
+        while True:
+            await asyncio.sleep(_PERMIT_SECONDS)
+            with contextlib.suppress(TemporaryError):  # the addresses known so far go on to count
+                await self.permit_databases()
+
+    async def close(self) -> None:
+        await self.clients.close()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _http(self, provider: Provider) -> httpx2.AsyncClient:
+        return new_http(transport=GuardedTransport(self.guard, self.ssl_context(provider)))
+
+    def _discovery_hosts(self, provider: Provider) -> frozenset[str]:
+        """Return the hosts that the operator named for a provider, and those allowed beside them."""
+        prefix = f"providers.{provider.name}."
+        named = {one.host for one in self._hosts if prefix in one.why or "egress.allow" in one.why}
+        authorize = provider.oauth.authorize_url  # opened by browsers only, so not among the hosts
+        return frozenset(named | ({urlsplit(authorize).hostname or ""} if authorize else set()))
+
+
+def new_metrics() -> Metrics:
+    return Metrics(version=version("ingestd"), python_version=platform.python_version())
+
+
+def new_eraser(store: Store, outside: Outside, metrics: Metrics) -> tuple[Eraser, Revoker]:
+    revoker = Revoker(store.keystore, store.keys, outside.clients)
+    tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
+    return Eraser(tools), revoker
+
+
+def new_linking(store: Store, outside: Outside) -> Linking:
+    return Linking(
+        store.content,
+        store.keys,
+        outside.clients,
+        store.settings.provider,
+        public_url=store.settings.api.public_url,
+        flow_seconds=store.settings.linking.flow_seconds,
+        flows_max=store.settings.linking.flows_max,
+        newest_first=store.settings.backfill.order == "newest",
+    )

@@ -1,0 +1,168 @@
+"""`mailbox backfill`: have the mail read that was there before a mailbox was linked, and watch it."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import click
+
+from ingestd.build.store import Store
+from ingestd.cli.common import (
+    Trouble,
+    account_option,
+    choose_account,
+    json_option,
+    print_json,
+    progress,
+    shown,
+    with_store,
+)
+from ingestd.desk import BackfillView
+from ingestd.inbound import backfill_steps
+from storage import leases
+from storage.backfills import BackfillStatus
+
+_POLL_SECONDS = 0.5
+
+
+@click.command()
+@click.argument("mailbox_id", type=click.UUID)
+@click.option("--from", "start", help="How far back: everything, or a number of days before the mailbox was linked.")
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest"]),
+    help="Which mail comes first.  [default: as configured, or as before]",
+)
+@click.option("--stop", is_flag=True, help="Stop it; what is in stays. Asked again, it goes on where it was.")
+@click.option("--watch", is_flag=True, help="Show the progress until it ends. Interrupting this does not stop it.")
+@account_option
+@json_option
+@with_store
+async def backfill(
+    store: Store,
+    mailbox_id: UUID,
+    start: str | None,
+    order: str | None,
+    stop: bool,
+    watch: bool,
+    account: UUID | None,
+    as_json: bool,
+) -> None:
+    """Read the mail that was there before the mailbox was linked; nobody is answered.
+
+    It becomes tickets that are closed (backfill.ticket_status), beside new mail and never before it. Without
+    --from, one that was stopped or given up goes on; --watch alone only watches.
+    """
+    if stop and (start or order or watch):
+        raise click.UsageError("--stop stands alone")
+    account_id = await choose_account(store, account)
+    await store.desk.mailbox(account_id, mailbox_id)  # says so where there is none
+    found = await store.desk.backfill(account_id, mailbox_id)
+    if stop:
+        await store.content.transaction(account_id, backfill_steps.stop, mailbox_id)
+    elif start or order or not watch:
+        await _ask(store, account_id, mailbox_id, found, start, order)
+    if not stop and not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
+        click.echo("note: no daemon runs on this store; `ingestd run` reads the mail", err=True)
+    view = await _watch(store, account_id, mailbox_id) if watch else await _view(store, account_id, mailbox_id)
+    if as_json:
+        print_json({"mailbox": mailbox_id, **backfill_fields(view)})
+    else:
+        click.echo(backfill_line(view))
+    if watch and view.backfill.status is not BackfillStatus.DONE:
+        raise Trouble(f"the backfill is {view.backfill.status} and not done")
+
+
+async def _ask(
+    store: Store, account_id: UUID, mailbox_id: UUID, found: BackfillView | None, start: str | None, order: str | None
+) -> None:
+    if start is not None:
+        days, newest_first = _days(start), store.settings.backfill.order == "newest"
+    elif found is not None and found.backfill.status is not BackfillStatus.DONE:
+        before = found.backfill
+        days = None if before.since is None else (before.before - before.since).days
+        newest_first = before.newest_first
+    else:
+        raise click.UsageError("say how far back: --from everything, or --from and a number of days")
+    if order is not None:
+        newest_first = order == "newest"
+    await store.content.transaction(account_id, backfill_steps.ask, mailbox_id, days=days, newest_first=newest_first)
+
+
+def _days(start: str) -> int | None:
+    if start == "everything":
+        return None
+    if start.isascii() and start.isdigit() and 0 < int(start) <= 36_500:
+        return int(start)
+    raise click.BadParameter("must be everything, or a number of days", param_hint="--from")
+
+
+async def _view(store: Store, account_id: UUID, mailbox_id: UUID) -> BackfillView:
+    view = await store.desk.backfill(account_id, mailbox_id)
+    if view is None:
+        raise Trouble("nobody asked for this mailbox's old mail: --from says how far back")
+    return view
+
+
+async def _watch(store: Store, account_id: UUID, mailbox_id: UUID) -> BackfillView:
+    """Wait for its end, with a progress bar where somebody sees it."""
+    view = await _view(store, account_id, mailbox_id)
+    while view.backfill.status is BackfillStatus.RUNNING and view.progress.total is None:
+        await asyncio.sleep(_POLL_SECONDS)
+        view = await _view(store, account_id, mailbox_id)
+    with progress("old mail", view.progress.total or 0) as bar:
+        bar.show_eta = False  # its own estimate counts what was seen before as seen now
+        while True:
+            bar.label = backfill_line(view)
+            bar.update(max(0, view.progress.seen - bar.pos))
+            if view.backfill.status is not BackfillStatus.RUNNING:
+                return view
+            await asyncio.sleep(_POLL_SECONDS)
+            view = await _view(store, account_id, mailbox_id)
+
+
+def backfill_fields(view: BackfillView) -> dict[str, object]:
+    """Return what programs read of a backfill."""
+    one, progress_now = view.backfill, view.progress
+    return {
+        "status": one.status.value,
+        "order": "newest" if one.newest_first else "oldest",
+        "since": one.since,
+        "before": one.before,
+        "seen": progress_now.seen,
+        "total": progress_now.total,
+        "seconds_left": None if progress_now.seconds_left is None else round(progress_now.seconds_left),
+        "trouble": one.trouble,
+        "next_try": one.retry_at,
+        "began": one.began_at,
+        "ended": one.ended_at,
+    }
+
+
+def backfill_line(view: BackfillView) -> str:
+    """Return what people read of a backfill, in a line."""
+    one, now = view.backfill, view.progress
+    parts = [one.status.value]
+    if now.total is not None:
+        parts.append(f"{now.seen:,} of {now.total:,} messages")
+    if now.seconds_left is not None:
+        parts.append(f"{duration(now.seconds_left)} left")
+    if one.trouble is not None:
+        parts.append(one.trouble.replace("_", " ") + (f", next try {shown(one.retry_at)}" if one.retry_at else ""))
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it who only estimate.
+
+    >>> duration(40), duration(200), duration(9000), duration(400_000)
+    ('less than a minute', 'about 3 minutes', 'about 2.5 hours', 'about 4.6 days')
+    """
+    if seconds < 60:
+        return "less than a minute"
+    if seconds < 3600:
+        return f"about {round(seconds / 60)} minutes"
+    if seconds < 2 * 86_400:
+        return f"about {seconds / 3600:.1f} hours"
+    return f"about {seconds / 86_400:.1f} days"

@@ -1,0 +1,105 @@
+"""`mailbox set`: what is done in a mailbox after import, and which of its folders are watched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+import click
+
+from config import after_import_note, check_after_import
+from ingestd.build.store import Store
+from ingestd.cli.common import Trouble, account_option, choose_account, json_option, print_json, with_store
+from ingestd.options import Chosen, Options, ReplyUnderWay, choose, effective
+
+_DEFAULT = "default"
+_FOLDERS_MAX = 100
+_FOLDER_CHARS_MAX = 255
+_POLL_SECONDS = 0.2
+_WAIT_SECONDS = 30.0
+"""How long a reply that is being sent is waited for."""
+
+
+@click.command("set")
+@click.argument("mailbox_id", type=click.UUID)
+@click.option(
+    "--after-import",
+    help="What is done in the mailbox to a message that was taken: nothing, seen, keyword:NAME, move:FOLDER, delete; "
+    "or default, as the configuration says.",
+)
+@click.option(
+    "--folder",
+    "--folders",
+    "folders",
+    multiple=True,
+    help="A folder that is watched, instead of those that are now; may be given several times.",
+)
+@click.option("--default-folders", is_flag=True, help="Watch the folders that the configuration says.")
+@account_option
+@json_option
+@with_store
+async def set_(
+    store: Store,
+    mailbox_id: UUID,
+    after_import: str | None,
+    folders: tuple[str, ...],
+    default_folders: bool,
+    account: UUID | None,
+    as_json: bool,
+) -> None:
+    """Change what is done in a mailbox after import, and which folders are watched.
+
+    Naming --after-import also tries again what had been given up; with nothing, edits that are still due are
+    not done any more. A folder that is watched from now on is read from the day on which the mailbox was linked.
+    """
+    options = _options(after_import, folders, default_folders)
+    account_id = await choose_account(store, account)
+    chosen = await _choose(store, account_id, mailbox_id, options)
+    now, watched = effective(chosen.record, store.settings.mailbox_defaults)
+    if as_json:
+        fields = {"mailbox": mailbox_id, "after_import": now, "folders": watched}
+        print_json({**fields, "edits_cancelled": chosen.cancelled, "edits_tried_again": chosen.revived})
+        return
+    click.echo(f"after import: {now}\nfolders:      {', '.join(watched)}")
+    for count, what in ((chosen.cancelled, "are not done any more"), (chosen.revived, "are tried again")):
+        if count:
+            click.echo(f"{count} edits {what}")
+    if note := after_import_note(now):
+        click.echo(f"note: {note}", err=True)
+
+
+def _options(after_import: str | None, folders: tuple[str, ...], default_folders: bool) -> Options:
+    if folders and default_folders:
+        raise click.UsageError("give --folder or --default-folders, not both")
+    if after_import is None and not folders and not default_folders:
+        raise click.UsageError("say what is to be changed: --after-import, --folder or --default-folders")
+    if any(not 0 < len(one) <= _FOLDER_CHARS_MAX for one in folders) or len(folders) > _FOLDERS_MAX:
+        raise click.BadParameter(
+            f"at most {_FOLDERS_MAX} names of at most {_FOLDER_CHARS_MAX} characters", param_hint="--folder"
+        )
+    if after_import is not None and after_import != _DEFAULT:
+        try:
+            check_after_import(after_import)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--after-import") from error
+    return Options(
+        after_import="" if after_import == _DEFAULT else after_import,
+        folders=tuple(dict.fromkeys(folders)) if folders or default_folders else None,
+    )
+
+
+async def _choose(store: Store, account_id: UUID, mailbox_id: UUID, options: Options) -> Chosen:
+    view = await store.desk.mailbox(account_id, mailbox_id)  # raises NotFound, before its key is asked for
+    key = await store.keys.mailbox(account_id, view.mailbox.mailbox_id)
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            defaults = store.settings.mailbox_defaults
+            return await store.content.transaction(account_id, choose, mailbox_id, key, options, defaults)
+        except ReplyUnderWay:
+            if time.monotonic() > until:
+                raise
+        except ValueError as error:
+            raise Trouble(str(error)) from error
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,129 @@
+"""What is wrong with a mailbox, in words, and what a person does about it: the one place for both.
+
+The words are for operators: what it means, what to do, where, and which command to run.
+They know nothing of a mailbox but its id and its provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from config import Provider
+from connectors.base import Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Two short texts for people."""
+
+    meaning: str
+    cure: str
+
+
+_AGAIN: Final = "It is tried again by itself, and goes on where it stopped; nothing need be linked again."
+_LINK: Final = (
+    "Let its owner consent again, with the address that `ingestd mailbox link --again {mailbox}` prints. "
+    "Reading then goes on where it stopped, and waiting replies go out."
+)
+
+WORDS: Mapping[Trouble, Words] = MappingProxyType(
+    {
+        Trouble.TOKEN_EXPIRED: Words(
+            "{server} refuses the access token, a fresh one too, and the provider does not say why.",
+            "Nothing for now: " + _AGAIN[0].lower() + _AGAIN[1:] + " If it lasts for hours, see that {protocol} is "
+            "allowed for the mailbox, and that the mail server and the provider's sign-in know each other. " + _LINK,
+        ),
+        Trouble.GRANT_REVOKED: Words(
+            "The provider says that our access was taken back: by the owner, by a new password, by an administrator, "
+            "or because it was not used for long.",
+            _LINK,
+        ),
+        Trouble.CONSENT_OR_MFA: Words(
+            "The provider wants the owner to sign in again: to consent anew, or with a second factor.",
+            _LINK,
+        ),
+        Trouble.ADMIN_BLOCKED: Words(
+            "The provider or its administrator does not let our application in, or a certificate is not accepted; the "
+            "reason tells which.",
+            "See that `oauth.client_id` and `oauth.client_secret` under `providers.{provider}` are still those of "
+            "its registration, and ask the administrator to allow the application and {protocol} for it. For a "
+            "certificate, set `tls_ca_file`. " + _AGAIN,
+        ),
+        Trouble.PROTOCOL_DISABLED: Words(
+            "{protocol} is switched off for this mailbox, or lacks something that is needed; the grant is good.",
+            "Switch {protocol} on for the mailbox at the provider; where the reason names a folder, set it right under "
+            "`providers.{provider}.folders` or `mailbox_defaults.folders`. " + _AGAIN,
+        ),
+        Trouble.WRONG_MAILBOX: Words(
+            "The grant is somebody else's than the mailbox's owner, or does not open this mailbox.",
+            "Sign out of the provider in the browser, and sign in as the mailbox itself. " + _LINK,
+        ),
+        Trouble.THROTTLED: Words(
+            "The provider asked us to wait: it limits how much and how often a mailbox is used.",
+            "Nothing: it goes on by itself at the time that is named as the next try. If it happens often, look for "
+            "other programs that use this mailbox: they share its limits.",
+        ),
+        Trouble.TRANSIENT: Words(
+            "{server} cannot be reached, or answers with an error that passes as a rule.",
+            "Nothing for now: " + _AGAIN[0].lower() + _AGAIN[1:] + " If it lasts, look at the provider's status page, "
+            "and see that this machine reaches {host}:{port} (`providers.{provider}`).",
+        ),
+    }
+)
+
+_AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
+    {
+        ("google", Trouble.GRANT_REVOKED): "While Google's application is in status Testing, every grant ends after 7 "
+        "days: publish it, or make it internal.",
+        ("google", Trouble.ADMIN_BLOCKED): "Google Workspace: Admin console, Security, API controls, App access "
+        "control: trust the application.",
+        ("google", Trouble.PROTOCOL_DISABLED): "Google Workspace: Admin console, Apps, Gmail, End user access: allow "
+        "IMAP.",
+        ("microsoft", Trouble.CONSENT_OR_MFA): "Where users may not consent by themselves, an administrator of the "
+        "directory consents for all (Entra admin center, Enterprise applications, Permissions).",
+        (
+            "microsoft",
+            Trouble.ADMIN_BLOCKED,
+        ): "Microsoft 365: SMTP AUTH is off for a tenant as a rule; allow it for "
+        "the mailbox: Set-CASMailbox -SmtpClientAuthenticationDisabled $false.",
+        ("microsoft", Trouble.PROTOCOL_DISABLED): "Microsoft 365: Exchange admin center, Mailboxes, Manage email apps: "
+        "IMAP, and Authenticated SMTP for sending.",
+        ("microsoft", Trouble.WRONG_MAILBOX): "A shared mailbox is linked by a user that may sign in as it.",
+        ("yandex", Trouble.ADMIN_BLOCKED): "Yandex 360: an administrator can forbid external services; changed rights "
+        "of the application end all its grants.",
+        ("yandex", Trouble.PROTOCOL_DISABLED): "Yandex: in the mailbox's settings, Email clients, allow access by IMAP "
+        "with portal passwords or OAuth tokens.",
+        ("mailru", Trouble.PROTOCOL_DISABLED): "Mail.ru: in the mailbox's settings, All settings, Mail programs, allow "
+        "access by IMAP.",
+    }
+)
+
+
+def explain_unconfigured(provider: str) -> Words:
+    """Return what it means that a mailbox's provider is not in the configuration."""
+    return Words(
+        f"The configuration names no provider {provider} any more: nobody works on this mailbox.",
+        f"Put providers.{provider} back, and let the daemon read its configuration again.",
+    )
+
+
+def explain(trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: bool = False) -> Words:
+    """Return what a trouble of a mailbox means, of its reading or its `sending`, and what to do."""
+    endpoint = provider.smtp if sending else provider.imap
+    names = {
+        "mailbox": str(mailbox_id),
+        "provider": provider.name,
+        "protocol": "SMTP" if sending else "IMAP",
+        "server": "The server for sending" if sending else "The mail server",
+        "host": endpoint.host,
+        "port": str(endpoint.port),
+    }
+    words = WORDS[trouble]
+    cure = words.cure.format(**names)
+    if (more := _AT_THE_PROVIDER.get((provider.kind, trouble))) is not None:
+        cure = f"{cure} {more}"
+    return Words(words.meaning.format(**names), cure)

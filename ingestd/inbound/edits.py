@@ -1,0 +1,239 @@
+"""Edits in the mailbox after import: planned with the message, done after its commit, as often as it takes.
+
+The row of an edit is written in the message's own transaction and goes when the server has
+done it. Between the two lies a window in which a crash leaves an edit that was done and is
+still due: doing it again changes nothing, as the message is read, has the keyword, or lies
+there no more. A move that was repeated so leaves the message's new place unknown; where the
+target is read too, the message is known by its identity.
+
+What fails here is the edit's affair: it is tried again, then given up with a reason. The
+ticket is not concerned, and reading goes on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from config import Inbound, split_after_import
+from connectors.base import AuthError, ConnectorError, Edit, EditKind, PermanentError, RateLimited, Reader, Trouble
+from ingestd.inbound.intake import MailboxContext, Read
+from ingestd.records import EditRecord, MessageRecord
+from storage import edits, mailboxes, messages
+from storage.database import Database
+from storage.edits import NewEdit, WaitingEdit
+from storage.errors import SealBroken
+from storage.leases import Held
+from storage.sealing import DataKey
+from storage.types import new_id
+
+log = structlog.get_logger()
+
+ROUNDS_MAX: Final = 20
+"""Commands' worth of edits between two readings: new mail does not wait behind them."""
+_KINDS: Final[Mapping[str, EditKind]] = {
+    "seen": EditKind.READ,
+    "keyword": EditKind.KEYWORD,
+    "move": EditKind.MOVE,
+    "delete": EditKind.DELETE,
+}
+_OF_THE_EDIT: Final = frozenset({Trouble.TRANSIENT, Trouble.PROTOCOL_DISABLED})
+"""Troubles that may be this edit's own; all others are the mailbox's, and reading will meet them, too."""
+
+
+def edit_of(after_import: str) -> Edit | None:
+    """Return the edit that a setting `after_import` stands for; None for `nothing`.
+
+    >>> edit_of("keyword:Ticketed")
+    Edit(kind=<EditKind.KEYWORD: 'keyword'>, target='Ticketed')
+    """
+    word, target = split_after_import(after_import)
+    kind = _KINDS.get(word)
+    return None if kind is None else Edit(kind, target)
+
+
+def plan_edits(context: MailboxContext, read: Read) -> list[NewEdit]:
+    """Return what is to be done in the mailbox to a message that is being taken.
+
+    A message of which only the header was taken is not deleted: its body is nowhere else.
+    """
+    edit = context.edit
+    if edit is None or (edit.kind is EditKind.DELETE and read.truncated):
+        return []
+    edit_id = new_id()
+    record = EditRecord(locator=read.locator, folder=read.folder, target=edit.target)
+    sealed = context.key.seal_record(EditRecord.place(edit_id), record)
+    return [NewEdit(edit_id, context.mailbox_id, read.row_id, edit.kind.value, sealed)]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An edit that is done, and where its message lies now; None where that is not known, or nowhere."""
+
+    edit: WaitingEdit
+    record: EditRecord
+    locator: str | None
+
+
+def settle_edits(conn: Connection, account_id: UUID, held: Held, key: DataKey, done: Sequence[Settled]) -> None:
+    """Remove edits that are done, and note where their messages lie now. Raises FenceLost."""
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
+    edits.delete_edits(conn, account_id, [one.edit.edit_id for one in done])
+    for one in done:
+        if one.locator == one.record.locator:
+            continue
+        row = messages.get_message(conn, account_id, one.edit.message_id)
+        place = MessageRecord.place(row.message_id)
+        try:
+            record = key.open_record(place, row.sealed, MessageRecord)
+        except (SealBroken, msgspec.MsgspecError):
+            continue  # `ingestd verify` tells of it; the edit is done all the same
+        folder = one.record.target or record.folder if one.locator else record.folder
+        moved = msgspec.structs.replace(record, locator=one.locator or "", folder=folder)
+        messages.replace_record(conn, account_id, row.message_id, key.seal_record(place, moved))
+
+
+def postpone_edits(
+    conn: Connection, account_id: UUID, held: Held, edit_ids: Sequence[UUID], pause: timedelta, reason: str
+) -> None:
+    """Count a failure of these edits, and let them wait. Raises FenceLost."""
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
+    edits.postpone(conn, account_id, edit_ids, pause, reason=reason)
+
+
+def suspend_edits(conn: Connection, account_id: UUID, held: Held, pause: timedelta, reason: str) -> None:
+    """Let all edits of the mailbox wait: it is not their failure. Raises FenceLost."""
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
+    edits.suspend(conn, account_id, held.mailbox_id, pause, reason=reason)
+
+
+def give_up_edits(conn: Connection, account_id: UUID, held: Held, edit_ids: Sequence[UUID], reason: str) -> None:
+    """Keep these edits, with the reason, and try them no more. Raises FenceLost."""
+    mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
+    edits.give_up(conn, account_id, edit_ids, reason=reason)
+
+
+Opened = tuple[WaitingEdit, EditRecord]
+
+
+class MailboxEdits:
+    """Does the due edits of one held mailbox, with the connection that reads it."""
+
+    def __init__(
+        self, held: Held, context: MailboxContext, reader: Reader, content: Database, settings: Inbound
+    ) -> None:
+        self._held = held
+        self._key = context.key
+        self._reader = reader
+        self._content = content
+        self._settings = settings
+        self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
+
+    async def run_due(self) -> float | None:
+        """Do what is due; return in how many seconds more is, None where nothing waits.
+
+        Whatever the server says is noted on the edits. Raises FenceLost, StorageUnavailable.
+        """
+        for _ in range(ROUNDS_MAX):
+            due, next_in = await self._content.read(
+                self._held.account_id,
+                edits.list_due,
+                self._held.mailbox_id,
+                limit=self._settings.edit_messages_max,
+            )
+            if not due:
+                return None if next_in is None else next_in.total_seconds()
+            for group in _groups(await self._open(due)):
+                if not await self._do(group):
+                    break
+        return 0.0
+
+    async def _open(self, due: Sequence[WaitingEdit]) -> list[Opened]:
+        """Open the records; what is damaged is given up, the others go on."""
+        opened, damaged = [], []
+        for one in due:
+            try:
+                opened.append((one, self._key.open_record(EditRecord.place(one.edit_id), one.sealed, EditRecord)))
+            except (SealBroken, msgspec.MsgspecError):
+                damaged.append(one)
+        if damaged:
+            await self._give_up(damaged, "damaged")
+        return opened
+
+    async def _do(self, group: Sequence[Opened]) -> bool:
+        """Do one kind of edit on messages of one folder; return False where the server is to be left alone."""
+        rows = [row for row, _ in group]
+        edit = Edit(EditKind(rows[0].kind), group[0][1].target)
+        try:
+            after = await self._reader.edit([record.locator for _, record in group], edit)
+        except ConnectorError as error:
+            await self._failed(rows, error)
+            return False
+        except Exception as error:
+            # A mistake of ours must not stop the reading, nor be repeated for ever.
+            log.exception(
+                "mailbox.edit_failed",
+                mailbox_id=str(self._held.mailbox_id),
+                edit=edit.kind.value,
+                messages=len(rows),
+                exc_info=error,
+            )
+            await self._try_again(rows, "internal")
+            return False
+        done = [Settled(row, record, after.get(record.locator)) for row, record in group]
+        await self._content.transaction(self._held.account_id, settle_edits, self._held, self._key, done)
+        return True
+
+    async def _failed(self, rows: Sequence[WaitingEdit], error: ConnectorError) -> None:
+        self._log.warning(
+            "mailbox.edit_failed", exc_info=error, edit=rows[0].kind, messages=len(rows), trouble=error.trouble.value
+        )
+        if isinstance(error, AuthError | RateLimited) or error.trouble not in _OF_THE_EDIT:
+            pause = self._pause(1)
+            if isinstance(error, RateLimited):
+                pause = max(pause, timedelta(seconds=error.retry_after))
+            await self._content.transaction(
+                self._held.account_id, suspend_edits, self._held, pause, error.trouble.value
+            )
+        elif isinstance(error, PermanentError):
+            await self._give_up(rows, "refused")
+        else:
+            await self._try_again(rows, error.trouble.value)
+
+    async def _try_again(self, rows: Sequence[WaitingEdit], reason: str) -> None:
+        """Count the failure; give up those that have had their attempts."""
+        tried_out = [row for row in rows if row.attempts + 1 >= self._settings.edit_attempts_max]
+        again = [row for row in rows if row not in tried_out]
+        if tried_out:
+            await self._give_up(tried_out, reason)
+        if again:
+            pause = self._pause(max(row.attempts for row in again) + 1)
+            ids = [row.edit_id for row in again]
+            await self._content.transaction(self._held.account_id, postpone_edits, self._held, ids, pause, reason)
+
+    async def _give_up(self, rows: Sequence[WaitingEdit], reason: str) -> None:
+        self._log.warning("mailbox.edit_failed", edit=rows[0].kind, messages=len(rows), reason=reason, final=True)
+        ids = [row.edit_id for row in rows]
+        await self._content.transaction(self._held.account_id, give_up_edits, self._held, ids, reason)
+
+    def _pause(self, attempts: int) -> timedelta:
+        """Return the jittered, bounded pause after so many attempts."""
+        backoff = self._settings.edit_backoff
+        longest = min(backoff.max_seconds, backoff.initial_seconds * 2 ** min(attempts - 1, 30))
+        return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311  (jitter, not a secret)
+
+
+def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
+    """Put together what one command can do: the same edit, on messages of the same folder."""
+    groups: dict[tuple[str, str | None, str], list[Opened]] = {}
+    for row, record in opened:
+        groups.setdefault((row.kind, record.target, record.folder), []).append((row, record))
+    return list(groups.values())

@@ -1,0 +1,127 @@
+"""What a provider's OAuth client can do: one small interface, whoever speaks behind it.
+
+Two stand behind it: `oauth.OAuthClient` speaks as the RFCs say, `entra.MsalClient` lets
+Microsoft's own library speak. A setting of the provider chooses (`oauth.client`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ingestd.linking.flow import Flow
+from ingestd.linking.identity import Identity
+from ingestd.linking.tokens import TokenSet
+from ingestd.records import GrantRecord
+
+TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+UserinfoAuth = Literal["Bearer", "OAuth", "query"]
+RevokeForm = Literal["rfc7009", "access_token"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Our application at one provider."""
+
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    token_auth_method: TokenAuthMethod = "client_secret_basic"  # noqa: S105
+    scopes: tuple[str, ...] = ()
+    scopes_needed: tuple[str, ...] = ()
+    """Those without which a grant is refused; where empty, all of `scopes` that name access to mail."""
+    extra_authorize_params: Mapping[str, str] = field(default_factory=dict)
+    address_claim: str = "email"
+    subject_claim: str | None = None
+    """None: the first of the usual ones."""
+    userinfo_auth: UserinfoAuth = "Bearer"
+    revoke_form: RevokeForm = "rfc7009"
+
+
+class Revocation(enum.StrEnum):
+    """The outcome of a revocation."""
+
+    REVOKED = "revoked"
+    """The provider says that the token is dead, now or before."""
+    UNSUPPORTED = "unsupported"
+    """The provider has no revocation: only the owner can remove us, on the provider's page."""
+    FAILED = "failed"
+    """Not known; try again later."""
+
+
+class Pending(enum.Enum):
+    """A device code that nobody has decided about (RFC 8628 §3.5)."""
+
+    WAIT = enum.auto()
+    SLOW_DOWN = enum.auto()
+    """Wait five seconds longer from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """What the owner types in on another machine, and what we ask with meanwhile (RFC 8628 §3.2)."""
+
+    user_code: str = field(repr=False)
+    address: str
+    """Where the owner types it in."""
+    expires_seconds: float
+    interval_seconds: float
+    memory: Mapping[str, Any] = field(repr=False)
+    """What the client asks with; opaque to everybody else."""
+
+
+class ProviderClient(Protocol):
+    """One application at one provider. Holds no tokens; may be shared by tasks.
+
+    Single flight for refreshes is the caller's business. Every method that asks
+    the provider raises TokenEndpointBusy and TokenEndpointDown besides what it says.
+    """
+
+    async def authorize(self, flow: Flow, *, login_hint: str | None = None) -> tuple[str, Flow]:
+        """Return where to send the owner's browser, and the flow as it is to be remembered until the callback."""
+        ...
+
+    async def exchange(self, flow: Flow, code: str, iss: str | None) -> TokenSet:
+        """Exchange the callback's code; then call `require_all` on what came. `iss` is the callback's (RFC 9207).
+
+        Raises CallbackRejected, CodeRefused, ConsentNeeded, AdminBlocked, ClientRejected, IdentityUnproved.
+        """
+        ...
+
+    async def start_device(self) -> DeviceCode:
+        """Ask for a device code. Raises NoDeviceCode, ClientRejected."""
+        ...
+
+    async def ask_device(self, code: DeviceCode) -> TokenSet | Pending:
+        """Ask once whether the owner has consented. Raises as `exchange`; CodeRefused where the time is over."""
+        ...
+
+    async def refresh(self, grant: GrantRecord) -> TokenSet:
+        """Get a new access token. Where the answer holds a refresh token, store it before using anything.
+
+        Raises GrantRevoked, ConsentNeeded, AdminBlocked, ClientRejected.
+        """
+        ...
+
+    def require_all(self, tokens: TokenSet) -> None:
+        """Raise PartialConsent where the exchange gave less than was asked for."""
+        ...
+
+    async def identity(self, tokens: TokenSet, flow: Flow | None) -> Identity:
+        """Return who consented. `flow` is that of the callback, None where there was none (device code, refresh).
+
+        Raises IdentityUnproved.
+        """
+        ...
+
+    async def holder(self, access_token: str) -> str | None:
+        """Return the subject that a living access token belongs to; None where the provider has nobody to ask.
+
+        Raises TokenDead, IdentityUnproved.
+        """
+        ...
+
+    async def revoke(self, grant: GrantRecord) -> Revocation:
+        """End a grant at the provider. Never raises for what the provider does."""
+        ...

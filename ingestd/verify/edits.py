@@ -1,0 +1,31 @@
+"""Nothing lost: what is still to be done in a mailbox can be done, or says why not."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, func, or_, select
+
+from connectors.base import EditKind
+from ingestd.verify.look import Look, live, same
+from ingestd.verify.report import Findings
+from storage.edits import EditStatus
+from storage.tables import edits, messages
+
+
+async def edits_are_due_or_given_up(look: Look, found: Findings) -> None:
+    """Every edit in the mailbox has a time at which it is due, or was given up with a reason."""
+    await look.count(found, edits, live(edits))
+    due = and_(edits.c.status == EditStatus.DUE, edits.c.due_at.is_not(None))
+    given_up = and_(edits.c.status == EditStatus.FAILED, edits.c.due_at.is_(None), edits.c.reason.is_not(None))
+    query = select(edits.c.account_id, edits.c.edit_id).where(live(edits))
+    await look.flag(found, query.where(~or_(due, given_up)), "the edit is neither due nor given up")
+    await look.flag(found, query.where(edits.c.kind.not_in(list(EditKind))), "the edit is of an unknown kind")
+
+
+async def received_messages_are_edited_once(look: Look, found: Findings) -> None:
+    """At most one edit waits for a message, and only for one that came from the mailbox."""
+    await look.count(found, edits, live(edits))
+    key = (edits.c.account_id, edits.c.message_id)
+    twice = select(*key).where(live(edits)).group_by(*key).having(func.count() > 1)
+    await look.flag(found, twice, "the message has more than one edit")
+    sent = select(*key).where(live(edits)).join(messages, and_(*same(messages, edits, "message_id")))
+    await look.flag(found, sent.where(messages.c.direction != "in"), "the edit is of a message that was not received")

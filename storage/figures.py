@@ -1,0 +1,142 @@
+"""What the gauges show: how much there is of everything that waits, and since when. Of all accounts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, or_, select, union
+
+from storage.backfills import UNFINISHED
+from storage.database import now
+from storage.edits import count_by_status as count_edits
+from storage.mailboxes import WORKED
+from storage.outbox import ReplyStatus
+from storage.quarantine import QuarantineStatus
+from storage.tables import backfills, erasures, mailboxes, messages, outbox, quarantine, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Numbers and ages at one moment, by the database's clock. Ages are in seconds, never negative."""
+
+    mailboxes: Mapping[str, int]
+    """By state."""
+    mailboxes_oldest_seconds: Mapping[str, float]
+    """By state: the longest time that one has been in it."""
+    mailboxes_in_trouble: Mapping[str, int]
+    """By trouble, of reading or of sending; a mailbox that has both counts for both."""
+    mailboxes_unheld: int
+    """Those that want work and have no worker."""
+    read_age_seconds: Mapping[str, float]
+    """By state, of those that want work: the longest time since one was read through (or was linked)."""
+    outbox: Mapping[str, int]
+    """By status: replies with which something is still to happen, by itself or by a person."""
+    outbox_oldest_seconds: Mapping[str, float]
+    """By status, of the same replies: since the oldest was accepted."""
+    edits: Mapping[str, int]
+    """By status."""
+    backfills: Mapping[str, int]
+    """By status."""
+    backfill_remaining_messages: int
+    """What the unfinished have before them, as far as the server was asked."""
+    quarantine_messages: int
+    """Those that wait for a person."""
+    erasures_waiting: int
+    erasures_oldest_seconds: float
+    """Since the oldest of those was requested; 0 where there is none."""
+
+
+def read_figures(conn: Connection) -> Figures:
+    at = now(conn)
+    counts, since = _mailboxes(conn)
+    replies, accepted = _replies(conn)
+    waiting, requested_at = conn.execute(
+        select(func.count(), func.min(erasures.c.requested_at)).where(erasures.c.step != "done")
+    ).one()
+    return Figures(
+        mailboxes=counts,
+        mailboxes_oldest_seconds=_ages(at, since),
+        mailboxes_in_trouble=_troubles(conn),
+        mailboxes_unheld=_unheld(conn),
+        read_age_seconds=_ages(at, _read_since(conn)),
+        outbox=replies,
+        outbox_oldest_seconds=_ages(at, accepted),
+        edits=count_edits(conn),
+        backfills=_counts(conn.execute(select(backfills.c.status, func.count()).group_by(backfills.c.status))),
+        backfill_remaining_messages=_remaining(conn),
+        quarantine_messages=conn.execute(
+            select(func.count()).select_from(quarantine).where(quarantine.c.status == QuarantineStatus.HELD)
+        ).scalar_one(),
+        erasures_waiting=waiting,
+        erasures_oldest_seconds=_age(at, requested_at) if requested_at is not None else 0.0,
+    )
+
+
+def _mailboxes(conn: Connection) -> tuple[dict[str, int], dict[str, datetime]]:
+    rows = conn.execute(
+        select(mailboxes.c.state, func.count(), func.min(mailboxes.c.state_since)).group_by(mailboxes.c.state)
+    ).all()
+    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+
+
+def _troubles(conn: Connection) -> dict[str, int]:
+    both = union(  # without what is twice in it
+        select(mailboxes.c.mailbox_id, mailboxes.c.trouble.label("trouble")),
+        select(mailboxes.c.mailbox_id, mailboxes.c.send_trouble),
+    ).subquery()
+    found = select(both.c.trouble, func.count()).where(both.c.trouble.is_not(None)).group_by(both.c.trouble)
+    return _counts(conn.execute(found))
+
+
+def _unheld(conn: Connection) -> int:
+    """The same rule as that by which a worker takes a mailbox (`leases.claim`)."""
+    alive = exists().where(workers.c.worker_id == mailboxes.c.worker_id)
+    free = or_(mailboxes.c.worker_id.is_(None), ~alive)
+    found = conn.execute(select(func.count()).select_from(mailboxes).where(and_(mailboxes.c.state.in_(WORKED), free)))
+    return found.scalar_one()
+
+
+def _read_since(conn: Connection) -> dict[str, datetime]:
+    read_at = func.coalesce(mailboxes.c.read_at, mailboxes.c.created_at)
+    rows = conn.execute(
+        select(mailboxes.c.state, func.min(read_at)).where(mailboxes.c.state.in_(WORKED)).group_by(mailboxes.c.state)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _replies(conn: Connection) -> tuple[dict[str, int], dict[str, datetime]]:
+    rows = conn.execute(
+        select(outbox.c.status, func.count(), func.min(messages.c.created_at))
+        .join(
+            messages,
+            and_(messages.c.account_id == outbox.c.account_id, messages.c.message_id == outbox.c.message_id),
+        )
+        .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
+        .group_by(outbox.c.status)
+    ).all()
+    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+
+
+def _remaining(conn: Connection) -> int:
+    # Summed here: SQL sums of bigints are of another type on each database.
+    rows = conn.execute(
+        select(backfills.c.total, backfills.c.seen).where(
+            backfills.c.status.in_(UNFINISHED), backfills.c.total.is_not(None)
+        )
+    )
+    return sum(max(0, total - seen) for total, seen in rows)
+
+
+def _counts(rows: Iterable[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in rows}
+
+
+def _ages(at: datetime, since: Mapping[str, datetime]) -> dict[str, float]:
+    return {word: _age(at, instant) for word, instant in since.items()}
+
+
+def _age(at: datetime, instant: datetime) -> float:
+    return max(0.0, (at - instant).total_seconds())

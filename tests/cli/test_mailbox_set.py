@@ -1,0 +1,62 @@
+"""`ingestd mailbox set`: what is done after import, and which folders are watched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.stocked import stock
+from tests.office import mail
+
+
+def test_set_is_shown_and_makes_the_worker_begin_again(tmp_path: Path) -> None:
+    desk = stock(tmp_path)
+    before = desk.fence()
+    assert desk.json("mailbox", "show", desk.mailbox_id)["after_import"] == "nothing"
+    done = desk.json("mailbox", "set", desk.mailbox_id, "--after-import", "move:Done", "--folder", "A", "--folder", "B")
+    assert (done["after_import"], done["folders"]) == ("move:Done", ["A", "B"])
+    shown = desk.json("mailbox", "show", desk.mailbox_id)
+    assert (shown["after_import"], shown["folders"]) == ("move:Done", "A, B")
+    assert desk.fence() > before
+    desk.run("mailbox", "set", desk.mailbox_id, "--after-import", "default", "--default-folders")
+    shown = desk.json("mailbox", "show", desk.mailbox_id)
+    assert (shown["after_import"], shown["folders"]) == ("nothing", "INBOX")
+    assert desk.run("verify").exit_code == 0
+
+
+def test_nothing_cancels_what_is_due(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail(), settings="mailbox_defaults: {after_import: delete}\n")
+    assert desk.json("mailbox", "show", desk.mailbox_id)["edits_due"] == 1
+    assert desk.json("mailbox", "set", desk.mailbox_id, "--after-import", "nothing")["edits_cancelled"] == 1
+    assert desk.json("mailbox", "show", desk.mailbox_id)["edits_due"] == 0
+    desk.take(mail(message_id="<q2@example.org>"))
+    assert desk.json("mailbox", "show", desk.mailbox_id)["edits_due"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "--after-import"),
+        (["--after-import", "burn"], 2, "nothing, seen, keyword:NAME"),
+        (["--after-import", "keyword:two words"], 2, "IMAP keyword"),
+        (["--after-import", "move:"], 2, "folder"),
+        (["--after-import", "move:inbox"], 1, "watched itself"),
+        (["--after-import", "move:A", "--folder", "A"], 1, "watched itself"),
+        (["--folder", ""], 2, "--folder"),
+        (["--folder", "A", "--default-folders"], 2, "not both"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, arguments: list[str], status: int, said: str) -> None:
+    desk = stock(tmp_path)
+    result = desk.run("mailbox", "set", desk.mailbox_id, *arguments)
+    assert result.exit_code == status, result.output
+    assert said in result.output
+    assert desk.json("mailbox", "show", desk.mailbox_id)["after_import"] == "nothing"
+
+
+def test_check_config_tells_what_delete_means(tmp_path: Path) -> None:
+    desk = stock(tmp_path, settings="mailbox_defaults: {after_import: delete}\n")
+    checked = desk.run("check-config")
+    assert checked.exit_code == 0
+    assert "the only place that has it" in checked.output

@@ -1,0 +1,88 @@
+"""`ingestd verify --against-mailbox`: what the server holds is compared with what is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Connection, update
+
+from ingestd.records import CursorRecord
+from storage import mailboxes, tables
+from tests.stores import StoreUrls
+from tests.story.house import House, Servers, open_house, until
+from tests.story.mails import mail
+
+
+async def compared(house: House, status: int = 0) -> dict[str, object]:
+    done = await house.daemon.run_cli("verify", "--against-mailbox", "--json")
+    assert done.status == status, done.err
+    (found,) = done.json()["mailboxes"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def pass_over(house: House, mailbox_id: UUID) -> None:
+    """Put the cursor one message further than it was read."""
+    mailbox = await house.read(mailboxes.get_mailbox, mailbox_id)
+    key = await house.store.keys.mailbox(house.account_id, mailbox_id)
+    assert mailbox.cursor_sealed is not None
+    place = CursorRecord.place(mailbox_id)
+    document = json.loads(key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor)
+    document["folders"]["INBOX"]["uid"] += 1
+    sealed = key.seal_record(place, CursorRecord(json.dumps(document)))
+
+    def write(conn: Connection, account_id: UUID) -> None:
+        here = tables.mailboxes.c.mailbox_id == mailbox_id
+        conn.execute(update(tables.mailboxes).where(here).values(cursor_sealed=sealed))
+
+    await house.store.content.transaction(house.account_id, write)
+
+
+async def test_what_reading_passed_over_is_found(
+    servers: Servers, new_user: Callable[[], str], store_urls: StoreUrls, tmp_path: Path
+) -> None:
+    user, customer = new_user(), new_user()
+    async with open_house(tmp_path, store_urls, servers) as house:
+        await house.daemon.start()
+        mailbox_id = await house.linked(user)
+        for subject in ("One", "Two", "Three"):
+            house.deliver(user, mail(customer, user, subject, "Please help."))
+        await house.tickets(mailbox_id, 3)
+        assert await compared(house) == {"mailbox": str(mailbox_id), "compared": 3, "fetched": 0, "lost": []}
+
+        # Moved out and back, it lies elsewhere, and is the same message.
+        servers.dovecot.doveadm("mailbox", "create", "-u", user, "Aside")
+        servers.dovecot.doveadm("move", "-u", user, "Aside", "mailbox", "INBOX", "subject", "Two")
+        servers.dovecot.doveadm("move", "-u", user, "INBOX", "mailbox", "Aside", "all")
+
+        async def read_again() -> bool:
+            return (await compared(house))["fetched"] == 1
+
+        await until(read_again, "the moved message was read again")
+        assert await house.daemon.stop() == 0
+
+        house.deliver(user, mail(customer, user, "Lost", "Nobody reads me."))
+        assert (await compared(house))["compared"] == 3  # not passed yet, so nothing is lost
+        await pass_over(house, mailbox_id)
+        found = await compared(house, status=1)
+        assert (found["compared"], found["fetched"]) == (4, 2)
+        assert len(found["lost"]) == 1  # type: ignore[arg-type]
+        told = await house.daemon.run_cli("verify", "--against-mailbox", "--mailbox", mailbox_id)
+        assert "1 messages are on a server and not here" in told.err
+        assert "FAIL mailbox" in told.out
+
+
+async def test_a_mailbox_that_cannot_be_asked_is_not_called_good(
+    servers: Servers, new_user: Callable[[], str], store_urls: StoreUrls, tmp_path: Path
+) -> None:
+    user = new_user()
+    async with open_house(tmp_path, store_urls, servers) as house:
+        await house.daemon.start()
+        await house.linked(user)
+        assert await house.daemon.stop() == 0
+        servers.auth.revoke(user)
+        found = await compared(house, status=1)
+        assert "grant" in str(found["error"])

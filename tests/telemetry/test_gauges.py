@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingestd.telemetry import gauges
+from ingestd.telemetry.metrics import Metrics
+from storage.figures import Figures
+
+_FIGURES = Figures(
+    mailboxes={"active": 1},
+    mailboxes_oldest_seconds={"active": 2.0},
+    mailboxes_in_trouble={"throttled": 3},
+    mailboxes_unheld=4,
+    read_age_seconds={"active": 5.0},
+    outbox={"queued": 6},
+    outbox_oldest_seconds={"queued": 7.0},
+    edits={"due": 8},
+    backfills={"running": 9},
+    backfill_remaining_messages=10,
+    quarantine_messages=11,
+    erasures_waiting=12,
+    erasures_oldest_seconds=13.0,
+)
+
+
+def test_every_figure_has_a_gauge_of_its_own() -> None:
+    metrics = Metrics(version="0.1.0", python_version="3.11.7")
+    gauges.show(metrics, _FIGURES)
+    served = {
+        sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        if family.type == "gauge" and family.name.startswith("ingestd_")
+        for sample in family.samples
+    }
+    assert set(range(1, 14)) <= served

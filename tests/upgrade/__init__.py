@@ -1,0 +1,1 @@
+"""Databases that earlier versions have filled, brought to this version's schema."""
