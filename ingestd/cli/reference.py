@@ -53,22 +53,13 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 
 def _section(command: click.Command, context: click.Context) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
-    lines = [
-        f"## {context.command_path}",
-        "",
-        f"`{context.command_path} {usage}`",
-        "",
-        *_paragraphs(command.help or ""),
-    ]
-    options = [record for one in command.get_params(context) if (record := one.get_help_record(context)) is not None]
-    rows = [f"| `{name}` | {_cell(text)} |" for name, text in options if name != "-h, --help"]
-    if rows:
-        lines += ["", "| option | |", "|---|---|", *rows]
-    return "\n".join([*lines, ""])
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [" ".join(line.strip() for line in part.splitlines()) + "\n" for part in text.strip().split("\n\n")]
+    text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
+    lines = [f"## {context.command_path}", "", f"`{context.command_path} {usage}`", "", text, ""]
+    options = [one for one in command.params if isinstance(one, click.Option) and one.name != "help"]
+    records = [record for one in options if (record := one.get_help_record(context)) is not None]
+    if records:
+        lines += ["| option | |", "|---|---|", *(f"| `{name}` | {_cell(text)} |" for name, text in records), ""]
+    return "\n".join(lines)
 
 
 def _cell(text: str) -> str:
