@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import ssl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,9 @@ def running_provider(workshop: Workshop) -> Iterator[Provider]:
 
 
 def _start(stack: contextlib.ExitStack, users: Sequence[str]) -> Provider:
-    certificates = certificates_in(private_folder("bench-certs"))
+    folder = private_folder("bench-certs")
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    certificates = certificates_in(folder)
     auth_server = AuthServer(users, [Client(CLIENT_ID, CLIENT_SECRET, ())])
     auth_server.start()
     stack.callback(auth_server.stop)

@@ -233,14 +233,15 @@ _processes: list[_Process] = []
 def _begin_process(installation: Installation, lock: Lock) -> None:
     settings = installation.settings()
     store = open_database(installation.keystore, schema.METADATA[schema.KEYSTORE])  # its keys come with the jobs
+    ids, instants = Id(), Instant()
     dialect = sqlite.dialect() if installation.is_sqlite else postgresql.dialect()  # type: ignore[no-untyped-call]
     _processes.append(
         _Process(
             keys=KeyRing(store, MasterKey(settings.keys.master_key_bytes())),
             mails=SeedMails(),
             write=_SqliteWriter(installation, lock) if installation.is_sqlite else _PostgresWriter(installation),
-            id_=lambda value: Id().process_bind_param(value, dialect),
-            instant=lambda value: Instant().process_bind_param(value, dialect),
+            id_=lambda value: ids.process_bind_param(value, dialect),
+            instant=lambda value: instants.process_bind_param(value, dialect),
         )
     )
 

@@ -70,6 +70,8 @@ class GoogleOAuth(OAuth):
         default_factory=lambda: {"access_type": "offline", "prompt": "consent"}
     )
     """More parameters for the authorize address."""
+    revoke_ends_all: bool = True
+    """A revocation ends every grant of the owner to this client."""
     # No device_authorization_url: Google's flow for devices does not give the mail scope.
 
 

@@ -139,7 +139,7 @@ class MailboxDefaults(Section):
     """What holds for a mailbox unless it says otherwise."""
 
     start_from: Literal["now", "days", "everything"] = "now"
-    """What the first reading takes: `now` (only new mail), `days` (the last `start_days`) or `everything`."""
+    """What is read of a mailbox: `now` (only new mail), `days` (also that of the last `start_days`) or `everything`."""
     start_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """How many days back `start_from: days` reads."""
     folders: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = ("INBOX",)

@@ -131,9 +131,16 @@ async def _by_browser(store: Store, linking: Linking, account_id: UUID, request:
     started = await linking.start(account_id, request)
     if not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
         click.echo("note: no daemon runs on this store; start `ingestd run`, without it nobody can link", err=True)
+    if _comes_elsewhere(store, request.provider):
+        click.echo("note: oauth.redirect_uri leads the browser elsewhere than to the daemon; try --paste", err=True)
     owner.say(f"Open this address in a browser, as the mailbox's owner:\n\n  {started.address}\n")
     await _wait_for_link(store, account_id, started.flow_id, owner.wait_seconds)
     return started.mailbox_id
+
+
+def _comes_elsewhere(store: Store, provider: str) -> bool:
+    redirect_uri = store.settings.provider(provider).oauth.redirect_uri
+    return redirect_uri is not None and not redirect_uri.startswith(store.settings.api.public_url)
 
 
 async def _by_device(_: Store, linking: Linking, account_id: UUID, request: LinkRequest, owner: _Asking) -> UUID:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from config.providers import RevokeForm, TokenAuthMethod, UserinfoAuth
 from ingestd.linking.flow import Flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.tokens import TokenSet
 from ingestd.records import GrantRecord
-
-TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
-UserinfoAuth = Literal["Bearer", "OAuth", "query"]
-RevokeForm = Literal["rfc7009", "access_token"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,8 @@ _RESERVED_SCOPES: Final = frozenset({"openid", "profile", "offline_access"})
 """msal adds these by itself and refuses to be told."""
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PENDING: Final = {"authorization_pending": Pending.WAIT, "slow_down": Pending.SLOW_DOWN}
-_SENSELESS: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
-"""What msal raises where an answer makes no sense to it."""
+_SENSELESS: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, TimeoutError)
+"""What msal raises where an answer makes no sense to it, or none comes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,9 +316,9 @@ class Linking:
             identity = await client.identity(tokens, asked)
             await self._store(flow, record, tokens, grant, identity)
         except (PartialConsent, IdentityUnproved, LinkRefused, NotFound):
-            # What we cannot use we do not keep: the grant goes back. But not a linked mailbox's: some providers
-            # (Google) end all that the owner ever gave us with it.
-            if not await self._is_linked(flow, client, tokens, asked):
+            # What we cannot use we do not keep: the grant goes back. But not with a linked mailbox's grant.
+            ends_all = self._provider(flow.provider).oauth.revoke_ends_all
+            if not (ends_all and await self._is_linked(flow, client, tokens, asked)):
                 await client.revoke(grant)
             raise
 

@@ -46,6 +46,8 @@ class Metrics:
 
     def __init__(self, *, version: str, python_version: str) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self.label_names: dict[str, tuple[str, ...]] = {}
+        """Of each metric that has labels, without the suffix of its samples."""
         self._seen: dict[str, set[str]] = {}
         self._mailboxes = self._gauge("mailboxes", "Mailboxes, by state.", "state")
         self._mailboxes_oldest = self._gauge(
@@ -201,9 +203,11 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.label_names[f"ingestd_{name}"] = labels
         return Gauge(f"ingestd_{name}", text, labels, registry=self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.label_names[f"ingestd_{name}"] = labels
         return Counter(f"ingestd_{name}", text, labels, registry=self.registry)
 
     def _begin(self, counter: Counter, name: str, words: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.taking import ReaderTools
 from ingestd.telemetry.metrics import Metrics
 from storage import backfills
-from storage.leases import Held
 from tests.office import HereParser, Office
 
 FAST = Backoff(initial_seconds=0.001, max_seconds=0.001)
@@ -78,13 +77,11 @@ def tools(office: Office, settings: Backfill, parser: ParserPool | None = None) 
     return BackfillTools(reading, settings, asyncio.Semaphore(settings.mailboxes_max))
 
 
-def worker(
-    office: Office, attic: Attic, used: BackfillTools | None = None, *, held: Held | None = None
-) -> MailboxBackfill:
+def worker(office: Office, attic: Attic, used: BackfillTools | None = None) -> MailboxBackfill:
     caught_up = asyncio.Event()
     caught_up.set()
     used = used or tools(office, Backfill(backoff=FAST))
-    return MailboxBackfill(held or office.held, office.context, attic, caught_up, used)  # type: ignore[arg-type]
+    return MailboxBackfill(office.held, office.context, attic, caught_up, used)  # type: ignore[arg-type]
 
 
 async def ask(office: Office, *, days: int | None = None, newest_first: bool = True) -> None:

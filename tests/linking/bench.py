@@ -106,6 +106,10 @@ def providers(issuer: str, ca_file: Path | None) -> dict[str, Provider]:
             "kind": "generic",
             "oauth": {"issuer": issuer, "redirect_uri": LOCALHOST, "scopes": SCOPES[:5], **app},
         },
+        "sweeping": {
+            "kind": "generic",
+            "oauth": {"issuer": issuer, "revoke_ends_all": True, "scopes": SCOPES[:5], **app},
+        },
         "blind": {"kind": "generic", "oauth": {**_addresses(issuer), "userinfo_url": f"{issuer}/nowhere", **app}},
         "yandex": {
             "kind": "yandex",

@@ -55,13 +55,23 @@ async def test_a_mailbox_is_linked_once_in_an_account(bench: Bench) -> None:
     await bench.consent(ADDRESS)
     with pytest.raises(LinkRefused, match="already_linked"):
         await bench.consent(ADDRESS)
-    # Given back, it could take the linked mailbox's grant with it (Google ends them all).
+    assert bench.server.grants.living_grants(ADDRESS) == 1  # what is not used is given back
+    assert len(await bench.stores.content.read(bench.account_id, mailboxes.list_mailboxes)) == 1
+
+
+async def test_a_refused_grant_takes_no_linked_mailbox_along(bench: Bench) -> None:
+    """Google ends all that an owner gave to a client at once."""
+    await bench.consent(ADDRESS, provider="sweeping")
+    with pytest.raises(LinkRefused, match="already_linked"):
+        await bench.consent(ADDRESS, provider="sweeping")
+    bench.server.fail_next("authorize", Failure.PARTIAL_SCOPES)
+    with pytest.raises(LinkRefused, match="partial_consent"):
+        await bench.consent(ADDRESS, provider="sweeping")
     assert bench.server.requests["revoke"] == 0
     bench.server.fail_next("authorize", Failure.PARTIAL_SCOPES)
     with pytest.raises(LinkRefused, match="partial_consent"):
-        await bench.consent(ADDRESS)
-    assert bench.server.requests["revoke"] == 0
-    assert len(await bench.stores.content.read(bench.account_id, mailboxes.list_mailboxes)) == 1
+        await bench.consent(OTHER, provider="sweeping")
+    assert bench.server.grants.living_grants(OTHER) == 0
 
 
 async def test_linking_again_keeps_the_mailbox_and_refuses_another_identity(bench: Bench) -> None:

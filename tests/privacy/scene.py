@@ -17,13 +17,15 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select
 
 from connectors.base import RawMessage
+from ingestd.inbound import backfill_steps
 from ingestd.inbound.commit import commit_batch
 from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord
-from storage import edits, grants, mailboxes
+from storage import backfills, edits, grants, mailboxes
+from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.tables import MAILBOX_TABLES, messages, quarantine
 from storage.types import new_id
@@ -71,6 +73,7 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     told = await story.after_reply(world, house, daemon, created.message_id)
     assert told.reply.sent_copy == "filed"
     await _give_up_an_edit(house, _word(witness))
+    await _stop_a_backfill(house)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
     witness.slices = await take_slices(house)
     empty = await house.store.content.read(None, _empty_tables, house)
@@ -144,6 +147,21 @@ async def _give_up_an_edit(house: House, folder: str) -> None:
         message_id = conn.execute(select(messages.c.message_id).where(*mine).limit(1)).scalar_one()
         edits.insert_edits(conn, account_id, [NewEdit(edit_id, house.mailbox_id, message_id, "move", sealed)])
         edits.give_up(conn, account_id, [edit_id], reason="refused")
+
+    await house.store.content.transaction(house.account_id, write)
+
+
+async def _stop_a_backfill(house: House) -> None:
+    """Leave a backfill that was stopped: it remembers what messages name."""
+    key = (await house.store.keys.mailbox(house.account_id, house.mailbox_id)).hash("thread", b"<older@example.org>")
+
+    def write(conn: Connection, account_id: UUID) -> None:
+        if backfills.get_backfill(conn, account_id, house.mailbox_id).status is not BackfillStatus.RUNNING:
+            backfill_steps.ask(conn, account_id, house.mailbox_id, days=None, newest_first=True)
+        backfill_steps.stop(conn, account_id, house.mailbox_id)
+        mine = messages.c.mailbox_id == house.mailbox_id
+        message_id = conn.execute(select(messages.c.message_id).where(mine).limit(1)).scalar_one()
+        backfills.insert_references(conn, account_id, house.mailbox_id, [(key, message_id)])
 
     await house.store.content.transaction(house.account_id, write)
 

@@ -1,0 +1,1 @@
+"""What is under deploy/, as an operator would use it."""
