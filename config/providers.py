@@ -79,7 +79,7 @@ class OAuth(Section):
     revoke_form: RevokeForm = "rfc7009"
     """What `revoke_url` takes: `rfc7009` (the refresh token, as token) or `access_token` (that one, by this name)."""
     revoke_ends_all: bool = False
-    """Whether a revocation ends all that the owner gave us (Google): a refused grant is not revoked beside a mailbox."""
+    """Whether a revocation ends all that the owner gave us (Google): then no refused grant is given back."""
     device_id: bool = False
     """Whether each linking gets a device id of its own, without which the provider (Yandex) revokes nothing."""
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
