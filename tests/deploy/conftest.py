@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.image import Image
 from tests.story.conftest import auth_server, certificates, dovecot, new_user, postfix, servers
 
 __all__ = ["auth_server", "certificates", "dovecot", "new_user", "postfix", "servers"]
@@ -31,3 +32,11 @@ def tool(name: str, option: str = "--servers") -> str:
             pytest.fail(text, pytrace=False)
         pytest.skip(text)
     return found
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The image, built anew once for all tests that ask for it. Needs root."""
+    for name in ("buildah", "debootstrap"):
+        tool(name, "--image")
+    return Image.build()

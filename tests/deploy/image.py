@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.conftest import DEPLOY
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 _BUILD_SECONDS = 1800
 _COMMAND_SECONDS = 120

@@ -20,20 +20,12 @@ import httpx2
 import pytest
 import yaml
 
-from tests.deploy.conftest import tool
 from tests.deploy.image import Image
 from tests.servers.process import free_port, private_folder
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="building an image needs root")]
 
 _SECONDS = 60
-
-
-@pytest.fixture(scope="session")
-def image() -> Image:
-    for name in ("buildah", "debootstrap"):
-        tool(name, "--image")
-    return Image.build()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -58,9 +58,14 @@ class DaemonProcess:
         env: Mapping[str, str] | None = None,
         preexec: Callable[[], None] | None = None,
         name: str = "daemon",
+        program: Sequence[str] = (str(INGESTD),),
     ) -> None:
-        """`env` comes on top of a scrubbed environment; `preexec` runs in the child before `ingestd` (limits)."""
+        """`env` comes on top of a scrubbed environment; `preexec` runs in the child before `ingestd` (limits).
+
+        `program` is what runs `ingestd`, where it is not the one beside this Python.
+        """
         self.config = config
+        self.program = tuple(program)
         self.log_file = config.parent / f"{name}.log"
         self.env = {"PATH": os.environ.get("PATH", ""), "HOME": str(config.parent), "LANG": "C.UTF-8", **(env or {})}
         self.preexec = preexec
@@ -93,7 +98,7 @@ class DaemonProcess:
         at = len(self.log_text())
         with open(self.log_file, "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                INGESTD,
+                *self.program,
                 "--config",
                 self.config,
                 "run",
@@ -221,7 +226,7 @@ class DaemonProcess:
     async def command(self, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
         """Start a command, its output piped; it is killed where it still runs at the end."""
         process = await asyncio.create_subprocess_exec(
-            INGESTD,
+            *self.program,
             "--config",
             self.config,
             *map(str, arguments),

@@ -37,7 +37,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.process import free_port
 from tests.stores import StoreUrls
-from tests.story.daemon import DaemonProcess
+from tests.story.daemon import INGESTD, DaemonProcess
 from tests.story.mails import Mail
 from tests.story.settings import provider_document, settings_document, write_settings
 
@@ -248,11 +248,12 @@ async def open_house(
     smtp_port: int | None = None,
     provider: dict[str, Any] | None = None,
     by_cli: bool = False,
+    program: Sequence[str] = (str(INGESTD),),
     **sections: Any,
 ) -> AsyncIterator[House]:
     """Set an installation up, not started yet. At its end every promise and the logs are checked.
 
-    `by_cli` makes the store by `ingestd init`, else it is made in this process.
+    `by_cli` makes the store by `ingestd init`, else it is made in this process. `program` runs `ingestd`.
     """
     port = free_port()
     client = Client(f"ingestd-{port}", f"story-secret-{port}", (f"http://127.0.0.1:{port}/oauth/callback",))
@@ -270,7 +271,7 @@ async def open_house(
     document = settings_document(urls, folder, port=port, providers={PROVIDER: local}, **sections)
     config = write_settings(folder / "ingestd.yaml", document)
     settings = load(config)
-    async with DaemonProcess(config) as daemon:
+    async with DaemonProcess(config, program=program) as daemon:
         account_id = await (_init_by_cli(daemon) if by_cli else _init(settings))
         async with open_store(settings) as store:
             house = House(folder, servers, settings, daemon, store, account_id, port, {client.client_secret})
