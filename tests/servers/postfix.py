@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import pwd
 import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot
@@ -94,6 +97,9 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
+_START_LOCK = Path(tempfile.gettempdir()) / "ingestd-postfix.lock"
+
+
 class Postfix:
     """One instance for `users` of example.com. It files no Sent copy: a test delivers one with `Dovecot.deliver`."""
 
@@ -135,7 +141,16 @@ class Postfix:
         shutil.chown(self.home / "data", "postfix")
 
     def start(self) -> None:
-        run_daemon("postfix", "-c", str(self._config), "start")
+        # One at a time on a machine: Postfix's start script was seen to refuse while another instance started.
+        with open(_START_LOCK, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for last in (False, False, True):
+                try:
+                    run_daemon("postfix", "-c", str(self._config), "start")
+                    break
+                except RuntimeError as error:
+                    if last:
+                        raise RuntimeError(f"{error}; its log ends: {self.log()[-500:]}") from None
         for port in (self.port_tls, self.port_starttls):
             wait_until(lambda port=port: listens(port), said=f"postfix's port {port}")  # type: ignore[misc]
 

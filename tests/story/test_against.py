@@ -24,6 +24,10 @@ async def compared(house: House, status: int = 0) -> dict[str, object]:
     return found
 
 
+async def places(house: House, mailbox_id: UUID) -> list[str]:
+    return [one.messages[0].record.locator for one in await house.tickets(mailbox_id, 3)]
+
+
 async def pass_over(house: House, mailbox_id: UUID) -> None:
     """Put the cursor one message further than it was read."""
     mailbox = await house.read(mailboxes.get_mailbox, mailbox_id)
@@ -54,21 +58,23 @@ async def test_what_reading_passed_over_is_found(
         assert await compared(house) == {"mailbox": str(mailbox_id), "compared": 3, "fetched": 0, "lost": []}
 
         # Moved out and back, it lies elsewhere, and is the same message.
+        before = await places(house, mailbox_id)
         servers.dovecot.doveadm("mailbox", "create", "-u", user, "Aside")
         servers.dovecot.doveadm("move", "-u", user, "Aside", "mailbox", "INBOX", "subject", "Two")
         servers.dovecot.doveadm("move", "-u", user, "INBOX", "mailbox", "Aside", "all")
 
         async def read_again() -> bool:
-            return (await compared(house))["fetched"] == 1
+            return await places(house, mailbox_id) != before
 
         await until(read_again, "the moved message was read again")
+        assert await compared(house) == {"mailbox": str(mailbox_id), "compared": 3, "fetched": 0, "lost": []}
         assert await house.daemon.stop() == 0
 
         house.deliver(user, mail(customer, user, "Lost", "Nobody reads me."))
         assert (await compared(house))["compared"] == 3  # not passed yet, so nothing is lost
         await pass_over(house, mailbox_id)
         found = await compared(house, status=1)
-        assert (found["compared"], found["fetched"]) == (4, 2)
+        assert (found["compared"], found["fetched"]) == (4, 1)
         assert len(found["lost"]) == 1  # type: ignore[arg-type]
         told = await house.daemon.run_cli("verify", "--against-mailbox", "--mailbox", mailbox_id)
         assert "1 messages are on a server and not here" in told.err
