@@ -17,9 +17,9 @@ from connectors.egress import install_audit_hook
 from ingestd.api.edge import Edge, Limits
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
+from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
 from ingestd.inbound.lease import Lease
-from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.browser import BrowserLinking
 from ingestd.lock import StoreLock
@@ -83,13 +83,7 @@ class Daemon:
         stack.push_async_callback(outside.close)
         await outside.permit_databases()
         install_audit_hook(outside.guard)
-        parser = ParserPool(
-            processes=settings.parser.processes,
-            seconds_max=settings.parser.seconds_max,
-            memory_bytes_max=settings.parser.memory_bytes_max,
-            message_bytes_max=settings.inbound.message_bytes_max,
-            messages_max=settings.parser.messages_max,
-        )
+        parser = new_parser(settings, processes=settings.parser.processes, replaced=metrics.parser_replaced)
         await stack.enter_async_context(parser)
         lease = Lease(new_id(), settings.inbound.lease_seconds)
         bell, health = Bell(), Health(_CHECKS)

@@ -8,21 +8,11 @@ from collections.abc import AsyncIterator
 from connectors.egress import install_audit_hook
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_metrics
+from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from storage.types import new_id
-
-
-def new_parser(store: Store, *, processes: int) -> ParserPool:
-    settings = store.settings
-    return ParserPool(
-        processes=processes,
-        seconds_max=settings.parser.seconds_max,
-        memory_bytes_max=settings.parser.memory_bytes_max,
-        message_bytes_max=settings.inbound.message_bytes_max,
-        messages_max=settings.parser.messages_max,
-    )
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +22,7 @@ async def open_looking(store: Store) -> AsyncIterator[tuple[Mailboxes, ParserPoo
     await outside.permit_databases()
     install_audit_hook(outside.guard)
     try:
-        async with new_parser(store, processes=1) as parser:
+        async with new_parser(store.settings, processes=1) as parser:
             # It holds no lease: it takes no mailbox, and what it builds sends nothing.
             lease = Lease(new_id(), store.settings.inbound.lease_seconds)
             yield Mailboxes(store, outside, parser, new_metrics(), lease), parser

@@ -13,7 +13,7 @@ import contextlib
 import math
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -205,11 +205,12 @@ class ParserPool:
         message_bytes_max: int = 50 * 1024 * 1024,
         messages_max: int = 5000,
         command: Sequence[str] | None = None,
+        replaced: Callable[[], None] = lambda: None,
     ) -> None:
         """`seconds_max` of wall time and `memory_bytes_max` of address space are what one message may take.
 
         A message over `message_bytes_max` is refused with ValueError: the caller hands over its header instead.
-        A process is replaced after `messages_max` messages.
+        A process is replaced after `messages_max` messages. `replaced` is called for each that is, for metrics.
         """
         if processes < 1:
             raise ValueError("processes must be at least 1")
@@ -222,8 +223,7 @@ class ParserPool:
         self._slots = _Slots(processes)
         self._running: set[_Worker] = set()
         self._started = False
-        self.replaced_total = 0
-        """How many processes have been replaced; for metrics."""
+        self._replaced = replaced
 
     async def start(self) -> None:
         """Start the processes. Raises ParserUnavailable."""
@@ -332,5 +332,5 @@ class ParserPool:
 
     async def _discard(self, worker: _Worker) -> None:
         self._running.discard(worker)
-        self.replaced_total += 1
+        self._replaced()
         await asyncio.shield(worker.kill())
