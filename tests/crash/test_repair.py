@@ -21,7 +21,7 @@ __all__ = ["auth_server", "certificates", "dovecot", "new_user", "postfix", "ser
 PROGRAM = (sys.executable, "-m", "tests.crash.launcher")
 ROOT = Path(__file__).parents[2]
 MAILS = 12
-POINTS = ("content:commit_batch:committing:2", "content:commit_batch:committed:2", "content:commit_batch:committed:5")
+POINTS = ("content:commit_batch:committing:2", "content:commit_batch:committed:5")
 
 
 async def killed_at(house: House, point: str) -> None:
