@@ -279,6 +279,7 @@ class Process:
         if self.record is not None:
             env[RECORD] = str(self.record)
         with self.log.open("ab") as log:
+            self._begun = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "tests.crash.launcher", *self.arguments),
@@ -313,6 +314,10 @@ class Process:
         if self._process is not None and self._process.returncode is None:
             self.send(signal.SIGKILL)
             await self._process.wait()
+
+    async def is_up(self) -> bool:
+        """Whether this life of a daemon has begun its work; a signal before that ends it as any other program."""
+        return self.returncode is not None or b'"daemon.started"' in self.log.read_bytes()[self._begun :]
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -365,6 +370,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """End it as an operator does; it may be killed in the middle of that, too."""
+        await until(self.process.is_up, "the daemon is up", WAIT_SECONDS)
         self.process.send(signal.SIGTERM)
         status = await self.process.end()
         if status == -signal.SIGKILL and (self.at is not None or self.timed) and self.kills == 0:
