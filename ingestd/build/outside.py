@@ -40,7 +40,7 @@ class Outside:
         self.guard = EgressGuard(self._allowed(), resolve_seconds=settings.egress.resolve_timeout_seconds)
         linking = settings.linking
         self.clients = OAuthClients(
-            lambda name: self._settings.provider(name),  # noqa: PLW0108  (the settings change under it)
+            self.provider,
             self._http,
             self._discovery_hosts,
             waits=Waits(linking.attempts_max, linking.backoff.initial_seconds, linking.backoff.max_seconds),
@@ -51,6 +51,10 @@ class Outside:
         self.executor = ThreadPoolExecutor(settings.inbound.imap_threads, thread_name_prefix="imap")
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
+
+    def provider(self, name: str) -> Provider:
+        """Return a provider as it is configured now, also after a reload. Raises KeyError."""
+        return self._settings.provider(name)
 
     async def reload(self, settings: Settings) -> None:
         """Go on with changed providers and hosts."""
@@ -117,7 +121,7 @@ def new_linking(store: Store, outside: Outside) -> Linking:
         store.content,
         store.keys,
         outside.clients,
-        store.settings.provider,
+        outside.provider,
         public_url=store.settings.api.public_url,
         flow_seconds=store.settings.linking.flow_seconds,
         flows_max=store.settings.linking.flows_max,

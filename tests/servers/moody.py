@@ -5,6 +5,7 @@ They write down when they were connected to: what asks us to wait can see whethe
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import enum
@@ -27,7 +28,7 @@ class Mood(enum.Enum):
     TENANT = "Microsoft: no SMTP for anybody in the tenant"
 
 
-class Moody:
+class Moody(abc.ABC):
     """Listens on one port, TLS from the first byte, and drops all connections when its mood changes."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -56,8 +57,9 @@ class Moody:
         for writer in self._writers:
             writer.transport.abort()
 
+    @abc.abstractmethod
     async def serve(self, reader: asyncio.StreamReader, say: Callable[[str], Awaitable[None]]) -> None:
-        raise NotImplementedError
+        """Answer on one connection until it ends."""
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connected_at.append(time.monotonic())
