@@ -20,9 +20,8 @@ from ingestd.build.store import open_store
 from ingestd.cli import main
 from ingestd.inbound.commit import commit_batch
 from ingestd.inbound.intake import read_batch, seal_batch
-from ingestd.records import MailboxRecord
 from storage import accounts, mailboxes
-from storage.types import new_id
+from tests.cli.test_commands import add_mailbox
 from tests.office import HereParser
 
 _PROVIDERS = """
@@ -69,27 +68,9 @@ def stock(folder: Path, *raws: bytes, settings: str = "") -> Stocked:
     assert done.exit_code == 0, done.output
     config = folder / "ingestd.yaml"
     config.write_text(config.read_text().replace("providers: {}\n", _PROVIDERS) + settings)
-    stocked = Stocked(folder, asyncio.run(_link(folder)))
+    stocked = Stocked(folder, asyncio.run(add_mailbox(folder)))
     stocked.take(*raws)
     return stocked
-
-
-async def _link(folder: Path) -> UUID:
-    async with open_store(load(folder / "ingestd.yaml")) as store:
-        account_id = (await store.content.read(None, accounts.list_accounts))[0].account_id
-        mailbox_id = new_id()
-        key = await store.keys.create_mailbox_key(account_id, mailbox_id)
-        record = MailboxRecord("support@example.com", "1", "https://login.example.com", "support@example.com")
-        await store.content.transaction(
-            account_id,
-            mailboxes.insert_mailbox,
-            mailbox_id,
-            provider="local",
-            start_from="now",
-            start_days=0,
-            sealed=key.seal_record(MailboxRecord.place(mailbox_id), record),
-        )
-    return mailbox_id
 
 
 async def _take(folder: Path, mailbox_id: UUID, raws: Sequence[bytes]) -> None:
