@@ -20,6 +20,14 @@ def missing(what: str, package: str) -> None:
     pytest.skip(text)
 
 
+@pytest.fixture(autouse=True)
+def umask_of_its_own() -> Iterator[None]:
+    """A command that runs in the tests' process sets the umask: the servers started later must not inherit it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     binaries = find_binaries()

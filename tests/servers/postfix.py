@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import pwd
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,9 +95,6 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-_START_LOCK = Path(tempfile.gettempdir()) / "ingestd-postfix.lock"
-
-
 class Postfix:
     """One instance for `users` of example.com. It files no Sent copy: a test delivers one with `Dovecot.deliver`."""
 
@@ -133,24 +128,15 @@ class Postfix:
             "size_max": size_max,
             "smtputf8": "yes" if smtputf8 else "no",
         }
-        self._config.mkdir()
+        for folder in (self._config, self.home / "queue", self.home / "data"):
+            folder.mkdir()
+            folder.chmod(0o755)  # whatever the umask: Postfix's own users must get in
         (self._config / "main.cf").write_text(_MAIN.format(**values))
         (self._config / "master.cf").write_text(_MASTER.format(**values))
-        for name in ("queue", "data"):
-            (self.home / name).mkdir()
         shutil.chown(self.home / "data", "postfix")
 
     def start(self) -> None:
-        # One at a time on a machine: Postfix's start script was seen to refuse while another instance started.
-        with open(_START_LOCK, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for last in (False, False, True):
-                try:
-                    run_daemon("postfix", "-c", str(self._config), "start")
-                    break
-                except RuntimeError as error:
-                    if last:
-                        raise RuntimeError(f"{error}; its log ends: {self.log()[-500:]}") from None
+        run_daemon("postfix", "-c", str(self._config), "start")
         for port in (self.port_tls, self.port_starttls):
             wait_until(lambda port=port: listens(port), said=f"postfix's port {port}")  # type: ignore[misc]
 

@@ -41,9 +41,11 @@ def run(*command: str, stdin: bytes | None = None, env: dict[str, str] | None = 
 def run_daemon(*command: str) -> None:
     """Run a program that leaves a daemon behind; no pipes, for the daemon would keep them open."""
     quiet = subprocess.DEVNULL
-    done = subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, timeout=30, cwd="/", check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command[:4]}: {done.returncode}")
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(command, stdin=quiet, stdout=quiet, stderr=said, timeout=30, cwd="/", check=False)
+        if done.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{command[:4]}: {done.returncode} {said.read(2000)!r}")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0, said: str = "condition") -> None:
