@@ -48,6 +48,10 @@ class Attachment(msgspec.Struct, frozen=True):
     """Length of the encoded body in the raw message, in bytes."""
     encoding: str
     """Content-Transfer-Encoding in lower case: base64, quoted-printable, 7bit, 8bit, binary, uuencode."""
+    container: str = ""
+    """What must be opened at `offset` to reach it: "tnef" or "smime"; "" where it lies there itself."""
+    index: int = 0
+    """Its number inside the container, from 0."""
 
 
 class BounceInfo(msgspec.Struct, frozen=True):
@@ -69,6 +73,20 @@ class AuthResult(msgspec.Struct, frozen=True):
     authserv_id: str
     methods: dict[str, str]
     """dkim, spf, dmarc → pass, fail, none …"""
+
+
+class CalendarEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an invitation says (text/calendar, RFC 5545 and 5546)."""
+
+    method: str
+    """REQUEST, CANCEL, REPLY …; "" where the calendar has none."""
+    summary: str
+    begins: str
+    """As ISO 8601: a date, or a date and time with its offset where the zone is known."""
+    ends: str
+    location: str = ""
+    organizer: str = ""
+    """The bare address."""
 
 
 class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,3 +126,18 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     """The charset in which the text was read."""
     body_sha256: bytes
     """32 bytes: SHA-256 over the body of the raw message (all that follows the first empty line)."""
+    new_html: str = ""
+    """`html` without quoted history; "" where there is no HTML or nothing could be cut with certainty."""
+    quote_cut: tuple[str, ...] = ()
+    """Where `new_text` was cut and why, in short fixed words, e.g. "attribution line", "container gmail_quote"."""
+    charsets: tuple[str, ...] = ()
+    """How each text was read, e.g. "text/plain: labelled gb2312, read as gb18030"."""
+    remote_images: int = 0
+    """Images that would have been loaded from the network."""
+    mismatched_links: int = 0
+    """Links whose text names another host than their target."""
+    calendar: tuple[CalendarEvent, ...] = ()
+    protection: tuple[str, ...] = ()
+    """smime-signed, smime-encrypted, pgp-signed, pgp-encrypted: what the message claims; nothing is verified."""
+    forwarded_from: Address | None = None
+    """The original sender of a message that was forwarded, offered as requester where an agent forwarded it."""
