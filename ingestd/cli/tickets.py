@@ -18,6 +18,7 @@ from ingestd.cli.common import (
     choose_account,
     clean,
     json_option,
+    print_done,
     print_json,
     print_rows,
     shown,
@@ -225,25 +226,28 @@ def _attachment(path: Path, limit: int) -> AttachmentContent:
 @ticket.command()
 @click.argument("number", type=click.IntRange(1))
 @account_option
+@json_option
 @with_store
-async def close(store: Store, number: int, account: UUID | None) -> None:
+async def close(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
     """Close a ticket. A later mail of its customer opens it again."""
-    await _set_status(store, account, number, "closed")
+    await _set_status(store, account, number, "closed", as_json)
 
 
 @ticket.command()
 @click.argument("number", type=click.IntRange(1))
 @account_option
+@json_option
 @with_store
-async def reopen(store: Store, number: int, account: UUID | None) -> None:
+async def reopen(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
     """Open a closed ticket again."""
-    await _set_status(store, account, number, "open")
+    await _set_status(store, account, number, "open", as_json)
 
 
-async def _set_status(store: Store, account: UUID | None, number: int, status: str) -> None:
+async def _set_status(store: Store, account: UUID | None, number: int, status: str, as_json: bool) -> None:
     account_id = await choose_account(store, account)
     changed = await store.content.transaction(account_id, set_status, number, status)
-    click.echo(f"#{number}: {status}" + ("" if changed else " (it was so already)"))
+    words = f"#{number}: {status}" + ("" if changed else " (it was so already)")
+    print_done({"ticket": number, "status": status, "changed": changed}, as_json, words=words)
 
 
 @ticket.command()
