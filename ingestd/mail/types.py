@@ -54,17 +54,49 @@ class Attachment(msgspec.Struct, frozen=True):
     """Its number inside the container, from 0."""
 
 
+class BounceRecipient(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bounce or delay notice says about one recipient."""
+
+    recipient: str
+    """The address that the message was sent to, in normal form: RFC 3464's Original-Recipient, where it is told."""
+    final_recipient: str = ""
+    """The address that failed, where an alias or a forwarding led there; else the same as `recipient`."""
+    action: str = "failed"
+    """failed: the server gave the message up; delayed: it goes on trying (RFC 3464 §2.3.3)."""
+    status: str = ""
+    """Enhanced status (RFC 3463), e.g. "5.1.1"."""
+    derived: bool = False
+    """No server gave `status`: it was made of the reply code and the words, by the table in `bounce_status`."""
+    reply_code: str = ""
+    """SMTP reply code, e.g. "550"; "" where none is told."""
+    diagnostic: str = ""
+    """The server's words, on one line, bounded."""
+    permanent: bool = False
+    """Class 5: the same message will not be accepted later either."""
+    hard: bool = False
+    """The address itself is no good (no such user, host or mailbox any more): writing to it again is pointless."""
+
+
 class BounceInfo(msgspec.Struct, frozen=True):
     """What a bounce or delay notice says (RFC 3464, and the common ones that ignore it)."""
 
     recipients: tuple[str, ...] = ()
+    """Of `failures`, each once."""
     status: tuple[str, ...] = ()
+    """Of `failures`, in their order, given or derived."""
     reply_codes: tuple[str, ...] = ()
+    """Of those `failures` that have one, in their order."""
     permanent: bool = False
+    """Of any of `failures`."""
     diagnostic: str = ""
+    """The first of `failures` that has one; else the sentence that says that it failed."""
     original_message_ids: tuple[str, ...] = ()
-    """Message-IDs and OWN_HEADER tokens found in the returned header, unproved."""
+    """Message-IDs found in the returned header, unproved."""
     own_tokens: tuple[str, ...] = ()
+    """OWN_HEADER tokens found in the returned header, unproved."""
+    failures: tuple[BounceRecipient, ...] = ()
+    hard: bool = False
+    """Of any of `failures`."""
 
 
 class AuthResult(msgspec.Struct, frozen=True):
