@@ -14,6 +14,7 @@ import re
 from ingestd.mail.bounce_signs import null_return_path
 from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
+from ingestd.mail.phrases import Phrases, prepare
 
 _BODY_CHARS = 1500
 
@@ -42,58 +43,68 @@ _HEADERS: tuple[tuple[str, re.Pattern[str] | None], ...] = (
 _NO = ("", "no", "false", "0", "none")
 
 # What a client puts before the original subject: Outlook and Exchange, Notes ("AUTO: Jane is out of the office"),
-# Yahoo, Mail.ru, GMX … The colon belongs to it: "Automatic reply does not work" is a customer's.
-_PREFIX = re.compile(
-    r"^\s*(?:\[?auto(?:matic|mated)?[ -]?(?:reply|response|responder|answer)\]?"
-    r"|out[ -]of[ -](?:the[ -])?office(?: auto[ -]?reply)?|vacation (?:auto-?)?reply|yahoo! auto response"
-    r"|automatische (?:antwort|abwesenheits\w*)|abwesenheits(?:notiz|meldung|assistent|agent)|abwesend|autoantwort"
-    r"|réponse automatique|message d'absence|notification d'absence"
-    r"|absence du bureau|respuesta automática|fuera de (?:la )?oficina|resposta automática|fora do escritório"
-    r"|ausência temporária|risposta automatica|fuori (?:ufficio|sede)"
-    r"|automatisch antwoord|afwezig(?:heidsbericht)?|odpowiedź automatyczna|automatyczna odpowiedź|autoodpowiedź"
-    r"|poza biurem|автоответ(?:чик)?|автоматический ответ|автоматична відповідь"
-    r"|автовідповідь|otomatik (?:yanıt|cevap)|iş yeri dışında|ofis dışında|自动(?:回复|答复)"
-    r"|自動(?:回覆|回复)|不在办公室|自動(?:応答|返信)"
-    r"|不在通知|자동 ?(?:회신|응답|답장)|부재중(?: 알림)?"
-    r"|autosvar|automatisk svar|automatiskt svar|frånvarande|automaattinen vastaus|automatická odpov[eě]ď"
-    r"|automatikus válasz|răspuns automat|αυτόματη απάντηση)"
-    r"(?:\s*[:：]|\s*\(|\s*$)|^\s*auto(?:matisch)?: [^\n]{0,120}(?:out of (?:the )?office|abwesend|absent|ausente"
-    r"|assente|nicht im (?:büro|haus)|不在|외출)",
-    re.IGNORECASE,
-)
-_SUBJECT = re.compile(
-    r"\bout of (?:the )?office\b|\booo\b|\bon (?:vacation|holiday|leave)\b|vacation (?:message|notice|reply)"
-    r"|\baway (?:from|until|message|notice)\b|auto[- ]?(?:reply|respon[ds])"
-    r"|\babwesen|\burlaub|nicht im (?:büro|haus|office)|\babsen(?:ce|t)\b|en congé|fuera de (?:la )?oficina"
-    r"|\bausen(?:te|cia|tarse)\b|\bvacaciones|fora do escritório|\bausência|\bférias"
-    r"|fuori (?:sede|ufficio)|\bassen(?:te|za)|\bin ferie|\bafwezig|\bvakantie|poza biurem|\bnieobecno|\burlop"
-    r"|отсутств|в отпуске|вне офиса|автоответ|відсутн|у відпустці|поза офісом|ofis dışı"
-    r"|izinde(?:yim)?\b|不在办公室|休假|外出|自动|不在|休暇|自動|부재|휴가|자동",
-    re.IGNORECASE,
-)
-_BODY = re.compile(
-    r"(?:\bi am|\bi['’]m|\bi will be|\bi['’]ll be|\bwe are|\bi shall be) (?:currently |now |presently |also "
-    r"|)(?:out of (?:the |my )?office|away (?:from|on|until)|on (?:\w{1,12} )?(?:leave|vacation|holidays?)\b)"
-    r"|\bthis is an (?:auto(?:mated|matic(?:ally generated)?)|auto-?) ?(?:reply|response|message|e-?mail"
-    r"|notification|acknowledg)|automatically generated (?:reply|response|e-?mail|message)"
-    r"|(?:bin|bis) [^\n.]{0,60}(?:nicht im (?:büro|haus|office)|abwesend|im urlaub|nicht (?:erreichbar|anwesend)"
-    r"|außer haus)|automatisch (?:erzeugte|generierte|erstellte) (?:antwort|e-?mail|nachricht)"
-    r"|(?:je suis|je serai) [^\n.]{0,40}(?:absente?|en congés?|hors du bureau|en déplacement)|message automatique"
-    r"|réponse automatique|(?:estoy|estaré|me encuentro) [^\n.]{0,40}(?:fuera de (?:la )?oficina|ausente|de vacaciones)"
-    r"|respuesta automática|(?:estou|estarei) [^\n.]{0,40}(?:fora do escritório|ausente|de férias)"
-    r"|resposta automática|(?:sono|sarò) [^\n.]{0,40}(?:fuori (?:sede|ufficio)|assente|in ferie)|risposta automatica"
-    r"|(?:ik ben|ben ik) [^\n.]{0,40}(?:afwezig|niet (?:op kantoor|aanwezig)|met vakantie|op vakantie)"
-    r"|automatisch (?:antwoord|bericht)|(?:jestem|będę) [^\n.]{0,40}(?:poza biurem|nieobecn|na urlopie)"
-    r"|przebywam na urlopie"
-    r"|wiadomość (?:została )?wygenerowana automatycznie|(?:меня|я) [^\n.]{0,40}(?:не будет|нет в офисе|в отпуске"
-    r"|отсутствую|буду отсутствовать|вне офиса)|нахожусь в (?:отпуске|командировке)|это (?:автоматический ответ"
-    r"|автоответ)|письмо (?:создано|сформировано) автоматически"
-    r"|(?:мене|я) [^\n.]{0,40}(?:не буде|немає в офісі|у відпустці|відсутн)|перебуваю у (?:відпустці|відрядженні)"
-    r"|це автоматична відповідь|ofis dışında(?:yım)?|yıllık izinde|izindeyim|otomatik (?:bir )?(?:yanıt|cevap|mesaj)"
-    r"|(?:我|本人)[^\n。]{0,20}(?:不在办公室|休假|外出|出差)|此(?:为|邮件为|为系统)?自动|系统自动(?:回复|发送)|自动回复|不在にして|休暇を(?:頂|いただ|取得)|休暇中|自動(?:返信"
-    r"|応答|送信)(?:です|メール|されて)|(?:부재중|휴가 ?중|자리를 비)|자동(?:으로)? ?(?:회신|응답|발송)",
-    re.IGNORECASE,
-)
+# Yahoo, Mail.ru, GMX … A colon or the end belongs to it: "Automatic reply does not work" is a customer's.
+_PREFIX = Phrases("""
+    automatic reply | automated reply | auto reply | auto-reply | autoreply | auto response | auto-response |
+    automatic response | automated response | autoresponder | auto responder | auto-responder | auto answer |
+    out of office | out of the office | out-of-office | out of office autoreply | out of office auto-reply |
+    out of office reply | vacation reply | vacation auto-reply | vacation autoreply | yahoo! auto response |
+    automatische antwort | abwesenheitsnotiz | abwesenheitsmeldung | abwesenheitsassistent | abwesenheitsagent |
+    automatische abwesenheitsnotiz | abwesend | abwesenheit | autoantwort | réponse automatique |
+    réponse automatique d'absence | message d'absence | notification d'absence | absence du bureau |
+    absent du bureau | respuesta automática | respuesta automatica | fuera de oficina | fuera de la oficina |
+    resposta automática | resposta automatica | fora do escritório | ausência temporária | aviso de ausência |
+    risposta automatica | fuori ufficio | fuori sede | messaggio automatico | automatisch antwoord |
+    automatische reactie | afwezig | afwezigheidsbericht | odpowiedź automatyczna | automatyczna odpowiedź |
+    autoodpowiedź | poza biurem | автоответ | автоответчик | автоматический ответ | автоматична відповідь |
+    автовідповідь | otomatik yanıt | otomatik cevap | iş yeri dışında | ofis dışında | 自动回复 | 自动答复 |
+    自動回覆 | 自動回复 | 不在办公室 | 自動応答 | 自動返信 | 不在通知 | 자동 회신 | 자동회신 | 자동 응답 | 자동응답 |
+    자동 답장 | 부재중 | 부재 중 | 부재중 알림 | autosvar | automatisk svar | automatiskt svar | frånvarande |
+    fraværende | automaattinen vastaus | automatická odpověď | automatická odpoveď | automatikus válasz |
+    räspuns automat | răspuns automat | αυτόματη απάντηση
+""")
+_NOTES_PREFIX = Phrases("auto: | automatisch:")
+_SUBJECT = Phrases("""
+    out of office | out of the office | _ooo_ | on vacation | on holiday | on leave | vacation message |
+    vacation notice | away from | away until | away message | away notice | autoreply | auto reply | auto-reply |
+    autorespon | auto-respon | automatic reply | automatic response | automated reply | automated response |
+    _abwesen | _urlaub | nicht im büro | nicht im haus | _absence | _absent_ | _absente_ | en congé |
+    fuera de oficina | fuera de la oficina | _ausente_ | _ausencia | _vacaciones | fora do escritório | _ausência |
+    _férias | fuori sede | fuori ufficio | _assente_ | _assenza | in ferie | _afwezig | _vakantie | poza biurem |
+    _nieobecno | _urlop | отсутств | в отпуске | вне офиса | автоответ | відсутн | у відпустці | поза офісом |
+    ofis dışı | _izinde | 不在办公室 | 休假 | 外出 | 自动 | 不在 | 休暇 | 自動 | 부재 | 휴가 | 자동
+""")
+_BODY = Phrases("""
+    i am out of the office | i am out of office | i am currently out of | i am away | i am currently away |
+    i am now out of | i'm out of the office | i'm out of office | i'm currently out of | i'm away |
+    i'm currently away | i will be out of the office | i will be out of office | i'll be out of the office |
+    i will be away | i'll be away | we are out of the office | i am on … leave | i am on leave | i am on vacation |
+    i am on holiday | i'm on vacation | i'm on holiday | i'm on leave | i'm on … leave | i am currently on |
+    i will be on vacation | i will be on leave | i will be on holiday | i have no access to e-mail |
+    i have limited access to | this is an automated | this is an automatic | this is an auto-reply |
+    this is an autoreply | this is an auto-generated | this is an auto reply | this is an auto-response |
+    automatically generated reply | automatically generated response | automatically generated e-mail |
+    automatically generated email | automatically generated message | bin … nicht im büro | bin … nicht im haus |
+    bin … abwesend | bin … im urlaub | bin … nicht erreichbar | bin … außer haus | bin … wieder erreichbar |
+    automatisch erzeugte | automatisch generierte | automatisch erstellte | dies ist eine automatische |
+    je suis … absent | je suis … en congé | je suis … hors du bureau | je suis … en déplacement |
+    je serai … absent | je serai … de retour | message automatique | réponse automatique | estoy … fuera de |
+    estaré … fuera de | estoy … ausente | estaré … ausente | me encuentro … fuera de | estoy de vacaciones |
+    respuesta automática | estou … fora do escritório | estou … ausente | estarei … ausente | estou de férias |
+    estarei de férias | resposta automática | sono … fuori sede | sono … fuori ufficio | sono … assente |
+    sarò … assente | sono in ferie | risposta automatica | ik ben … afwezig | ben ik … afwezig |
+    ik ben … niet op kantoor | ik ben … niet aanwezig | ik ben … met vakantie | ik ben … op vakantie |
+    automatisch antwoord | automatisch bericht | jestem … poza biurem | będę … poza biurem | jestem … nieobecn |
+    będę … nieobecn | jestem … na urlopie | przebywam na urlopie | wygenerowana automatycznie | меня … не будет |
+    меня … нет в офисе | я … в отпуске | я … отсутствую | буду отсутствовать | вне офиса | нахожусь в отпуске |
+    нахожусь в командировке | это автоматический ответ | это автоответ | письмо создано автоматически |
+    письмо сформировано автоматически | мене … не буде | немає в офісі | я … у відпустці | перебуваю у відпустці |
+    перебуваю у відрядженні | це автоматична відповідь | ofis dışında | yıllık izinde | izindeyim | otomatik yanıt |
+    otomatik bir yanıt | otomatik cevap | otomatik mesaj | 我 … 不在办公室 | 我 … 休假 | 我 … 外出 | 我 … 出差 |
+    本人 … 休假 | 此为自动 | 系统自动 | 自动回复 | 不在にして | 休暇を頂 | 休暇をいただ | 休暇を取得 | 休暇中 |
+    自動返信です | 自動返信メール | 自動応答 | 自動送信 | 부재중 | 부재 중 | 휴가 중 | 휴가중 | 자리를 비 |
+    자동 회신 | 자동 응답 | 자동으로 회신 | 자동 발송
+""")
 _ANSWER = re.compile(
     r"^\s*(?:re|aw|sv|antw|odp|ynt|vs|fwd?|wg|tr|rv|回复|答复|回覆|转发|답장)\s*(?:\[\d+\])?\s*[:：]", re.IGNORECASE
 )
@@ -113,9 +124,10 @@ def automatic_signs(root: Part, text: str) -> tuple[Automatic, tuple[str, ...]]:
     """Return whether a machine answered or wrote, and the evidence; ordinary mail costs a few look-ups."""
     submitted = decode_value(root.get("auto-submitted")).split(";")[0].split("(")[0].strip().lower()
     seen = ["header Auto-Submitted"] if submitted.startswith("auto-repl") else []
-    seen += [f"header {name.title()}" for name, says in _HEADERS if _has(root, name, says)]
+    names = {name for name, _ in root.fields}
+    seen += [f"header {name.title()}" for name, says in _HEADERS if name in names and _says(root, name, says)]
     subject = decode_value(root.get("subject"))
-    if _PREFIX.search(subject[:300]) is not None:
+    if _has_prefix(subject):
         seen.append("subject prefix of an auto-reply")
     weaker = _weaker(root, text, subject, submitted)
     if seen or len({kind for kind, _ in weaker}) >= 2:
@@ -125,13 +137,23 @@ def automatic_signs(root: Part, text: str) -> tuple[Automatic, tuple[str, ...]]:
     return Automatic.NO, tuple(told for _, told in weaker)
 
 
-def _has(root: Part, name: str, says: re.Pattern[str] | None) -> bool:
-    values = root.get_all(name)
-    if not values:
-        return False
+def _has_prefix(subject: str) -> bool:
+    start, colon, _ = subject[:200].replace("：", ":").partition(":")
+    # Korean and Japanese clients, Yandex and web mailers put it in brackets, which `prepare` takes away.
+    if subject.startswith(("[", "(", "【")):
+        start, colon, _ = subject[1:200].replace("】", "]").replace(")", "]").partition("]")
+    prepared = prepare(start, 200)
+    if (colon or start == subject) and _PREFIX.equals(prepared):
+        return True
+    whole = prepare(subject, 300)
+    return _NOTES_PREFIX.begins(whole) and _SUBJECT.search(whole)
+
+
+def _says(root: Part, name: str, says: re.Pattern[str] | None) -> bool:
+    values = root.get_all(name)[:20]
     if says is None:
         return decode_value(values[0]).strip().lower() not in _NO
-    return any(says.search(decode_value(value)) for value in values[:20])
+    return any(says.search(decode_value(value)) for value in values)
 
 
 def _weaker(root: Part, text: str, subject: str, submitted: str) -> list[tuple[str, str]]:
@@ -149,11 +171,11 @@ def _weaker(root: Part, text: str, subject: str, submitted: str) -> list[tuple[s
         seen.append(("header", "header Precedence"))
     if seen and answers:
         seen.append(("answer", "header In-Reply-To"))
-    if _ANSWER.match(subject) is None and _SUBJECT.search(subject[:300]) is not None:
+    if _ANSWER.match(subject) is None and _SUBJECT.search(prepare(subject, 300)):
         seen.append(("subject", "subject of an auto-reply"))
     if [kind for kind, _ in seen] == ["header", "answer"] and seen[0][1] != "header Auto-Submitted":
         seen.pop()  # a person's answer that a rule forwarded, or a list passed on
-    if seen and _BODY.search(text[:_BODY_CHARS]) is not None:
+    if seen and _BODY.search(prepare(text, _BODY_CHARS)):
         seen.append(("text", "text of an auto-reply"))
     kinds = {kind for kind, _ in seen}
     return [] if kinds == {"envelope", "header"} and not answers else seen

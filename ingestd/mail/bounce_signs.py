@@ -11,150 +11,149 @@ import re
 
 from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
+from ingestd.mail.phrases import Phrases, prepare
 
 _NOTICE_CHARS = 8000
+_FIELD_CHARS = 500
 
 # Nobody's name but a mail server's.
-_DAEMON = re.compile(
-    r"mailer[-_. ]?daemon|mail[-_ ]?daemon|maildelivery[-_. ]?(?:system|subsystem)"
-    r"|mail[-_. ]deliver[yi]?[-_. ]?(?:sub)?system|delivery subsystem"
-    r"|mail delivery service|microsoftexchange[0-9a-f]{10,}|^\s*(?:\"\"\s*)?<>\s*$|post_?master@vtext\.com"
-    r"|mail relay daemon",
-    re.IGNORECASE,
-)
+_DAEMON = Phrases("""
+    mailer-daemon | mailer daemon | mailer.daemon | mailerdaemon | mail-daemon | mail daemon | maildaemon |
+    mail delivery system | mail delivery subsystem | mail deliver system | mail.delivery.system |
+    mail delivery service | maildelivery | mail-delivery-subsystem | delivery subsystem | mail relay daemon |
+    microsoftexchange329e | post master@vtext.com
+""")
 # A server's, or its administrator's, who writes other things as well.
-_SERVER = re.compile(
-    r"post[-_ ]?master|mail (?:delivery|administrator|system)|mdaemon|mailadmin|mail-?server|smtp-?gw|smtp gateway"
-    r"|^\s*<?root@|microsoft outlook"
-    r"|^\s*\"?exchange|system ?administrator|administrateur syst|administrador del? sistema"
-    r"|amministratore (?:di )?sistema|systeembeheerder|administrator systemu"
-    r"|системный администратор|системний адміністратор|sistem yöneticisi"
-    r"|系统管理员|系統管理員|システム管理者|시스템 관리자|bounces?[+-]"
-    r"|interscan|mailmarshal"
-    r"|mailscanner|e-?mail administrator|antispam|no-?reply-bounce|delivery[-_]?(?:status|notification|report)",
-    re.IGNORECASE,
-)
-_SUBJECT = re.compile(
-    r"undeliver|non[- ]?deliver|not? (?:be )?deliver|delivery (?:status|failure|fail|problem|error|report"
-    r"|notification|has failed|notice|incomplete|delayed|delay)"
-    r"|returned (?:mail|e-?mail|message)|mail (?:delivery|system error|could not|failure|failed)|failure (?:noti"
-    r"|delivery)|failed (?:delivery|mail|message|to deliver)"
-    r"|deliver[iy]* (?:failed|has)|mail failure|message (?:delay|undeliver|not deliver|could|delivery|bounced)"
-    r"|returned to sender|return(?:ing)? (?:message|mail) to sender"
-    r"|returning to sender|user unknown|unable to deliver|there was an error sending your mail|error sending your"
-    r"|problem delivering|bounce"
-    r"|warning: (?:could not|message)|rejected|ndn:|\bndr\b|deferred|delayed mail|sorry, your mail"
-    r"|considered unsolicited|loop alert"
-    r"|unzustellbar|nicht zugestellt|zustellung|unzustellbarkeit|fehlgeschlagen|échec|non remis"
-    r"|impossible de remettre|remise"
-    r"|no (?:se )?(?:pudo|puede) entregar|no entregado|devuelto|error de entrega|entrega (?:retrasada|diferida)"
-    r"|não (?:foi )?(?:entreg|possível)|falha na entrega"
-    r"|mensagem não|devolvid|mancato recapito|non recapit|mancata consegna|recapito|consegna|onbestelbaar"
-    r"|niet (?:bezorgd|afgeleverd)|bezorging"
-    r"|nie ?dostarcz|nie można dostarczyć|zwrot|opóźni|не ?доставлен|недоставлен|не удалось доставить"
-    r"|не удается доставить|ошибка доставки|сбой доставки"
-    r"|задержка доставки|доставка отложена|не вдалося доставити|недоставлен|помилка доставки|teslim edile"
-    r"|iletilemedi|gönderilemedi|teslimat"
-    r"|退信|无法投递|投递失败|无法传递|未传递|無法傳遞|無法傳送|寄送失敗|传递延迟"
-    r"|系统退信|配信不能|配信エラー|配信できません|配信の遅延|送信エラー"
-    r"|エラー通知|不達|반송|배달|전송 실패"
-    r"|olevererbar|kan ikke leveres|ikke leveret|kunde inte levereras|toimitus epäonnistui|nedoru[cč]iteln"
-    r"|kézbesíthetetlen|nelivrat|mail system error",
-    re.IGNORECASE,
-)
+_SERVER = Phrases("""
+    postmaster | post-master | post master | mail delivery | mail administrator | mail system | mailsystem |
+    _mdaemon | mailadmin | mailserver | mail-server | mail server | smtpgw | smtp gateway | _root@ |
+    microsoft outlook | _exchange server | microsoft exchange | system administrator | systemadministrator |
+    administrateur syst | administrador del sistema | administrador de sistema | administrador do sistema |
+    amministratore di sistema | amministratore sistema | systeembeheerder | administrator systemu |
+    системный администратор | системний адміністратор | sistem yöneticisi | 系统管理员 | 系統管理員 | システム管理者 |
+    시스템 관리자 | _bounce+ | _bounces+ | _bounce- | _bounces- | _bounce@ | _bounces@ | interscan | mailmarshal |
+    mailscanner | e-mail administrator | email administrator | antispam | no-reply-bounce | delivery-status |
+    delivery-notification | delivery-report
+""")
+_SUBJECT = Phrases("""
+    undeliver | non-deliver | nondeliver | non deliver | not delivered | not be delivered | not deliver |
+    cannot deliver | could not deliver | delivery status | delivery failure | delivery failed | delivery fail |
+    delivery problem | delivery error | delivery report | delivery notification | delivery has failed |
+    delivery notice | delivery incomplete | delivery delay | delivery unsuccessful | returned mail | returned e-mail |
+    returned email | returned message | mail delivery | mail system error | mail could not | mail failure |
+    mail failed | failure notice | failure notification | failure delivery | failed delivery | failed mail |
+    failed message | failed to deliver | delivery has | delivary | message delay | message undeliver |
+    message not deliver | message could | message delivery | message bounced | returned to sender |
+    returning message to sender | returning mail to sender | returning to sender | returned to author | user unknown |
+    unable to deliver | error sending your mail | problem delivering | _bounce | warning: could not |
+    warning: message | rejected | ndn: | _ndr_ | deferred | delayed mail | sorry, your mail | considered unsolicited |
+    loop alert | mail deferred | unknown recipient | address unknown | unzustellbar | nicht zugestellt | zustellung |
+    fehlgeschlagen | konnte nicht | échec | non remis | impossible de remettre | impossible à remettre | remise |
+    non distribu | no se pudo entregar | no se puede entregar | no se ha podido entregar | no entregado | devuelto |
+    error de entrega | entrega retrasada | entrega diferida | entrega fallida | não foi entregue | não entregue |
+    não foi possível | não é possível | falha na entrega | mensagem não | devolvid | mancato recapito | non recapit |
+    mancata consegna | recapito | consegna | impossibile recapitare | onbestelbaar | niet bezorgd | niet afgeleverd |
+    niet-bezorg | bezorging | nie dostarcz | niedostarcz | nie można dostarczyć | zwrot | opóźni | не доставлен |
+    недоставлен | не удалось доставить | не удается доставить | ошибка доставки | сбой доставки | задержка доставки |
+    доставка отложена | не вдалося доставити | помилка доставки | teslim edile | iletilemedi | gönderilemedi |
+    teslimat | 退信 | 无法投递 | 投递失败 | 无法传递 | 未传递 | 無法傳遞 | 無法傳送 | 寄送失敗 | 传递延迟 | 配信不能 |
+    配信エラー | 配信できません | 配信の遅延 | 送信エラー | エラー通知 | 不達 | 届きません | 반송 | 배달 | 전송 실패 |
+    olevererbar | kan ikke leveres | ikke leveret | kunde inte levereras | toimitus epäonnistui | nedoručiteln |
+    nedorucitel | kézbesíthetetlen | nelivrat
+""")
 # Those of them that nobody writes over anything else: with an empty return path they are enough.
-_SUBJECT_SURE = re.compile(
-    r"undeliver|non[- ]?deliver|delivery (?:status notification|failure|has failed)|returned (?:mail|message)"
-    r"|mail (?:delivery|system error)|failure notice"
-    r"|returned to sender|unable to deliver|unzustellbar|non remis|onbestelbaar"
-    r"|недоставлен|не доставлен|退信|配信不能|반송",
-    re.IGNORECASE,
-)
+_SUBJECT_SURE = Phrases("""
+    undeliver | non-deliver | nondeliver | delivery status notification | delivery failure | delivery has failed |
+    delivery failed | returned mail | returned message | mail delivery | mail system error | failure notice |
+    returned to sender | returning message to sender | unable to deliver | unzustellbar | non remis | onbestelbaar |
+    недоставлен | не доставлен | 退信 | 配信不能 | 반송
+""")
 # Sentences that only a mail server writes; with one of them even a server's administrator is believed.
-_SURE = re.compile(
-    r"this is the (?:qmail|mail system|postfix|mail delivery|dragonfly|mailer-daemon)|qmail-send program"
-    r"|mail delivery software|created automatically by (?:the )?(?:mail|smtp)"
-    r"|did(?: no|n')t reach the following|(?:did|could) not (?:reach|be reached)[^.\n]{0,40}recipient"
-    r"|following (?:recipients?|address(?:es)?|destination)[^\n]{0,60}"
-    r"(?:failed|fatal|could not|couldn't|problem|error|were not|was not|permanent|undeliverable|delay|rejected)"
-    r"|could not be delivered to|couldn't be delivered to"
-    r"|was(?: no|n')t delivered to|was not delivered to|unable to deliver (?:your |the |this )?(?:mail|message"
-    r"|e-?mail)|failed to deliver|permanent (?:fatal )?errors?"
-    r"|diagnostic information for administrators|diagnose(?:informationen)? für administratoren"
-    r"|informations de diagnostic|información de diagnóstico"
-    r"|informações de diagnóstico|informazioni (?:di )?diagnostic|diagnostische|informacje diagnostyczne"
-    r"|диагностические сведения|діагностичні відомості"
-    r"|tanılama bilgileri|诊断信息|診斷資訊|診断情報|진단 정보|delivery (?:to the following|has failed to)"
-    r"|delivery status notification|non-?delivery (?:notification|report)"
-    r"|transcript of session follows|returned message follows|delivery attempts will continue|will be retried for"
-    r"|message is delayed|has not yet been delivered"
-    r"|host or domain name not found|error while attempting to deliver|error (?:has )?occurred while (?:trying"
-    r"|attempting) to deliver|could not deliver mail to|we had trouble delivering"
-    r"|(?:mail|message) (?:that )?you sent[^\n]{0,60}(?:not|could)|could not be delivered[^.\n]{0,40}(?:following"
-    r"|address|recipient|for)|failure reasons|following mail could not"
-    r"|konnte(?:n)? nicht (?:zugestellt|ausgeliefert)|zustellung an folgende|n'a pas pu être (?:remis|délivré"
-    r"|distribué)|n’a pas pu être|échec de la remise|no se (?:pudo|ha podido) entregar"
-    r"|não (?:pôde|foi possível) (?:ser )?entreg|impossibile (?:recapitare|consegnare)|kon niet worden (?:bezorgd"
-    r"|afgeleverd)|nie (?:mogła|można|udało się) (?:zostać )?dostarcz"
-    r"|не может быть доставлено|не было доставлено|не удалось доставить|может быть отправлено одному"
-    r"|не може бути доставлен|не вдалося доставити|teslim edilemedi|iletilemedi"
-    r"|无法(?:投递|送达|传递)|無法(?:傳遞|傳送)|送信できませんでした"
-    r"|配信できません|配送できません|送信に失敗しました|お届けできません"
-    r"|전송되지|배달하지 못|전달되지 않",
-    re.IGNORECASE,
-)
-_BODY = re.compile(
-    r"could(?: no|n'|n’)t be (?:delivered|sent)|was(?: no|n'|n’)t delivered|undeliver(?:able|ed)"
-    r"|delivery (?:has failed|failed|temporarily suspended|attempt|error|failure)"
-    r"|did not reach|user unknown|unknown user|no such user|mailbox (?:is )?(?:full|unavailable|not found|disabled"
-    r"|exceeds)|recipient(?:'s)? (?:address )?(?:rejected|unknown|not found)"
-    r"|does not exist|doesn't exist|message delivery|returned to (?:the )?sender|over quota|quota exceeded"
-    r"|invalid recipient|not listed in|wird nicht"
-    r"|has been rejected|was rejected|was undeliverable|failed recipient|cannot be delivered|not delivered"
-    r"|failed address|message log follows|no valid recipients|been returned"
-    r"|invalid user address|unbekannt|nicht zugestellt|не (?:было )?доставлен|存在しません|duplicated message-id"
-    r"|see transcript",
-    re.IGNORECASE,
-)
+_SURE = Phrases("""
+    this is the qmail | this is the mail system | this is the postfix | this is the mail delivery |
+    this is the dragonfly | this is the mailer-daemon | this is the james mail server | qmail-send program |
+    mail delivery software | created automatically by mail | created automatically by the mail |
+    created automatically by the smtp | did not reach the following | not reach … recipient | could not be reached |
+    following recipient … failed | following recipients … failed | following address … failed |
+    following addresses … failed | following recipient … could not | following recipients … could not |
+    following address … could not | following addresses … could not | following address had |
+    following addresses had | following recipient has been delayed | following recipients were |
+    following recipient s | following recipients was | following recipients … permanent |
+    following recipients … problem | following recipients … rejected | following recipients … error |
+    could not be delivered to | not be delivered to | was not delivered to | were not delivered to |
+    unable to deliver your | unable to deliver the | unable to deliver this | unable to deliver mail |
+    unable to deliver message | unable to deliver e-mail | not able to deliver your | not deliver your message |
+    failed to deliver | permanent error | permanent fatal error | diagnostic information for administrators |
+    diagnoseinformationen für administratoren | informations de diagnostic | información de diagnóstico |
+    informações de diagnóstico | informazioni diagnostiche | informazioni di diagnostica | diagnostische |
+    informacje diagnostyczne | диагностические сведения | діагностичні відомості | tanılama bilgileri | 诊断信息 |
+    診斷資訊 | 診断情報 | 진단 정보 | delivery to the following | delivery has failed to |
+    delivery status notification | non-delivery notification | non-delivery report | transcript of session follows |
+    returned message follows | delivery attempts will continue | will be retried for | message is delayed |
+    has not yet been delivered | host or domain name not found | error while attempting to deliver |
+    error has occurred while attempting to deliver | error occurred while trying to deliver |
+    error delivering your mail | could not deliver mail to | trouble delivering | mail that you sent … not |
+    message that you sent … not | mail you sent … not | message you sent … not | mail sent by … not |
+    message sent by … not | could not be delivered. | could not be delivered because | failure reasons |
+    following mail could not | had delivery problem | had delivery errors | undeliverable to |
+    could not be delivered for | konnte nicht zugestellt | konnten nicht zugestellt | konnte nicht ausgeliefert |
+    konnte nicht übermittelt | zustellung an folgende | fehler bei der zustellung |
+    fehler bei der nachrichtenzustellung | n'a pas pu être remis | n'a pas pu être délivré |
+    n'a pas pu être distribué | n'ont pas pu être | échec de la remise | no se pudo entregar |
+    no se ha podido entregar | no pudo ser entregado | não pôde ser entregue | não foi possível entregar |
+    impossibile recapitare | impossibile consegnare | mancato recapito ai | kon niet worden bezorgd |
+    kon niet worden afgeleverd | kan niet worden bezorgd | nie mogła zostać dostarcz | nie można dostarczyć |
+    nie udało się dostarczyć | не может быть доставлено | не было доставлено | не удалось доставить |
+    не доставлено следующ | может быть отправлено одному | сбой доставки следующим | не може бути доставлен |
+    не вдалося доставити | teslim edilemedi | iletilemedi | 无法投递 | 无法送达 | 无法传递 | 投递失败 | 無法傳遞 |
+    無法傳送 | 送信できませんでした | 配信できません | 配送できません | 送信に失敗しました | お届けできません |
+    전송되지 | 배달하지 못 | 전달되지 않
+""")
+_BODY = Phrases("""
+    could not be delivered | could not be sent | not be delivered | was not delivered | undeliverable | undelivered |
+    delivery has failed | delivery failed | delivery temporarily suspended | delivery attempt | delivery error |
+    delivery failure | did not reach | user unknown | unknown user | no such user | mailbox full | mailbox is full |
+    mailbox unavailable | mailbox not found | mailbox disabled | mailbox exceeds | account is disabled |
+    recipient rejected | recipient address rejected | recipient unknown | recipient not found | does not exist |
+    message delivery | returned to sender | returned to the sender | over quota | quota exceeded | invalid recipient |
+    not listed in | wird nicht | has been rejected | was rejected | failed recipient | cannot be delivered |
+    not delivered | failed address | message log follows | no valid recipients | been returned |
+    invalid user address | unbekannt | nicht zugestellt | не доставлен | не было доставлен | недоставлен |
+    存在しません | duplicated message-id | see transcript | recipients were affected
+""")
 # Servers that use a person's envelope and none of the names above: a field, what it says, and a sentence.
 _VENDORS = (
-    ("m-FILTER", "x-mailer", re.compile(r"m-filter", re.IGNORECASE), re.compile(r"送信に失敗しました|server message")),
+    ("m-FILTER", "x-mailer", Phrases("m-filter"), Phrases("送信に失敗しました | server message")),
     (
         "fml",
-        "subject",
-        re.compile(r"loop alert|error message from|ng article", re.IGNORECASE),
-        re.compile(r"duplicated message-id|loop", re.IGNORECASE),
+        "x-mlserver",
+        Phrases("fml"),
+        Phrases("duplicated message-id | loop | not a member | not member | reject | security alert"),
     ),
     (
         "vtext",
         "from",
-        re.compile(r"@vtext\.com|@vzwpix\.com", re.IGNORECASE),
-        re.compile(r"^\s*error: |message details", re.IGNORECASE),
+        Phrases("@vtext.com | vzwpix.com"),
+        Phrases("_error: | message details | could not be delivered to mobile"),
     ),
-    (
-        "KDDI",
-        "from",
-        re.compile(r"no-?reply@[^>]*\.(?:dion|auone-net|ezweb|au)\.?[a-z]*", re.IGNORECASE),
-        re.compile(r"could not be delivered to", re.IGNORECASE),
-    ),
+    ("KDDI", "from", Phrases("dion.ne.jp | auone-net.jp | ezweb.ne.jp"), Phrases("could not be delivered to")),
     (
         "Amazon SNS",
         "from",
-        re.compile(r"@sns\.amazonaws\.com|@amazonses\.com", re.IGNORECASE),
-        re.compile(r'"notificationtype":\s*"bounce"', re.IGNORECASE),
+        Phrases("@sns.amazonaws.com | amazonses.com"),
+        Phrases("notificationtype : bounce | notificationtype :bounce"),
     ),
 )
-_DELAY = re.compile(
-    r"will (?:be retried|continue to|keep trying|retry)|delivery (?:is |has been )?delayed|has been delayed"
-    r"|is delayed for|warning message only|still being retried"
-    r"|not yet been delivered|delayed mail|no action is required|do not need to re-?send|notification \(delay\)"
-    r"|^delay(?:ed)?:|delivery attempts will continue"
-    r"|temporarily suspended|will try again|keep trying|warning: (?:could not send|message)|noch nicht zugestellt"
-    r"|verzögert|retardé|différée|retrasad|diferida|atrasad"
-    r"|in ritardo|ritardata|vertraagd|opóźni|задержк|отложен|затримк|gecik|延迟|延遲|遅延|지연",
-    re.IGNORECASE | re.MULTILINE,
-)
-_NOT_NOTICE = re.compile(
+_DELAY = Phrases("""
+    will be retried | will continue to | will keep trying | will retry | delivery is delayed |
+    delivery has been delayed | has been delayed | is delayed for | warning message only | still being retried |
+    not yet been delivered | delayed mail | no action is required | not need to re-send | not need to resend |
+    notification delay | _delay: | _delayed: | delivery attempts will continue | temporarily suspended |
+    will try again | keep trying | warning: could not send | warning: message | noch nicht zugestellt | verzögert |
+    retardé | différée | retrasad | diferida | atrasad | in ritardo | ritardata | vertraagd | opóźni | задержк |
+    отложен | затримк | gecik | 延迟 | 延遲 | 遅延 | 지연
+""")
+_ANSWERS = re.compile(
     r"^\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv|odp|ynt|回复|答复|转发|automatic reply|automatische antwort"
     r"|out of office)\s*[:：]",
     re.IGNORECASE,
@@ -171,10 +170,10 @@ def may_be_notice(root: Part) -> bool:
     """Tell from the header alone whether a message is worth reading as a notice; ordinary mail is not."""
     if null_return_path(root):
         return True
-    sender = decode_value(root.get("from")) or decode_value(root.get("sender"))
-    if _DAEMON.search(sender) is not None or _SERVER.search(sender) is not None:
+    sender = _sender(root)
+    if _is_daemon(root, sender) or _SERVER.search(sender):
         return True
-    return any(says.search(decode_value(root.get(field))) for _, field, says, _ in _VENDORS)
+    return any(says.search(_field(root, field)) for _, field, says, _ in _VENDORS)
 
 
 def evidence_of_notice(root: Part, notice: str) -> tuple[str, ...]:
@@ -182,41 +181,55 @@ def evidence_of_notice(root: Part, notice: str) -> tuple[str, ...]:
 
     `notice`: its text without the returned message.
     """
-    sender = decode_value(root.get("from")) or decode_value(root.get("sender"))
+    sender = _sender(root)
     null_path = null_return_path(root)
-    daemon = _DAEMON.search(sender) is not None
-    server = daemon or null_path or _SERVER.search(sender) is not None
-    start = notice[:_NOTICE_CHARS]
+    daemon = _is_daemon(root, sender)
+    server = daemon or null_path or _SERVER.search(sender)
+    start = prepare(notice, _NOTICE_CHARS)
     if not server:
         return _vendor(root, start)
-    subject = decode_value(root.get("subject"))
-    in_subject = _SUBJECT.search(subject) is not None and _NOT_NOTICE.match(subject) is None
-    sure = _SURE.search(start) is not None
-    weak = sure or _BODY.search(start) is not None
+    subject = _field(root, "subject")
+    answers = _ANSWERS.match(subject) is not None
+    in_subject = not answers and _SUBJECT.search(subject)
+    sure = _SURE.search(start)
+    weak = sure or _BODY.search(start)
     # An answer to a message names it, and a person's out-of-office note has an empty path: only a daemon's name or a
     # sentence of a server outweighs that.
-    if not daemon and not sure and (root.get("in-reply-to") or _NOT_NOTICE.match(subject)):
+    if not daemon and not sure and (root.get("in-reply-to") or answers):
         return _vendor(root, start)
     enough = in_subject or weak if daemon else (in_subject and weak) or sure
-    enough = enough or (null_path and in_subject and "@" in start and _SUBJECT_SURE.search(subject) is not None)
-    if not enough or (not daemon and not null_path and not in_subject):
+    enough = enough or (null_path and in_subject and "@" in start and _SUBJECT_SURE.search(subject))
+    if not enough or not (daemon or null_path or in_subject):
         return _vendor(root, start)
     seen = ["sender is a mail daemon"] if daemon else []
     seen += ["null return path"] if null_path else []
-    seen += ["sender is a mail server"] if server and not seen else []
+    seen += ["sender is a mail server"] if not seen else []
     seen += ["subject of a bounce"] if in_subject else []
     seen += ["text of a bounce"] if weak else []
     return tuple(seen)
 
 
+def _sender(root: Part) -> str:
+    return prepare(decode_value(root.get("from")) or decode_value(root.get("sender")), _FIELD_CHARS)
+
+
+def _field(root: Part, name: str) -> str:
+    value = root.get(name)
+    return prepare(decode_value(value), _FIELD_CHARS) if value else ""
+
+
+def _is_daemon(root: Part, sender: str) -> bool:
+    """The name of one, or `From: <>` (m-FILTER)."""
+    return _DAEMON.search(sender) or (not sender.strip() and bool(root.get("from")))
+
+
 def _vendor(root: Part, start: str) -> tuple[str, ...]:
     for name, field, says, sentence in _VENDORS:
-        if says.search(decode_value(root.get(field))) and sentence.search(start):
+        if says.search(_field(root, field)) and sentence.search(start):
             return (f"text of {name}",)
     return ()
 
 
 def says_delayed(root: Part, notice: str) -> bool:
     """Tell whether a notice says that the server goes on trying."""
-    subject = decode_value(root.get("subject"))
-    return _DELAY.search(subject) is not None or _DELAY.search(notice[:4000]) is not None
+    return _DELAY.search(_field(root, "subject")) or _DELAY.search(prepare(notice, _NOTICE_CHARS // 2))

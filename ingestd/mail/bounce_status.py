@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ingestd.mail.bounce_words import TABLE
+from ingestd.mail.phrases import Phrases, prepare
 
 _READ_CHARS = 4000
 _CODES_MAX = 50
@@ -32,18 +33,15 @@ _BEFORE_CODE = re.compile(
 _HARD = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "4.4", "7.17", "7.18"})
 _ABOUT_SENDER = frozenset({"1.7", "1.8"})
 # Refused before a recipient was named, or because of who wrote: the same words are about the sender then.
-_BEFORE_RECIPIENT = re.compile(
-    r"after (?:mail from|initial connection|[he]h?[el]lo)|in reply to (?:mail from|[he]h?[el]lo)|refused to talk"
-    r"|>>> ?mail from"
-    r"|sender address|sender domain|sender is|\[mail_from\]|unrout(?:e)?able sender|connected to \S+ but sender",
-    re.IGNORECASE,
-)
+_BEFORE_RECIPIENT = Phrases("""
+    after mail from | after initial connection | after helo | after ehlo | in reply to mail from | in reply to helo |
+    in reply to ehlo | refused to talk | sender address | sender domain | domain of sender | sender is |
+    unroutable sender | unrouteable sender | but sender was
+""")
 # Postfix puts this before every reason for which it refuses at RCPT.
-_PREFIX = re.compile(r"recipient address rejected: (?!access denied)(?=\S)", re.IGNORECASE)
-_TEMPORARY = re.compile(
-    r"temporar(?:y|ily)|persistent transient|will be retried|try again later|\bdeferred\b|keep trying", re.IGNORECASE
-)
-_PERMANENT = re.compile(r"\bpermanent", re.IGNORECASE)
+_PREFIX = "recipient address rejected: "
+_TEMPORARY = Phrases("temporar | persistent transient | will be retried | try again later | _deferred_ | keep trying")
+_PERMANENT = Phrases("_permanent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,8 @@ class Verdict:
     reply_code: str = ""
     derived: bool = False
     hard: bool = False
+    meaning: str = ""
+    """What the words mean, whatever the status: a subject and detail of RFC 3463, "" for nothing."""
 
 
 def judge(field: str, words: str, *, delayed: bool = False) -> Verdict:
@@ -65,39 +65,28 @@ def judge(field: str, words: str, *, delayed: bool = False) -> Verdict:
     gave up, where RFC 3463 §3.5 asks for the cause.
 
     >>> judge("5.0.0", "550 5.1.1 <a@example.com>... User unknown")
-    Verdict(status='5.1.1', reply_code='550', derived=False, hard=True)
+    Verdict(status='5.1.1', reply_code='550', derived=False, hard=True, meaning='1.1')
     >>> judge("", "the recipient's mailbox is full")
-    Verdict(status='5.2.2', reply_code='', derived=True, hard=False)
+    Verdict(status='5.2.2', reply_code='', derived=True, hard=False, meaning='2.2')
     """
     words = words[:_READ_CHARS]
     given = _STATUS.findall(field)[:1]
     status, code = _told(words)
     if given and (not status or _exactness(status) < _exactness(given[0])):
         status = given[0]
-    meaning = meaning_of(words)
+    prepared = prepare(words, _READ_CHARS)
+    meaning = _meaning(prepared)
     if status:
         code = code if code[:1] in ("", status[0]) else _code_of_class(words, status[0]) or code
-        derived = False
-    else:
-        permanent = code[0] == "5" if code else not delayed and _sounds_permanent(words)
-        status = f"{'5' if permanent else '4'}.{meaning or '0.0'}"
-        derived = True
-    return Verdict(status, code, derived, _is_hard(status, meaning))
+        return Verdict(status, code, derived=False, hard=_is_hard(status, meaning), meaning=meaning)
+    permanent = code[0] == "5" if code else not delayed and _sounds_permanent(prepared)
+    status = f"{'5' if permanent else '4'}.{meaning or '0.0'}"
+    return Verdict(status, code, derived=True, hard=_is_hard(status, meaning), meaning=meaning)
 
 
-def _sounds_permanent(words: str) -> bool:
+def _sounds_permanent(prepared: str) -> bool:
     """A notice that says neither is about a failure: the server has given up."""
-    return _TEMPORARY.search(words) is None or _PERMANENT.search(words) is not None
-
-
-def has_verdict(words: str) -> bool:
-    """Tell whether the words say anything about a cause.
-
-    >>> has_verdict("Dear sender,"), has_verdict("(user unknown)")
-    (False, True)
-    """
-    words = words[:_READ_CHARS]
-    return _STATUS.search(words) is not None or _CODE.search(words) is not None or meaning_of(words) != ""
+    return not _TEMPORARY.search(prepared) or _PERMANENT.search(prepared)
 
 
 def meaning_of(words: str) -> str:
@@ -106,9 +95,15 @@ def meaning_of(words: str) -> str:
     >>> meaning_of("Sorry, no mailbox here by that name"), meaning_of("Relaying denied"), meaning_of("Hello")
     ('1.1', '7.1', '')
     """
-    text = _PREFIX.sub("", " ".join(words[:_READ_CHARS].split()))
-    found = next((suffix for suffix, pattern in TABLE if pattern.search(text)), "")
-    return "1.8" if found in _HARD and _BEFORE_RECIPIENT.search(text) else found
+    return _meaning(prepare(words, _READ_CHARS))
+
+
+def _meaning(prepared: str) -> str:
+    if _PREFIX in prepared and _PREFIX + "access denied" not in prepared:
+        without = prepared.replace(_PREFIX, "")
+        prepared = without if without.strip() else prepared
+    found = next((suffix for suffix, phrases in TABLE if phrases.search(prepared)), "")
+    return "1.8" if found in _HARD and _BEFORE_RECIPIENT.search(prepared) else found
 
 
 def _told(words: str) -> tuple[str, str]:

@@ -1,225 +1,251 @@
 """Phrases by which mail servers say why they refused, and the status of RFC 3463 that each kind means.
 
-Data, in many servers' and customers' languages. Of the rows that match, the
-first counts: a full mailbox is often called "unavailable", too, and a blocked
-sender "rejected", so what is more exact stands above.
+Data, in many servers' and customers' languages (`phrases` says how they are
+written). Of the rows that match, the first counts: a full mailbox is often
+called "unavailable", too, and a blocked sender "rejected", so what is more
+exact stands above.
 """
 
 from __future__ import annotations
 
-import re
+from ingestd.mail.phrases import Phrases
 
-_WHO = r"(?:user|recipient|addressee|mail ?box|inbox|account|address|alias)"
-# Within a sentence: the dots of an address end none.
-_SOME = r"(?:[^.\n]|\.(?=\S)){0,60}?"
-
-# Subject and detail of the status; the phrases, which are joined to one pattern. <who> and <some> stand for the above.
-_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
+# Subject and detail of the status; the phrases.
+TABLE: tuple[tuple[str, Phrases], ...] = (
     (
         "2.2",  # mailbox full
-        (
-            r"(?:mail ?(?:box|folder|drop|dir)|inbox|account|storage)<some>(?:\bfull\b|exceed|over\b)|full mailbox",
-            r"quota<some>(?:exceed|violat|reached|full)|space has been used up|reached disk quota",
-            r"exceed<some>(?:quota|storage|mailbox|maildir|disk)",
-            r"(?:over|out of|disk|above) ?(?:the |their |its )?quota|not enough (?:storage|space)",
-            r"does not have enough space|insufficient (?:disk )?(?:storage|quota)(?! system)",
-            r"(?:mailbox|maildir|inbox) (?:over ?quota|has exceeded|size limit)",
-            r"over the (?:allowed|maximum) (?:quota|size)|user is over<some>quota|no space left",
-            r"out of (?:disk )?space|too much mail data|too many messages on the|number of messages<some>exceeded",
-            r"mail file size exceeds|bo[iî]te<some>pleine|postfach<some>voll|buzón<some>llen|casella<some>piena",
-            r"caixa<some>cheia|skrzynka<some>pełna|postvak<some>vol\b|ящик<some>(?:переполнен|заполнен)",
-            r"скринька<some>(?:переповнен|заповнен)|kutusu<some>dolu|邮箱<some>满|信箱已滿",
-            r"メールボックス<some>(?:一杯|超え|空きが)|사서함<some>(?:가득|초과)",
-        ),
+        Phrases("""
+            mailbox … full | mail box … full_ | mailfolder … full | mailfolder is full | mail folder … full_ |
+            inbox … full_ | account is full | storage … full | full mailbox | quota exceed | quota … exceed |
+            quota violat | quota … reached | quota is full | space has been used up | reached disk quota |
+            exceed … quota | exceed … storage | exceed … mailbox | exceed … maildir | exceed … disk |
+            over quota | over-quota | overquota | out of quota | over the quota | over its quota | over their quota |
+            over disk quota | over … quota | not enough storage | not enough space | does not have enough space |
+            insufficient storage space | insufficient disk quota | mailbox size limit | mailbox has exceeded |
+            over the allowed | over the maximum | mailbox … exceed | mailbox … over_ | no space left |
+            out of disk space | out of space | too much mail data | too many messages on the server |
+            number of messages … exceeded | mail file size exceeds | exceeded storage allocation | boîte … pleine |
+            boite … pleine | postfach … voll | buzón … llen | casella … piena | caixa … cheia |
+            skrzynka … pełna | postvak … vol_ | ящик … переполнен | ящик … заполнен | скринька … переповнен |
+            скринька … заповнен | kutusu … dolu | 邮箱 … 满 | 邮箱已满 | 信箱已滿 | メールボックス … 一杯 |
+            メールボックス … 超え | メールボックス … 空き | 사서함 … 가득 | 사서함 … 초과
+        """),
     ),
     (
         "3.4",  # message too big
-        (
-            r"(?:message|mail|e-?mail)<some>too (?:big|large|long)|too (?:big|large) (?:a )?(?:message|mail|for)",
-            r"message<some>exceeds?\b<some>(?:size|limit|maximum)|size limit exceeded|message length exceeds",
-            r"max(?:imum)? (?:message )?size exceeded|(?:mail|message) size (?:limit|exceed)|too large message",
-            r"exceed<some>(?:message size|size limit|maximum size|fixed size|size allowed)",
-            r"is larger than the<some>limit|nachricht<some>zu groß|message trop volumineux|слишком больш",
-            r"サイズ<some>超|メッセージサイズ",
-        ),
+        Phrases("""
+            message … too big | message … too large | message … too long | mail … too big | mail … too large |
+            too big a message | too large a message | too big message | too large message |
+            message … exceeds … size | message … exceeds … limit | message … exceeds … maximum |
+            message exceeds | message … exceeded … size | size limit exceeded | message length exceeds |
+            maximum size exceeded | max message size exceeded | mail size limit | message size limit |
+            message size exceed | mail size exceed | exceed … message size | exceed … size limit |
+            exceed … maximum size | exceed … fixed size | exceed … size allowed | is larger than the … limit |
+            larger than the … size | nachricht … zu groß | message trop volumineux | слишком больш | サイズ … 超 |
+            メッセージサイズ
+        """),
     ),
     (
         "7.2",  # a list or group that this sender may not write to
-        (
-            r"google groups|groups\.google\.com|not (?:a )?(?:member|subscribed)|are not member",
-            r"only (?:members|subscribers)|post(?:ing)? (?:to|permission)<some>(?:denied|allowed)",
-            r"sender not pre-approved|resolver\.rst\.notauthorized|only accept(?:s|ing) mail from specific",
-            r"not allowed to (?:post|send) to this (?:list|group)",
-        ),
+        Phrases("""
+            google groups | groups.google.com | not a member of | are not member | not subscribed |
+            not member article | only members | only subscribers | only accepts mail from specific |
+            only accepting mail from specific | posting to … denied | post to … not allowed |
+            sender not pre-approved | resolver.rst.notauthorized | not allowed to post |
+            not allowed to send to this list | not allowed to send to this group
+        """),
     ),
     # Exchange Online says this of addresses that its directory lacks.
-    ("1.1", (r"recipient address(?:es)? rejected ?: access denied",)),
-    (
-        "1.2",
-        (r"account or domain may not exist",),
-    ),
+    ("1.1", Phrases("recipient address rejected: access denied | recipient addresses rejected : access denied")),
+    ("1.2", Phrases("account or domain may not exist")),
     (
         "1.6",  # the recipient has moved
-        (
-            r"has moved|address<some>has been (?:replaced|changed)|no forwarding address|no longer at this address",
-            r"has left the (?:company|organi[sz]ation)|no longer (?:works|with|employed)",
-            r"this address no longer accepts mail",
-        ),
+        Phrases("""
+            has moved | address … has been replaced | address … has been changed | no forwarding address |
+            no longer at this address | has left the company | has left the organi | no longer works |
+            no longer with_ | no longer employed | this address no longer accepts mail
+        """),
     ),
     (
         "7.1",  # refused by policy: sender, content or network
-        (
-            r"\bspam|black ?-?list|block ?-?list|dnsbl|\brbl\b|barracudacentral|reputation|unsolicited|\bbulk mail",
-            r"virus|malware|phish|dmarc|\bspf\b|dkim|\bbatv\b|backscatter|unauthenticated|not authenticated",
-            r"authentication (?:required|failed|is required)|auth(?:entication)? checks?",
-            r"relay(?:ing)? (?:access )?(?:is )?(?:not )?(?:denied|prohibited|permitted|allowed|disallowed)",
-            r"unable to relay|cannot relay|not (?:a )?(?:gateway|relay)|open relay|\brelaying\b|through this server",
-            r"authenticated relay|(?:reverse|ptr|rdns)<some>(?:dns|record|lookup|hostname|entry|fail|missing)|no ptr",
-            r"missing ptr|reverse dns|\brdns\b|unverif[iy]able sending|cannot (?:find|resolve) your (?:reverse )?host",
-            r"client host rejected|\bhelo\b|ehlo command rejected",
-            r"(?:sender|from)<some>(?:rejected|denied|refused|blocked|invalid|not (?:accepted|allowed|valid|owned))",
-            r"sender verify failed|bogus mail from|null sender|empty envelope sender|invalid sender",
-            r"access (?:is )?denied|permission denied|not (?:authori[sz]ed|permitted|allowed) to|not authori[sz]ed",
-            r"administrative(?:ly)? (?:denied|prohibit)|(?:is|was|been|be|are) (?:currently )?block(?:ed|ing)",
-            r"blocked (?:by|for|using|due)|banned|local policy|policy (?:reasons?|violation|restriction)",
-            r"security (?:policy|reason)|message (?:content )?(?:was )?rejected|content (?:rejected|filter)",
-            r"rejected (?:for|by|due to|as) (?:policy|content|the message)|refused (?:by|due|to talk)|user complaints",
-            r"prohibited|(?:use|via) the smtp server of your isp|dynamic ip|not accept<some>from you",
-            r"restrict(?:ed|ion)|suspicious|transaction rejected|tls required|must issue a starttls",
-            r"destinataire<some>refus|service refuse|emetteur invalide|unsigned dsn|third-party dsn",
-            r"generally not accepted",
-        ),
+        Phrases("""
+            _spam | blacklist | black list | blocklist | block list | block-list | dnsbl | _rbl_ | barracudacentral |
+            spamhaus | spamcop | reputation | unsolicited | bulk mail | virus | malware | phish | dmarc | _spf |
+            dkim | _batv | backscatter | unauthenticated | not authenticated | authentication required |
+            authentication failed | authentication is required | authentication check | relaying |
+            relay access denied | relay not permitted | relay denied | relay … prohibited | relay … not allowed |
+            unable to relay | cannot relay | not a gateway | not a relay | open relay | through this server |
+            authenticated relay | reverse dns | reverse … lookup | reverse … hostname | reverse … fail |
+            ptr record | no ptr | missing ptr | _rdns | unverifyable sending | unverifiable sending |
+            cannot find your reverse | cannot find your host | client host rejected | _helo_ | ehlo command rejected |
+            sender … rejected | sender … denied | sender … refused | sender … blocked | sender … invalid |
+            sender … not accepted | sender … not allowed | sender … not valid | from … rejected | from … denied |
+            from … blocked | from … invalid | from … not accepted | mail from not owned | sender verify failed |
+            bogus mail from | null sender | empty envelope sender | invalid sender | access denied |
+            access is denied | permission denied | not authorized | not authorised | not permitted to |
+            not allowed to | administratively denied | administratively prohibited | administrative prohibition |
+            administrative denied | is blocked | was blocked | been blocked | be blocked | are blocked |
+            currently blocked | blocked by | blocked for | blocked using | blocked due | is blocking | banned |
+            local policy | policy reason | policy violation | policy restriction | security policy | security reason |
+            message rejected | message was rejected | message content rejected | content rejected | content filter |
+            rejected for policy | rejected by policy | rejected due to content | rejected as spam |
+            rejected by the message | refused by | refused due | refused to talk | user complaints | prohibited |
+            use the smtp server of your isp | dynamic ip | not accept … from you | restricted | restriction |
+            suspicious | transaction rejected | tls required | must issue a starttls | destinataire … refus |
+            service refuse | emetteur invalide | unsigned dsn | third-party dsn | generally not accepted |
+            message refused | unwanted
+        """),
     ),
     (
         "2.1",  # mailbox disabled
-        (
-            r"<who><some>(?:disabled|suspended|inactive|not active|deactivated)",
-            r"<who><some>(?:locked|frozen|discontinued|closed|expired|on hold)",
-            r"<who><some>temporar(?:y|ily) (?:unavailable|limited|locked)|account (?:has been|is) terminated",
-            r"(?:disabled|inactive|suspended|deactivated|expired|locked) (?:recipient|account|user|mailbox|address)",
-            r"suspend the service|extended inactivity|bo[iî]te<some>(?:archiv|inactiv|bloqu)",
-            r"konto<some>(?:gesperrt|deaktiviert)|заблокирован|アカウント<some>(?:停止|無効)",
-            r"not accepting (?:any )?(?:mail|messages)|no longer accepts|refuses? to (?:accept|receive)",
-            r"refused due to recipient preferences|account is protected by",
-        ),
+        Phrases("""
+            account … disabled | mailbox … disabled | user … disabled | recipient … disabled |
+            address … disabled | account … suspended | mailbox … suspended | user … suspended |
+            recipient … suspended | account … inactive | mailbox … inactive | user … inactive |
+            address … inactive | recipient … inactive | account … not active | mailbox … not active |
+            user … not active | account … deactivated | deactivated mailbox | user … deactivated |
+            account … locked | mailbox … locked | user … locked | mailbox … frozen | account … frozen |
+            account … closed | account … discontinued | mailbox … closed | account … expired |
+            mailbox … expired | user … expired | account … on hold | account … limited | account … terminated |
+            mailbox temporarily unavailable | account temporarily unavailable | disabled recipient |
+            disabled account | disabled user | disabled mailbox | inactive recipient | inactive account |
+            inactive user | inactive mailbox | suspended account | suspended user | locked account | expired account |
+            suspend the service | extended inactivity | boite … archive | boîte … archiv | boîte … bloqu |
+            konto … gesperrt | konto … deaktiviert | заблокирован | アカウント … 停止 | アカウント … 無効 |
+            not accepting mail | not accepting any mail | not accepting messages | not accepting new mail |
+            no longer accepts | refuse to accept | refuses to accept | refuse to receive | refuses to receive |
+            refused due to recipient preferences | account is protected by
+        """),
     ),
     (
         "4.6",  # loop
-        (
-            r"mail (?:forwarding )?loop|loops? (?:back|detected|alert|was found|count)|too many hops|hop count",
-            r"routing loop|looping",
-        ),
+        Phrases("""
+            mail loop | forwarding loop | loop back | loops back | loop detected | loop alert | loop was found |
+            loop count | looping | too many hops | hop count | routing loop | loop condition | duplicated message-id
+        """),
     ),
     (
         "1.10",  # the domain takes no mail
-        (
-            r"null mx|does not accept (?:any )?(?:e-?)?mail|doesn't accept (?:any )?mail|no smtp service",
-            r"no mail service|recipient address has null|esmtp not accepting connections permanently",
-        ),
+        Phrases("""
+            null mx | does not accept mail | does not accept any mail | does not accept email |
+            does not accept e-mail | no smtp service | no mail service | recipient address has null
+        """),
     ),
     (
         "1.2",  # no such host
-        (
-            r"(?:host|domain)(?: or domain)?(?: name)?(?: is)? (?:unknown|not found|doesn'?t exist|does not exist)",
-            r"(?:host|domain)(?: name)? lookup fail",
-            r"unknown (?:host|domain|mail domain|destination host)|(?:invalid|illegal) (?:host|domain)",
-            r"name service error|no such (?:host|domain)",
-            r"domain<some>(?:not found|is unknown|doesn'?t exist|does not exist|not exist)",
-            r"domain<some>(?:couldn't be found|could not be found|is not reachable|no mx)|name or service not known",
-            r"domain must exist|unrout(?:e)?able (?:mail )?(?:domain|address)|no host found",
-            r"bad destination (?:host|system|domain)",
-            r"(?:couldn't|could not|cannot) (?:find|locate) (?:a |any |the |)(?:host|route|gateway|mx|domain)",
-            r"(?:couldn't|could not|cannot) find a mail exchanger",
-            r"no mx (?:record|found|host)",
-            r"(?:dns|mx) (?:error|lookup|server)<some>(?:fail|not found|nxdomain|does not exist|no data)|nxdomain",
-            r"unable to (?:lookup|resolve|look up)|all relevant mx records point|name server: \.: host not found",
-            r"host address lookups failed permanently|hôte inconnu|domaine<some>inconnu",
-            r"домен<some>не (?:найден|существует)|未找到域|ドメイン<some>(?:見つか|存在)",
-        ),
+        Phrases("""
+            host unknown | host is unknown | host not found_ | host … not found. | host or domain name not found |
+            domain unknown | domain is unknown | domain … is unknown | domain not found | domain name not found |
+            domain … not found | domain … does not exist | domain … not exist | domain … could not be found |
+            domain … is not reachable | host does not exist | host name lookup fail | unknown host | unknown domain |
+            unknown mail domain | unknown destination host | invalid host | invalid domain | illegal host |
+            illegal domain | name service error | no such host | no such domain | name or service not known |
+            domain must exist | unrouteable mail domain | unroutable mail domain | unrouteable domain |
+            unrouteable address | unroutable address | no host found | bad destination host | bad destination system |
+            bad destination domain | could not find a gateway | could not find a mail exchanger |
+            could not find any host | could not find the host | could not find host | cannot find a route |
+            cannot find mx | cannot find host | no mx record | no mx found | no mx host | mx records … not |
+            dns error … not found | dns error … no data | dns error … does not exist | dns lookup fail |
+            mx lookup fail | nxdomain | unable to lookup dns | unable to resolve | unable to look up |
+            all relevant mx records point | name server: .: host not found | host address lookups failed permanently |
+            dns records for … could not be found | hôte inconnu | domaine … inconnu | домен … не найден |
+            домен … не существует | ドメイン … 見つか | ドメイン … 存在
+        """),
     ),
     (
         "1.1",  # no such user
-        (
-            r"<who><some>(?:unknown|doesn'?t exist|does not exist|invalid)",
-            r"<who><some>not (?:be )?(?:found|known|valid|listed|exist|present)",
-            r"<who><some>not (?:recogni[sz]ed|available|local|a (?:valid|known|local))",
-            r"<who><some>(?:doesn't have an?|unavailable|unavaiable|undeliverable)",
-            r"<who><some>(?:non-?existent|wasn.t found|couldn.t be found|misspelled)",
-            r"(?:user|recipient|address|mailbox)(?: address)? (?:was |is |has been )?rejected|addresses were unknown",
-            r"rejected recipients",
-            r"(?:unknown|invalid|no such|bad|illegal|unrecogni[sz]ed|non-?existent|no valid) (?:local |virtual )?<who>",
-            r"(?:unknown|invalid|no such|bad|illegal|no valid) (?:local[- ]?part|person|e-?mail|destination)",
-            r"not a (?:known|valid|local|registered|recogni[sz]ed)",
-            r"no (?:mail ?box|account|one|user|mail box)<some>(?:by that name|here|found|at this)|not listed in",
-            r"not our customer|doesn'?t exist|does not exist|not exist|name is not (?:recogni[sz]ed|found)",
-            r"can't accept user|isn't in my (?:list|control|validrcptto)|badrcptto|badrecipientto|validrcptto",
-            r"resolver\.adr|no such<some>(?:user|address|recipient|mailbox)|not known here|unknown in",
-            r"account by that name|no one at this address|missing home directory|no valid recipients",
-            r"(?:utilisateur|destinataire|adresse)<some>(?:inconnu|invalide|n'existe)",
-            r"usuario<some>(?:no existe|desconocido)|no existe",
-            r"destinatari[oa]<some>(?:desconhecid|sconosciut|inesistente|non)|utente<some>(?:sconosciut|inesistente)",
-            r"nessun utente|(?:benutzer|empfänger|adresse|postfach)<some>(?:unbekannt|nicht|existiert)|no encontrado",
-            r"non (?:esiste|existe)|existiert nicht|nicht (?:gefunden|bekannt|vorhanden)|n'existe pas",
-            r"niet (?:gevonden|bekend)|nie (?:istnieje|znaleziono)|não (?:existe|encontrado)",
-            r"не (?:найден|существует|зарегистрирован)|нет такого|неизвестн|не (?:знайдено|існує)|bulunamadı|不存在",
-            r"未找到|找不到|用户不|見つかりません|存在しません|リストにありません|ありません.{0,10}アドレス|존재하지",
-            r"찾을 수 없|please check if (?:the )?address|unable to deliver message to <",
-        ),
+        Phrases("""
+            user unknown | user … unknown | user is unknown | unknown user | unknown recipient | unknown mailbox |
+            unknown account | unknown address | unknown addressee | unknown local | unknown alias |
+            unknown virtual user | unknown email | unknown e-mail | recipient … unknown | addressee unknown |
+            address … unknown | mailbox … unknown | account … unknown | alias … unknown | invalid user |
+            invalid recipient | invalid mailbox | invalid address | invalid account | invalid local |
+            invalid or unknown | invalid e-mail | invalid email | recipient … invalid | address … invalid |
+            mailbox … invalid | user … invalid | no such user | no such recipient | no such mailbox |
+            no such address | no such account | no such person | no such … user | no such … address |
+            no such … mailbox | bad address | bad recipient | bad destination mailbox | bad local | illegal user |
+            illegal alias | illegal recipient | unrecognized user | unrecognized recipient | nonexistent |
+            non-existent | non existent | no valid recipient | no valid user | does not exist | not exist |
+            user … not found | recipient … not found | mailbox … not found | address … not found |
+            account … not found | user not known | user … not known | user … not listed | not listed in |
+            recipient … not valid | recipient … not available | recipient … not local | recipient … not present |
+            recipient … not recognized | recipient name is not recogni | name is not recogni | name is not found |
+            address … not present | mailbox … not present | mailbox not available | user … not available |
+            mailbox unavailable | mailbox … unavailable | mailbox unavaiable | account unavailable |
+            account … unavailable | mailbox is unavailable | user … undeliverable | recipients was undeliverable |
+            user does not have | does not have a … account | does not have an account | address … not be found |
+            recipient … not be found | address … was not found | recipient … was not found |
+            address could not be found | address was not found | address … misspelled | recipient rejected |
+            address rejected | address was rejected | user rejected | mailbox rejected | user reject |
+            addresses were unknown | rejected recipients | recipients rejected | not a known user | not a valid user |
+            not a valid mailbox | not a valid recipient | not a valid address | not a local address |
+            not a registered | not a recognized | is not local | no mailbox by that name |
+            no mailbox here by that name | no mailbox here | no mailbox found | no mailbox … available |
+            no mail box | no account by that name | no account here | no one at this address | no user … here |
+            no longer valid | not our customer | cannot accept user | is not in my list | not in my list |
+            in my badrecipientto | badrcptto | validrcptto | isn't in my control | not in my control | resolver.adr |
+            not known here | unknown in | missing home directory | envelope recipient has been denied |
+            not an active address | not email addresses | recipient not ok | recipient not accepted |
+            recipient is not accepted | recipient was not accepted | recipients for this mm | utilisateur … inconnu |
+            destinataire … inconnu | destinataire … invalide | adresse … inconnue | adresse … n'existe |
+            n'existe pas | usuario … no existe | usuario desconocido | no existe | no encontrado |
+            destinatario … sconosciut | destinatario … inesistente | utente … sconosciut | utente … inesistente |
+            nessun utente | non esiste | destinatário … desconhecid | destinatário … inexistente | não existe |
+            não encontrado | benutzer … unbekannt | empfänger … unbekannt | empfänger … nicht |
+            postfach … existiert | existiert nicht | adresse … nicht gefunden | nicht gefunden | nicht bekannt |
+            nicht vorhanden | niet gevonden | niet bekend | nie istnieje | nie znaleziono | не найден |
+            не существует | не зарегистрирован | нет такого | неизвестн | не знайдено | не існує | bulunamadı |
+            不存在 | 未找到 | 找不到 | 用户不 | 見つかりません | 見つからない | 存在しません | リストにありません |
+            存在しない | 존재하지 | 찾을 수 없 | please check if address | unable to deliver message to
+        """),
     ),
     (
         "4.7",  # expired, or nobody answered
-        (
-            r"expired|(?:retry|delivery) time-?out|timed?[- ]?out|giving up(?! on)|too long|multiple retries",
-            r"could not deliver for|(?:aborted|delivered|failing) (?:after|for|within)|for the last \d",
-            r"for \d+ (?:hours|days)|no longer be retried|(?:did|does) not (?:accept our requests to connect|respond)",
-            r"is not responding|socket error|not reachable|unreachable",
-            r"connection (?:refused|timed out|dropped|lost|was closed|reset)|no route to host|couldn't make contact",
-            r"still undelivered|(?:could not|unable to|can't|cannot|couldn't) (?:be )?(?:connect|contact)",
-            r"connect(?:ion)? (?:to<some> )?failed|in the queue|has not been collected|host not found, try again",
-            r"within the allowed queue period",
-        ),
+        Phrases("""
+            expired | retry timeout | delivery timeout | delivery time-out | timed out | time out | timeout |
+            giving up._ | giving up_ | giving up, | too long | multiple retries | could not deliver for |
+            aborted after | delivered after | failing for | not delivered within | for the last | _for … hours_ |
+            _for … days_ | no longer be retried | not accept our requests to connect | not respond | not responding |
+            socket error | not reachable | unreachable | connection refused | connection dropped | connection lost |
+            connection was closed | connection reset | lost connection | no route to host | not make contact |
+            still undelivered | unable to connect | cannot connect | could not connect | could not contact |
+            could not be contacted | connect … failed | connection … failed | in the queue |
+            has not been collected | within the allowed queue period | host not found, try again
+        """),
     ),
     (
         "4.5",  # congestion, rates
-        (
-            r"too many (?:connections|recipients|messages|errors|concurrent|sessions|hits)|rate (?:limit|control)",
-            r"throttl|gr[ae]y-?list|try (?:again )?later",
-            r"temporar(?:y|ily) (?:unavailable|deferred|rejected|fail|local|suspended|lookup)|resources temporarily",
-            r"server (?:too )?busy|limit exceeded|exceeded<some>limit|deferred|slow down",
-            r"service (?:is )?(?:currently )?unavailable|service not available|not accepting connections|high load",
-        ),
+        Phrases("""
+            too many | rate limit | rate control | throttl | greylist | graylist | grey-list | try later |
+            try again later | temporarily | temporary | resources | server busy | server too busy | limit exceeded |
+            exceeded … limit | deferred | slow down | service unavailable | service currently unavailable |
+            service is unavailable | service not available | not accepting connections | high load
+        """),
     ),
-    (
-        "3.1",
-        (r"insufficient system (?:storage|resources)|disk full|insufficient disk|file system full|system storage",),
-    ),
+    ("3.1", Phrases("insufficient system | disk full | insufficient disk | file system full | system storage")),
     (
         "3.5",  # system broken, or configured wrongly
-        (
-            r"config(?:uration)? (?:error|problem)|system error|internal (?:server )?error",
-            r"local (?:configuration )?error|server error|i/o error|can't create|cannot open|unable to create",
-            r"mailer error|command (?:died|failed|execution)|child status|unexpected|remote protocol error",
-            r"lookup failure|\bldap\b|database|misconfigured|local delivery failed|forbidden",
-        ),
+        Phrases("""
+            configuration error | config error | configuration problem | system error | internal error |
+            internal server error | local error | server error | i/o error | cannot create | cannot open |
+            unable to create | mailer error | command died | command failed | command execution | child status |
+            unexpected | remote protocol error | lookup failure | _ldap | database | misconfigured |
+            local delivery failed | forbidden | interrupted
+        """),
     ),
     (
         "6.0",  # content or form of the message
-        (
-            r"\bmime\b|content[- ]type|8-?bit|header (?:error|is|field)|charset|conversion|not rfc",
-            r"rfc ?\d{3,4} (?:violation|compliant)|non-?compliant|bare lf|missing (?:from|date|header)|line too long",
-            r"too many \"?received",
-        ),
+        Phrases("""
+            _mime_ | content-type | content type | 8bit | 8-bit | header error | header is | header field | charset |
+            conversion | not rfc | rfc 1035 | rfc 5322 | rfc 2822 | rfc violation | non-compliant | noncompliant |
+            bare lf | missing from | missing date | missing header | line too long | too many received
+        """),
     ),
     (
-        "5.0",
-        (
-            r"syntax error|command (?:not|un)|unrecogni[sz]ed command|protocol error|bad sequence|nested|rcpt first",
-            r"malformed",
-        ),
+        "5.0",  # protocol
+        Phrases("""
+            syntax error | command not | command un | unrecognized command | protocol error | bad sequence | nested |
+            rcpt first | malformed
+        """),
     ),
-)
-
-TABLE: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (suffix, re.compile("|".join(phrases).replace("<who>", _WHO).replace("<some>", _SOME), re.IGNORECASE))
-    for suffix, phrases in _ROWS
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ingestd.mail.bounce_signs import evidence_of_notice, may_be_notice, null_return_path, says_delayed
-from ingestd.mail.bounce_status import Verdict, has_verdict, judge
+from ingestd.mail.bounce_status import Verdict, judge
 from ingestd.mail.bounce_text import Block, Notice, find_addresses, read_blocks, split_notice
 from ingestd.mail.dsn import Report, ReportedRecipient, is_failure, read_notification, read_report, report_in_text
 from ingestd.mail.encoding import decode_part
@@ -172,18 +172,14 @@ def _judged(one: ReportedRecipient, block: Block, whole: str, *, delayed: bool, 
     words = one.diagnostic
     verdict = judge(one.status, words[:room], delayed=delayed)
     for more in (block.words, whole):
-        if not _is_vague(verdict, one) and verdict.reply_code:
-            break
-        if not more.strip() or not has_verdict(more[:room]):
+        if not more.strip() or not (_is_vague(verdict, one) or not verdict.reply_code):
             continue
         other = judge(one.status, f"{words}\n{more}"[:room], delayed=delayed)
-        if _is_vague(verdict, one) and not _is_vague(other, one):
+        better = other.meaning and not verdict.meaning
+        if not words or (_is_vague(verdict, one) and (better or not _is_vague(other, one))):
             verdict, words = other, words or more
         elif not verdict.reply_code and other.reply_code[:1] == verdict.status[0]:
-            verdict = replace(verdict, reply_code=other.reply_code, hard=verdict.hard or other.hard)
-            words = words or more
-        elif not words:
-            verdict, words = other, more
+            verdict = replace(verdict, reply_code=other.reply_code)
     return words or block.words, verdict
 
 

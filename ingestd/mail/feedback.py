@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
+from ingestd.mail.phrases import Phrases, prepare
 
 _TEXT_CHARS = 8000
 _FIELDS = re.compile(
@@ -19,35 +20,35 @@ _MORE_FIELDS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 # Yahoo, AOL, Hotmail (JMRP), Validity's loops, Comcast, Cox, Rackspace, Terra … whose reports are not always ARF.
-_LOOP_SENDER = re.compile(
-    r"feedback@arf\.|@arf\.mail\.|scomp@aol|feedback-?loop|\bfbl[-_.@]|@fbl\.|[-.]fbl\.|senderscore|returnpath"
-    r"|staff@hotmail|jmrp|complaints?[-_.a-z]*@|abuse-?reports?@",
-    re.IGNORECASE,
-)
-_LOOP_SUBJECT = re.compile(
-    r"complaint about (?:your )?(?:message|e-?mail)|e-?mail feedback report|feedback loop|abuse report"
-    r"|spam (?:report|complaint)|client tos notification|\[fbl\]|jmrp",
-    re.IGNORECASE,
-)
-_READ_SUBJECT = re.compile(
-    r"^\s*(?:read|not read|gelesen|ungelesen|nicht gelesen|lu|non lu|leído|leido|no leído|lida|lido|não lida|letto"
-    r"|non letto|gelezen|niet gelezen|przeczytano|odczytano|nie przeczytano"
-    r"|прочитано|не прочитано|прочтено|okundu|okunmadı|已读|已讀|未读"
-    r"|開封済み|開封済|未開封|읽음|읽지 않음|read receipt"
-    r"|return receipt(?: \(displayed\))?|empfangsbestätigung|lesebestätigung)\s*[:：-]",
-    re.IGNORECASE,
-)
-_READ_TEXT = re.compile(
-    r"(?:was|were) (?:read|displayed|deleted without being read)|has been (?:read|displayed)"
-    r"|return receipt for the (?:mail|message)|only acknowledges that the message was displayed"
-    r"|wurde (?:am |ungelesen )?[^\n]{0,60}(?:gelesen|angezeigt|gelöscht)|a été (?:lu|affiché|supprimé)|(?:se leyó"
-    r"|fue leído|se eliminó|ha sido leído)|foi (?:lida|lido|excluída)|è stato (?:letto|visualizzato|eliminato)"
-    r"|(?:is|werd) (?:gelezen|weergegeven|verwijderd)|(?:została|została) (?:przeczytana|odczytana|usunięta)|(?:было"
-    r"|был) (?:прочитано|прочтено|удалено)|прочитано [^\n]{0,20}\d|(?:було|був) (?:прочитано|видалено)"
-    r"|tarihinde (?:okundu|silindi)|已于[^\n]{0,40}阅读|已读|被讀取"
-    r"|読まれました|開封されました|表示されました|읽었습니다|읽음",
-    re.IGNORECASE,
-)
+_LOOP_SENDER = Phrases("""
+    feedback@arf. | @arf.mail. | scomp@aol | feedbackloop | feedback-loop | feedback loop | _fbl@ | _fbl- | _fbl. |
+    @fbl. | -fbl. | .fbl. | senderscore | returnpath | staff@hotmail | jmrp | _complaints@ | _complaint@ |
+    abuse-report@ | abuse-reports@ | spamreport
+""")
+_LOOP_SUBJECT = Phrases("""
+    complaint about message | complaint about your | complaint about email | complaint about e-mail |
+    email feedback report | e-mail feedback report | feedback loop | abuse report | spam report | spam complaint |
+    client tos notification | fbl_ | jmrp
+""")
+# The client's word before the original subject; the colon belongs to it.
+_READ_PREFIX = Phrases("""
+    read | not read | gelesen | ungelesen | nicht gelesen | lu | non lu | leído | leido | no leído | lida | lido |
+    não lida | letto | non letto | gelezen | niet gelezen | przeczytano | odczytano | nie przeczytano | прочитано |
+    прочтено | не прочитано | не прочтено | okundu | okunmadı | 已读 | 已讀 | 未读 | 開封済み | 開封済 | 未開封 |
+    開封確認 | 읽음 | 읽지 않음 | read receipt | return receipt | return receipt displayed | empfangsbestätigung |
+    lesebestätigung | confirmation de lecture | confirmación de lectura | confirmação de leitura |
+    conferma di lettura | leesbevestiging | отчет о прочтении | отчёт о прочтении
+""")
+_READ_TEXT = Phrases("""
+    was read | were read | was displayed | deleted without being read | has been read | has been displayed |
+    return receipt for the mail | return receipt for the message | message was displayed | wurde … gelesen |
+    wurde … angezeigt | ungelesen gelöscht | a été lu | a été affiché | a été supprimé sans | se leyó | fue leído |
+    ha sido leído | se eliminó sin | foi lida | foi lido | foi excluída sem | è stato letto | è stato visualizzato |
+    eliminato senza | is gelezen | werd gelezen | is weergegeven | zonder te zijn gelezen | została przeczytana |
+    została odczytana | usunięta bez | было прочитано | был прочитан | прочитано … 20 | прочтено … 20 |
+    удалено без | удалено непрочитан | було прочитано | прочитаний | видалено без | tarihinde okundu |
+    okunmadan silindi | 阅读 | 已读 | 讀取 | 読まれました | 開封されました | 表示されました | 읽었습니다 | 읽음
+""")
 
 
 def complaint_signs(root: Part, types: Collection[str], text: str) -> tuple[str, ...]:
@@ -58,16 +59,17 @@ def complaint_signs(root: Part, types: Collection[str], text: str) -> tuple[str,
         return ("header Content-Type: report-type=feedback-report",)
     if decode_value(root.get("x-apple-unsubscribe")).lower() == "true":
         return ("header X-Apple-Unsubscribe",)  # "stop this", sent by the client: the opt-out of a feedback report
-    sender = decode_value(root.get("from"))
-    loop = _LOOP_SENDER.search(sender) is not None
-    start = text[:_TEXT_CHARS] if "feedback-" in text[:_TEXT_CHARS].lower() else ""
-    if start and not root.get("in-reply-to") and _FIELDS.search(start) and _MORE_FIELDS.search(start):
+    loop = _LOOP_SENDER.search(prepare(decode_value(root.get("from")), 500))
+    start = text[:_TEXT_CHARS]
+    if "eedback-" in start and not root.get("in-reply-to") and _FIELDS.search(start) and _MORE_FIELDS.search(start):
         return ("fields of a feedback report in the text",)
     returned = bool({"message/rfc822", "text/rfc822-headers"} & set(types)) or bool(
         root.get("x-hmxmroriginalrecipient")
     )
     seen = ["sender is a feedback loop"] if loop else []
-    seen += ["subject of a feedback loop"] if _LOOP_SUBJECT.search(decode_value(root.get("subject"))) else []
+    seen += (
+        ["subject of a feedback loop"] if _LOOP_SUBJECT.search(prepare(decode_value(root.get("subject")), 500)) else []
+    )
     seen += ["part message/rfc822"] if returned and loop else []
     return tuple(seen) if loop and len(seen) >= 2 else ()
 
@@ -82,6 +84,7 @@ def receipt_signs(root: Part, types: Collection[str], text: str) -> tuple[str, .
     ):
         return ("header Content-Type: report-type=disposition-notification",)
     subject = decode_value(root.get("subject"))
-    if _READ_SUBJECT.match(subject) is not None and _READ_TEXT.search(text[:_TEXT_CHARS]) is not None:
+    before, colon, _ = subject[:100].replace("：", ":").partition(":")
+    if colon and _READ_PREFIX.equals(prepare(before, 100)) and _READ_TEXT.search(prepare(text, _TEXT_CHARS)):
         return ("subject of a read receipt", "text of a read receipt")
     return ()
