@@ -16,12 +16,13 @@ from ingestd.mail.auth import parse_auth
 from ingestd.mail.bounces import read_bounce
 from ingestd.mail.classify import classify
 from ingestd.mail.content import Content, Piece, join_html, join_text
+from ingestd.mail.forwarded import forwarded_from
 from ingestd.mail.headers import clean, decode_value, message_ids, parse_date
 from ingestd.mail.html import before_quote
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.quotes import is_forward_subject, strip_quotes
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.types import Address, Kind, ParsedMail
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sender", "in-reply-to", "references")
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "x-delivered-to")
@@ -74,6 +75,9 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
         body_sha256=hashlib.sha256(_body(raw)).digest(),
+        forwarded_from=(
+            forwarded_from(text_bytes, parts, subject, text, limits) if kind in (Kind.CUSTOMER, Kind.BULK) else None
+        ),
     )
 
 

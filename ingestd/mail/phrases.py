@@ -49,9 +49,10 @@ class Phrases:
 
     def search(self, prepared: str) -> bool:
         """Tell whether a phrase occurs in a text that `prepare` returned."""
-        return any(phrase in prepared for phrase in self._plain) or any(
-            first in prepared and _follow(prepared, first, rest) for first, rest in self._gapped
-        )
+        for phrase in self._plain:  # a loop, as a generator costs twice as much as the search itself
+            if phrase in prepared:
+                return True
+        return any(first in prepared and _follow(prepared, first, rest) for first, rest in self._gapped)
 
     def equals(self, prepared: str) -> bool:
         """Tell whether a prepared text is a phrase, and nothing else."""
