@@ -137,13 +137,9 @@ _VENDORS = (
         Phrases("_error: | message details | could not be delivered to mobile"),
     ),
     ("KDDI", "from", Phrases("dion.ne.jp | auone-net.jp | ezweb.ne.jp"), Phrases("could not be delivered to")),
-    (
-        "Amazon SNS",
-        "from",
-        Phrases("@sns.amazonaws.com | amazonses.com"),
-        Phrases("notificationtype : bounce | notificationtype :bounce"),
-    ),
 )
+# Their mail is JSON, which `dsn` reads.
+_NOTIFIERS = Phrases("@sns.amazonaws.com | @amazonses.com")
 _DELAY = Phrases("""
     will be retried | will continue to | will keep trying | will retry | delivery is delayed |
     delivery has been delayed | has been delayed | is delayed for | warning message only | still being retried |
@@ -171,7 +167,7 @@ def may_be_notice(root: Part) -> bool:
     if null_return_path(root):
         return True
     sender = _sender(root)
-    if _is_daemon(root, sender) or _SERVER.search(sender):
+    if _is_daemon(root, sender) or _SERVER.search(sender) or _NOTIFIERS.search(sender):
         return True
     return any(says.search(_field(root, field)) for _, field, says, _ in _VENDORS)
 

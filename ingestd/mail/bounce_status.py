@@ -19,14 +19,14 @@ _CODES_MAX = 50
 # A version or an address is no status: nothing may go on with a dot and a digit on either side.
 _STATUS = re.compile(r"(?<![\w.])([245]\.[0-7]\.\d{1,3})(?![.]?\d)")
 _CODE = re.compile(
-    r"(?<![\w.\-:/@#%=])#?([45][0-5]\d)"
+    r"(?<![\w.\-/@#%=])(?<![\d\]]:)#?([45][0-5]\d)"
     r"(?=[ \-:,;\])'\"]|$)(?![\- ]?(?:[kmg]b\b|bytes|kbytes|recipients|messages|hours?\b|days?\b|minutes|seconds"
     r"|secs?\b"
     r"|x \d))(?!:\d\d:)",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEFORE_CODE = re.compile(
-    r"(?:^|[:(\[<'\"]|said:?|code|error|returned|reason|response|with|<<<|\.\.\.)[ \t#'\"]*$", re.IGNORECASE
+    r"(?:^|[:(\[<'\"]|said:?|code|error|returned|reason|response|error_code|with|<<<|\.\.\.)[ \t#'\"]*$", re.IGNORECASE
 )
 
 # RFC 3463 §3.2, §3.8 and RFC 7505 §4.1, RFC 7293 §4: the address, the host, or the owner of the mailbox is gone.

@@ -8,7 +8,6 @@ message is pasted.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -128,13 +127,29 @@ def read_blocks(notice: str, known: list[str]) -> list[Block]:
     then only words about these are looked for, and each has a block.
     """
     lines = [line[:_LINE_CHARS_MAX] for line in notice.split("\n")[:_LINES_MAX]]
-    begins = _beginnings(lines, set(known))
-    order = known or list(dict.fromkeys(address for _, address in begins))
-    return [_block(address, lines, begins) for address in order[:_COUNT_MAX]]
+    sections = _sections(lines, set(known))
+    order = known or list(sections)
+    return [_block(address, lines, sections.get(address, [])) for address in order[:_COUNT_MAX]]
 
 
-def _beginnings(lines: list[str], known: set[str]) -> list[tuple[int, str]]:
-    """Return where in the notice words about a recipient begin. The better kind of line that occurs decides."""
+def _sections(lines: list[str], known: set[str]) -> dict[str, list[tuple[int, int]]]:
+    """Return where in the notice the words about each recipient stand, as ranges of lines."""
+    begins, alone = _beginnings(lines, known)
+    found: dict[str, list[tuple[int, int]]] = {}
+    end = following = len(lines)
+    for index, address in reversed(begins):
+        if alone:
+            end = index + 1
+        elif not _says_nothing(lines[index:following], address):
+            end = following
+        # else: Exim lists those with one fault above it, and what follows the last one is said of all.
+        following = index
+        found.setdefault(address, []).insert(0, (index, min(end, index + _BLOCK_LINES_MAX)))
+    return {address: found[address] for address in dict.fromkeys(address for _, address in begins)}
+
+
+def _beginnings(lines: list[str], known: set[str]) -> tuple[list[tuple[int, str]], bool]:
+    """Return the lines that introduce recipients, and whether each says all; the better kind that occurs decides."""
     for pattern in (_BEGINS, _LABELLED, _CODED, _SENTENCE, _TRANSCRIPT):
         found = []
         for index, line in enumerate(lines):
@@ -146,37 +161,25 @@ def _beginnings(lines: list[str], known: set[str]) -> list[tuple[int, str]]:
         if known:
             found = [one for one in found if one[1] in known]
         if found:
-            return found
-    return []
+            return found, pattern is _CODED
+    return [], False
 
 
-def _block(address: str, lines: list[str], begins: list[tuple[int, str]]) -> Block:
-    """Join the lines from the recipient's to the next one's; lines that name it with a code come first."""
-    starts = [*sorted({index for index, _ in begins}), len(lines)]
+def _block(address: str, lines: list[str], sections: list[tuple[int, int]]) -> Block:
+    """Join the lines of a recipient's sections; others that name it with a code come first."""
     words: list[str] = []
-    for index, found in begins:
-        if found != address or len(words) >= _BLOCK_LINES_MAX:
-            continue
-        at = bisect_right(starts, index)
-        if _says_nothing(lines[index : starts[at]], address):
-            # Exim lists those with one fault above it: what follows the last one is said of all.
-            while at < len(starts) - 1 and _says_nothing(lines[starts[at - 1] : starts[at]], ""):
-                at += 1
-        words += lines[index : min(starts[at], index + _BLOCK_LINES_MAX)]
-    if len(begins) > 1 or not words:
-        named = (
-            line for line in lines if address in line.lower() and line not in words[:1] and _CODED_WORDS.search(line)
-        )
-        words = [*islice(named, 5), *words]
-    joined = _unwrapped(words)
+    for begin, end in sections[:_BLOCK_LINES_MAX]:
+        if len(words) < _BLOCK_LINES_MAX:
+            words += lines[begin:end]
+    named = (line for line in lines if address in line.lower() and line not in words[:1] and _CODED_WORDS.search(line))
+    joined = _unwrapped([*islice(named, 5), *words])
     match = _ALIAS.search(joined)
     return Block(address, normalize(match[1]) if match is not None else "", joined)
 
 
 def _says_nothing(lines: list[str], address: str) -> bool:
     """Nothing but the address stands here."""
-    rest = "".join(lines).lower()
-    return not re.sub(r"[\s<>\"'():;,.*•\-]", "", rest.replace(address, "") if address else _ANY.sub("", rest))
+    return not re.sub(r"[\s<>\"'():;,.*•\-]", "", "".join(lines[:_BLOCK_LINES_MAX]).lower().replace(address, ""))
 
 
 def _unwrapped(lines: list[str]) -> str:

@@ -84,8 +84,11 @@ def _bulk(root: Part) -> tuple[bool, tuple[str, ...]]:
     if not headers:
         return False, ()
     campaign = any(root.get(name) for name in _CAMPAIGN)
-    if _can_be_written_to(root, precedence) and not campaign and not _is_machine(root):
-        return False, (*headers, "a mailing list that people write to")
+    if not campaign and not _is_machine(root):
+        if _can_be_written_to(root, precedence):
+            return False, (*headers, "a mailing list that people write to")
+        if headers == ["header Precedence"] and (root.get("in-reply-to") or root.get("references")):
+            return False, (*headers, "an answer on an old mailing list")  # Majordomo calls everything bulk
     return True, tuple(headers)
 
 

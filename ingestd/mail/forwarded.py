@@ -57,18 +57,20 @@ _SEPARATOR = re.compile(
 _RULE = re.compile(r"^\s*[_\-–—=*]{8,}\s*$")
 _FROM = frozenset(
     """
-    from|von|de|da|van|od|от|від|отправитель|відправник|от кого|kimden|gönderen|发件人|寄件者|寄件人|发信人|差出人|送信者|送信元
-    |보낸 사람|보낸사람|보낸이|발신|från|fra|lähettäjä|expéditeur|remitente|remetente|mittente|afzender|nadawca|absender|feladó
+    from|von|de|da|van|od|от|від|отправитель|відправник|от кого|kimden|gönderen|发件人|寄件者|寄件人|发信人|差出人
+    |送信者|送信元|보낸 사람|보낸사람|보낸이|발신|från|fra|lähettäjä|expéditeur|remitente|remetente|mittente
+    |afzender|nadawca|absender|feladó
     """.replace("\n    ", "").split("|")
 )
 _OTHER = frozenset(
     """
-    sent|date|to|subject|cc|reply-to|sent on|gesendet|gesendet am|datum|an|betreff|antwort an|kopie|envoyé|envoyé le|le|à|objet
-    |sujet|répondre à|enviado|enviado el|enviado em|enviada em|enviado a|fecha|para|asunto|assunto|data|inviato|data invio
-    |oggetto|a|rispondi a|verzonden|aan|onderwerp|wysłano|wysłane|do|temat|отправлено|дата|дата отправки|кому|тема|копия
-    |надіслано|дата надсилання|до|копія|gönderildi|gönderme tarihi|tarih|kime|konu|bilgi|发送时间|发送日期|日期|时间|收件人
-    |抄送|主题|寄件日期|傳送時間|收件者|副本|主旨|送信日時|日時|日付|宛先|件名|보낸 날짜|보낸날짜|날짜|받는 사람|받는사람|받는이
-    |수신|참조|제목|skickat|till|ämne|sendt|til|emne|dato|lähetetty|vastaanottaja|aihe
+    sent|date|to|subject|cc|reply-to|sent on|gesendet|gesendet am|datum|an|betreff|antwort an|kopie|envoyé|envoyé le
+    |le|à|objet|sujet|répondre à|enviado|enviado el|enviado em|enviada em|enviado a|fecha|para|asunto|assunto|data
+    |inviato|data invio|oggetto|a|rispondi a|verzonden|aan|onderwerp|wysłano|wysłane|do|temat|отправлено|дата
+    |дата отправки|кому|тема|копия|надіслано|дата надсилання|до|копія|gönderildi|gönderme tarihi|tarih|kime|konu
+    |bilgi|发送时间|发送日期|日期|时间|收件人|抄送|主题|寄件日期|傳送時間|收件者|副本|主旨|送信日時|日時|日付|宛先
+    |件名|보낸 날짜|보낸날짜|날짜|받는 사람|받는사람|받는이|수신|참조|제목|skickat|till|ämne|sendt|til|emne|dato
+    |lähetetty|vastaanottaja|aihe
     """.replace("\n    ", "").split("|")
 )
 _LABEL = re.compile(r"^[\s>*_|]*([^\s:：>*_|][^:：]{0,28}?)[\s*_]*[:：][\s*_]*(.*)$")
