@@ -63,16 +63,22 @@ _PREFIX = Phrases("""
     fraværende | automaattinen vastaus | automatická odpověď | automatická odpoveď | automatikus válasz |
     räspuns automat | răspuns automat | αυτόματη απάντηση
 """)
+_WHOLE = Phrases("yahoo! auto response | out of office autoreply | auto response | autoreply | automatic reply")
 _NOTES_PREFIX = Phrases("auto: | automatisch:")
-_SUBJECT = Phrases("""
+_ABSENCE = Phrases("""
     out of office | out of the office | _ooo_ | on vacation | on holiday | on leave | vacation message |
-    vacation notice | away from | away until | away message | away notice | autoreply | auto reply | auto-reply |
-    autorespon | auto-respon | automatic reply | automatic response | automated reply | automated response |
-    _abwesen | _urlaub | nicht im büro | nicht im haus | _absence | _absent_ | _absente_ | en congé |
-    fuera de oficina | fuera de la oficina | _ausente_ | _ausencia | _vacaciones | fora do escritório | _ausência |
-    _férias | fuori sede | fuori ufficio | _assente_ | _assenza | in ferie | _afwezig | _vakantie | poza biurem |
-    _nieobecno | _urlop | отсутств | в отпуске | вне офиса | автоответ | відсутн | у відпустці | поза офісом |
-    ofis dışı | _izinde | 不在办公室 | 休假 | 外出 | 自动 | 不在 | 休暇 | 自動 | 부재 | 휴가 | 자동
+    vacation notice | away from | away until | away message | away notice | _abwesen | _urlaub | nicht im büro |
+    nicht im haus | _absence | _absent_ | _absente_ | en congé | fuera de oficina | fuera de la oficina | _ausente_ |
+    _ausencia | _vacaciones | fora do escritório | _ausência | _férias | fuori sede | fuori ufficio | _assente_ |
+    _assenza | in ferie | _afwezig | _vakantie | poza biurem | _nieobecno | _urlop | отсутств | в отпуске |
+    вне офиса | відсутн | у відпустці | поза офісом | ofis dışı | _izinde | 不在办公室 | 休假 | 外出 | 不在 | 休暇 |
+    부재 | 휴가
+""")
+_AUTOMATIC = Phrases("""
+    autoreply | auto reply | auto-reply | autorespon | auto-respon | automatic reply | automatic response |
+    automated reply | automated response | automatische antwort | réponse automatique | respuesta automática |
+    resposta automática | risposta automatica | automatisch antwoord | automatyczn | автоответ | автоматическ |
+    автоматичн | otomatik | 自动 | 自動 | 자동
 """)
 _BODY = Phrases("""
     i am out of the office | i am out of office | i am currently out of | i am away | i am currently away |
@@ -127,9 +133,9 @@ def automatic_signs(root: Part, text: str) -> tuple[Automatic, tuple[str, ...]]:
     names = {name for name, _ in root.fields}
     seen += [f"header {name.title()}" for name, says in _HEADERS if name in names and _says(root, name, says)]
     subject = decode_value(root.get("subject"))
-    if _has_prefix(subject):
-        seen.append("subject prefix of an auto-reply")
-    weaker = _weaker(root, text, subject, submitted)
+    prefixed = _has_prefix(subject)
+    seen += ["subject prefix of an auto-reply"] if prefixed else []
+    weaker = _weaker(root, text, "" if prefixed else subject, submitted)
     if seen or len({kind for kind, _ in weaker}) >= 2:
         return Automatic.REPLY, (*seen, *(told for _, told in weaker))
     if submitted not in ("", "no"):
@@ -142,11 +148,10 @@ def _has_prefix(subject: str) -> bool:
     # Korean and Japanese clients, Yandex and web mailers put it in brackets, which `prepare` takes away.
     if subject.startswith(("[", "(", "【")):
         start, colon, _ = subject[1:200].replace("】", "]").replace(")", "]").partition("]")
-    prepared = prepare(start, 200)
-    if (colon or start == subject) and _PREFIX.equals(prepared):
+    if colon and _PREFIX.equals(prepare(start, 200)):
         return True
     whole = prepare(subject, 300)
-    return _NOTES_PREFIX.begins(whole) and _SUBJECT.search(whole)
+    return _WHOLE.equals(whole) or (_NOTES_PREFIX.begins(whole) and _ABSENCE.search(whole))
 
 
 def _says(root: Part, name: str, says: re.Pattern[str] | None) -> bool:
@@ -171,7 +176,9 @@ def _weaker(root: Part, text: str, subject: str, submitted: str) -> list[tuple[s
         seen.append(("header", "header Precedence"))
     if seen and answers:
         seen.append(("answer", "header In-Reply-To"))
-    if _ANSWER.match(subject) is None and _SUBJECT.search(prepare(subject, 300)):
+    # Who has trouble with the automatic replies says so in the subject, too: that counts only after another sign.
+    title = "" if _ANSWER.match(subject) is not None else prepare(subject, 300)
+    if _ABSENCE.search(title) or (seen and _AUTOMATIC.search(title)):
         seen.append(("subject", "subject of an auto-reply"))
     if [kind for kind, _ in seen] == ["header", "answer"] and seen[0][1] != "header Auto-Submitted":
         seen.pop()  # a person's answer that a rule forwarded, or a list passed on

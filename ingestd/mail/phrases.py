@@ -72,8 +72,7 @@ def _follow(text: str, first: str, rest: list[str]) -> bool:
             return False
         end = at + len(first)
         sentence = text[end : end + _GAP_CHARS * len(rest)]
-        stop = sentence.find(". ")
-        sentence = sentence if stop < 0 else sentence[: stop + 1]
+        sentence = sentence[: _end_of_sentence(sentence)]
         position = 0
         for piece in rest:
             found = sentence.find(piece, position)
@@ -84,3 +83,10 @@ def _follow(text: str, first: str, rest: list[str]) -> bool:
             return True
         at = text.find(first, end)
     return False
+
+
+def _end_of_sentence(text: str) -> int:
+    at = text.find(". ")
+    while at > 0 and text[at - 1].isdigit():  # "am 5. Mai"
+        at = text.find(". ", at + 1)
+    return len(text) if at < 0 else at + 1

@@ -6,6 +6,70 @@ from tests.mail.bounce_samples import POSTMASTER, RETURNED, Sample
 
 SERVICES = (
     Sample(
+        "exchange-365",
+        "From: Microsoft Outlook\n <MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@example.com>\nReturn-Path: <>\n"
+        "Subject: Undeliverable: Your ticket\n",
+        """Delivery has failed to these recipients or groups:
+
+jane@example.org<mailto:jane@example.org>
+The email address you entered couldn't be found. Please check the recipient's email address and try to resend.
+
+Diagnostic information for administrators:
+
+Generating server: AM0PR01.eurprd01.prod.outlook.com
+
+jane@example.org
+Remote Server returned '550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup'
+
+Original message headers:
+
+"""
+        + RETURNED,
+        (("jane@example.org", "5.1.10", "550", "hard"),),
+    ),
+    Sample(
+        "exchange-365-german",
+        "From: Microsoft Outlook <postmaster@example.com>\nReturn-Path: <>\nSubject: Unzustellbar: Your ticket\n",
+        """Fehler bei der Nachrichtenzustellung an folgende Empfänger oder Gruppen:
+
+jane@example.org<mailto:jane@example.org>
+Das Postfach des Empfängers ist voll und kann zurzeit keine Nachrichten annehmen.
+
+Diagnoseinformationen für Administratoren:
+
+Generierender Server: MX.example.org
+
+jane@example.org
+Remote Server returned '554 5.2.2 mailbox full; STOREDRV.Deliver.Exception:QuotaExceededException'
+
+Ursprüngliche Nachrichtenkopfzeilen:
+
+"""
+        + RETURNED,
+        (("jane@example.org", "5.2.2", "554", "soft"),),
+    ),
+    Sample(
+        "exchange-french-without-codes",
+        "From: Microsoft Outlook <postmaster@example.com>\nReturn-Path: <>\nSubject: Non remis : Your ticket\n",
+        """Échec de la remise à ces destinataires ou groupes :
+
+jane@example.org
+L'adresse de messagerie que vous avez entrée est introuvable. Destinataire inconnu.
+""",
+        (("jane@example.org", "5.1.1", "", "hard"),),
+    ),
+    Sample(
+        "exchange-russian-without-codes",
+        "From: =?utf-8?B?0KHQuNGB0YLQtdC80L3Ri9C5INCw0LTQvNC40L3QuNGB0YLRgNCw0YLQvtGA?= <postmaster@example.com>\n"
+        "Return-Path: <>\nSubject: =?utf-8?B?0J3QtdC00L7RgdGC0LDQstC70LXQvdC+OiBZb3VyIHRpY2tldA==?=\n",
+        """Не удалось доставить следующим получателям или группам:
+
+jane@example.org
+Почтовый ящик получателя переполнен.
+""",
+        (("jane@example.org", "5.2.2", "", "soft"),),
+    ),
+    Sample(
         "gmail-old",
         "From: Mail Delivery Subsystem <mailer-daemon@googlemail.com>\nReturn-Path: <>\n"
         "X-Failed-Recipients: jane@example.org\nSubject: Delivery Status Notification (Failure)\n",

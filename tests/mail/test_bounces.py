@@ -383,38 +383,25 @@ def test_a_hostile_notice_costs_little(text: str) -> None:
         assert all(len(one.diagnostic) <= 1000 for one in notice.info.failures)
 
 
-PIECES = st.sampled_from(
-    [
-        "jane@example.org",
-        "<",
-        ">",
-        ":",
-        "\n",
-        "\n\n",
-        " ",
-        "550",
-        "5.1.1",
-        "4.4.7",
-        "user unknown",
-        "--- ",
-        ";",
-        "\u0130",
-    ]
-    + [
-        "Received: x\n",
-        "Message-ID: <a@b>\n",
-        "Final-Recipient: rfc822;",
-        "Action: failed\n",
-        "Status: ",
-        "\\x{110000}",
-    ]
-    + [
-        "Diagnostic-Code: smtp; ",
-        "(expanded from <",
-        "did not reach the following recipient(s):",
-        "X-Failed-Recipients: ",
-    ]
-)
+WORDS = [
+    "jane@example.org",
+    "<",
+    ">",
+    ":",
+    "\n",
+    "\n\n",
+    " ",
+    ";",
+    "550",
+    "5.1.1",
+    "4.4.7",
+    "user unknown",
+    "--- ",
+    "\u0130",
+]
+FIELDS = ["Received: x\n", "Message-ID: <a@b>\n", "Final-Recipient: rfc822;", "Action: failed\n", "Status: "]
+OTHERS = ["Diagnostic-Code: smtp; ", "\\x{110000}", "(expanded from <", "did not reach the following recipient(s):"]
+PIECES = st.sampled_from([*WORDS, *FIELDS, *OTHERS])
 
 
 @settings(max_examples=300)
