@@ -6,7 +6,7 @@ import re
 
 from ingestd.mail.types import AuthResult
 
-_COMMENT = re.compile(r"\([^()]*\)")
+_PIECE = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|[()]|\\.?|[^\"()\\]+", re.DOTALL)
 _METHOD = re.compile(r"^\s*(dkim|spf|dmarc|arc|iprev|auth|compauth)\s*(?:/\s*\d+\s*)?=\s*([a-z]+)", re.IGNORECASE)
 
 
@@ -20,7 +20,7 @@ def parse_auth(value: str) -> AuthResult | None:
     >>> parse_auth("mx.example.com; dkim=fail (bad); dkim=pass header.d=a.example; dmarc=pass").methods
     {'dkim': 'pass', 'dmarc': 'pass'}
     """
-    first, _, rest = _COMMENT.sub(" ", value[:8192]).partition(";")
+    first, _, rest = _bare(value[:8192]).partition(";")
     words = first.split()
     if not words:
         return None
@@ -35,3 +35,19 @@ def parse_auth(value: str) -> AuthResult | None:
         if methods.get(method) != "pass":
             methods[method] = result if method == "dkim" or method not in methods else methods[method]
     return AuthResult(authserv_id="" if "=" in first else words[0].lower()[:255], methods=methods)
+
+
+def _bare(value: str) -> str:
+    """Leave out comments, also nested ones, and what is quoted.
+
+    Both repeat what the sender chose (an envelope address may hold quotes and
+    semicolons), and must not be read as results: `spf=fail (x; dmarc=pass)`.
+    """
+    kept: list[str] = []
+    depth = 0
+    for piece in _PIECE.findall(value):
+        if piece in "()":
+            depth = depth + 1 if piece == "(" else max(0, depth - 1)
+        elif depth == 0:
+            kept.append('""' if piece.startswith('"') else piece)
+    return "".join(kept)

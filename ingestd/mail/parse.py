@@ -70,7 +70,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         kind=kind,
         evidence=evidence,
         bounce=notice.info if notice is not None else None,
-        auth=parse_auth(decode_value(head.get("authentication-results"))),
+        # Not decoded: an encoded word in a sender's address must not become a result.
+        auth=parse_auth(head.get("authentication-results").decode("ascii", "replace")),
         own_tokens=_own_tokens(head),
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
