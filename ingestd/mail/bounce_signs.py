@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from ingestd.mail.bounce_status import has_code
 from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
 from ingestd.mail.phrases import Phrases, prepare
@@ -57,16 +58,19 @@ _SUBJECT = Phrases("""
     недоставлен | не удалось доставить | не удается доставить | ошибка доставки | сбой доставки | задержка доставки |
     доставка отложена | не вдалося доставити | помилка доставки | teslim edile | iletilemedi | gönderilemedi |
     teslimat | 退信 | 无法投递 | 投递失败 | 无法传递 | 未传递 | 無法傳遞 | 無法傳送 | 寄送失敗 | 传递延迟 | 配信不能 |
-    配信エラー | 配信できません | 配信の遅延 | 送信エラー | エラー通知 | 不達 | 届きません | 반송 | 배달 | 전송 실패 |
-    olevererbar | kan ikke leveres | ikke leveret | kunde inte levereras | toimitus epäonnistui | nedoručiteln |
-    nedorucitel | kézbesíthetetlen | nelivrat
+    配信エラー | 配信できません | 配信の遅延 | 送信エラー | エラー通知 | 不達 | 届きません | 반송 | 배달 | 발송 실패 |
+    전송 실패 | olevererbar | kan ikke leveres | ikke leveret | kunde inte levereras | toimitus epäonnistui |
+    nedoručiteln | nedorucitel | kézbesíthetetlen | nelivrat
 """)
 # Those of them that nobody writes over anything else: with an empty return path they are enough.
 _SUBJECT_SURE = Phrases("""
     undeliver | non-deliver | nondeliver | delivery status notification | delivery failure | delivery has failed |
     delivery failed | returned mail | returned message | mail delivery | mail system error | failure notice |
     returned to sender | returning message to sender | unable to deliver | unzustellbar | non remis | onbestelbaar |
-    недоставлен | не доставлен | 退信 | 配信不能 | 반송
+    недоставлен | не доставлен | 退信 | 配信不能 | 반송 | undelivered | non recapitabile | nie można dostarczyć |
+    niedostarczaln | não entregue | no se puede entregar | teslim edilemedi | не удается доставить |
+    не удалось доставить | не вдалося доставити | 无法传递 | 未传递 | 無法傳遞 | olevererbar | kan ikke leveres |
+    niet bezorgd | 발송 실패 | 배달되지
 """)
 # Sentences that only a mail server writes; with one of them even a server's administrator is believed.
 _SURE = Phrases("""
@@ -180,22 +184,25 @@ def evidence_of_notice(root: Part, notice: str) -> tuple[str, ...]:
     sender = _sender(root)
     null_path = null_return_path(root)
     daemon = _is_daemon(root, sender)
-    server = daemon or null_path or _SERVER.search(sender)
+    named = daemon or _SERVER.search(sender)
     start = prepare(notice, _NOTICE_CHARS)
-    if not server:
-        return _vendor(root, start)
     subject = _field(root, "subject")
     answers = _ANSWERS.match(subject) is not None
     in_subject = not answers and _SUBJECT.search(subject)
     sure = _SURE.search(start)
     weak = sure or _BODY.search(start)
-    # An answer to a message names it, and a person's out-of-office note has an empty path: only a daemon's name or a
-    # sentence of a server outweighs that.
-    if not daemon and not sure and (root.get("in-reply-to") or answers):
-        return _vendor(root, start)
-    enough = in_subject or weak if daemon else (in_subject and weak) or sure
-    enough = enough or (null_path and in_subject and "@" in start and _SUBJECT_SURE.search(subject))
-    if not enough or not (daemon or null_path or in_subject):
+    if daemon:
+        enough = in_subject or weak or has_code(notice)  # in a language that is not listed here, numbers speak
+    elif not (named or null_path) or (not sure and (answers or root.get("in-reply-to"))):
+        enough = False  # a person; an answer, or an out-of-office note, which has an empty path, too
+    elif named:
+        whom = "@" in start or has_code(notice)
+        enough = (in_subject and weak and whom) or (sure and (null_path or in_subject))
+    else:
+        enough = in_subject and (sure or has_code(notice))
+    if not enough and null_path and in_subject and not root.get("in-reply-to"):
+        enough = "@" in start and _SUBJECT_SURE.search(subject)
+    if not enough:
         return _vendor(root, start)
     seen = ["sender is a mail daemon"] if daemon else []
     seen += ["null return path"] if null_path else []

@@ -89,6 +89,15 @@ def _sounds_permanent(prepared: str) -> bool:
     return not _TEMPORARY.search(prepared) or _PERMANENT.search(prepared)
 
 
+def has_code(words: str) -> bool:
+    """Tell whether a status or reply code stands in the words.
+
+    >>> has_code("jane@example.org: 5.1.1"), has_code("In room 12.")
+    (True, False)
+    """
+    return _told(words[:_READ_CHARS]) != ("", "")
+
+
 def meaning_of(words: str) -> str:
     """Return the subject and detail of RFC 3463 that the words mean, "" where they mean none.
 

@@ -141,7 +141,8 @@ TABLE: tuple[tuple[str, Phrases], ...] = (
             unknown mail domain | unknown destination host | invalid host | invalid domain | illegal host |
             illegal domain | name service error | no such host | no such domain | name or service not known |
             domain must exist | unrouteable mail domain | unroutable mail domain | unrouteable domain |
-            unrouteable address | unroutable address | no host found | bad destination host | bad destination system |
+            unrouteable address | unroutable address | no host found | no route found |
+            destination computer was not found | bad destination host | bad destination system |
             bad destination domain | could not find a gateway | could not find a mail exchanger |
             could not find any host | could not find the host | could not find host | cannot find a route |
             cannot find mx | cannot find host | no mx record | no mx found | no mx host | mx records … not |
