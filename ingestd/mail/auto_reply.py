@@ -128,14 +128,16 @@ class Automatic(enum.Enum):
 
 def automatic_signs(root: Part, text: str) -> tuple[Automatic, tuple[str, ...]]:
     """Return whether a machine answered or wrote, and the evidence; ordinary mail costs a few look-ups."""
-    submitted = decode_value(root.get("auto-submitted")).split(";")[0].split("(")[0].strip().lower()
-    seen = ["header Auto-Submitted"] if submitted.startswith("auto-repl") else []
     names = {name for name, _ in root.fields}
+    submitted = ""
+    if "auto-submitted" in names:
+        submitted = decode_value(root.get("auto-submitted")).split(";")[0].split("(")[0].strip().lower()
+    seen = ["header Auto-Submitted"] if submitted.startswith("auto-repl") else []
     seen += [f"header {name.title()}" for name, says in _HEADERS if name in names and _says(root, name, says)]
     subject = decode_value(root.get("subject"))
     prefixed = _has_prefix(subject)
     seen += ["subject prefix of an auto-reply"] if prefixed else []
-    weaker = _weaker(root, text, "" if prefixed else subject, submitted)
+    weaker = _weaker(root, names, text, "" if prefixed else subject, submitted)
     if seen or len({kind for kind, _ in weaker}) >= 2:
         return Automatic.REPLY, (*seen, *(told for _, told in weaker))
     if submitted not in ("", "no"):
@@ -161,18 +163,18 @@ def _says(root: Part, name: str, says: re.Pattern[str] | None) -> bool:
     return any(says.search(decode_value(value)) for value in values)
 
 
-def _weaker(root: Part, text: str, subject: str, submitted: str) -> list[tuple[str, str]]:
+def _weaker(root: Part, names: set[str], text: str, subject: str, submitted: str) -> list[tuple[str, str]]:
     """Return signs that prove nothing alone; two of one kind are one."""
     seen: list[tuple[str, str]] = []
-    answers = bool(root.get("in-reply-to") or root.get("references"))
+    answers = "in-reply-to" in names or "references" in names
     if null_return_path(root):
         seen.append(("envelope", "null return path"))
     if submitted not in ("", "no") and not submitted.startswith("auto-repl"):
         seen.append(("header", "header Auto-Submitted"))
     # An inbox rule of Exchange answers with it, and forwards with it.
-    if root.get("x-ms-exchange-inbox-rules-loop"):
+    if "x-ms-exchange-inbox-rules-loop" in names:
         seen.append(("header", "header X-MS-Exchange-Inbox-Rules-Loop"))
-    if decode_value(root.get("precedence")).lower() in ("bulk", "junk") and not root.get("list-unsubscribe"):
+    if root.get("precedence").lower() in (b"bulk", b"junk") and "list-unsubscribe" not in names:
         seen.append(("header", "header Precedence"))
     if seen and answers:
         seen.append(("answer", "header In-Reply-To"))

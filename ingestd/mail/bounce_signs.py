@@ -153,6 +153,11 @@ _DELAY = Phrases("""
     retardé | différée | retrasad | diferida | atrasad | in ritardo | ritardata | vertraagd | opóźni | задержк |
     отложен | затримк | gecik | 延迟 | 延遲 | 遅延 | 지연
 """)
+# "Delivery temporarily suspended" is what Postfix says in the end, too.
+_FINAL = Phrases("""
+    undelivered mail returned | returned mail | returned to sender | delivery failed | delivery failure |
+    failure notice | undeliverable | returning message | unzustellbar | non remis | недоставлен
+""")
 _ANSWERS = re.compile(
     r"^\s*(?:re|aw|sv|antw|fwd?|wg|tr|rv|odp|ynt|回复|答复|转发|automatic reply|automatische antwort"
     r"|out of office)\s*[:：]",
@@ -234,5 +239,8 @@ def _vendor(root: Part, start: str) -> tuple[str, ...]:
 
 
 def says_delayed(root: Part, notice: str) -> bool:
-    """Tell whether a notice says that the server goes on trying."""
-    return _DELAY.search(_field(root, "subject")) or _DELAY.search(prepare(notice, _NOTICE_CHARS // 2))
+    """Tell whether a notice says that the server goes on trying; its subject counts more than its words."""
+    subject = _field(root, "subject")
+    if _DELAY.search(subject):
+        return True
+    return not _FINAL.search(subject) and _DELAY.search(prepare(notice, _NOTICE_CHARS // 2))

@@ -77,13 +77,13 @@ def classify(root: Part, parts: Sequence[Part], notice: BounceNotice | None, tex
 
 def _bulk(root: Part) -> tuple[bool, tuple[str, ...]]:
     """Tell whether one text was sent to many by a machine, with the evidence for that or against it."""
-    precedence = decode_value(root.get("precedence")).lower()
-    headers = [f"header {name.title()}" for name in _LIST if root.get(name)]
-    headers += [f"header {name.title()}" for name in _CAMPAIGN if root.get(name)]
+    names = {name for name, _ in root.fields}
+    precedence = decode_value(root.get("precedence")).lower() if "precedence" in names else ""
+    headers = [f"header {name.title()}" for name in (*_LIST, *_CAMPAIGN) if name in names]
     headers += ["header Precedence"] if precedence in ("bulk", "junk", "list") else []
     if not headers:
         return False, ()
-    campaign = any(root.get(name) for name in _CAMPAIGN)
+    campaign = not names.isdisjoint(_CAMPAIGN)
     if not campaign and not _is_machine(root):
         if _can_be_written_to(root, precedence):
             return False, (*headers, "a mailing list that people write to")

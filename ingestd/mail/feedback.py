@@ -57,21 +57,20 @@ def complaint_signs(root: Part, types: Collection[str], text: str) -> tuple[str,
         return ("part message/feedback-report",)
     if root.content_type == "multipart/report" and root.parameters.get("report-type", "").lower() == "feedback-report":
         return ("header Content-Type: report-type=feedback-report",)
-    if decode_value(root.get("x-apple-unsubscribe")).lower() == "true":
+    if root.get("x-apple-unsubscribe").lower() == b"true":
         return ("header X-Apple-Unsubscribe",)  # "stop this", sent by the client: the opt-out of a feedback report
     loop = _LOOP_SENDER.search(prepare(decode_value(root.get("from")), 500))
     start = text[:_TEXT_CHARS]
     if "eedback-" in start and not root.get("in-reply-to") and _FIELDS.search(start) and _MORE_FIELDS.search(start):
         return ("fields of a feedback report in the text",)
-    returned = bool({"message/rfc822", "text/rfc822-headers"} & set(types)) or bool(
-        root.get("x-hmxmroriginalrecipient")
-    )
-    seen = ["sender is a feedback loop"] if loop else []
-    seen += (
-        ["subject of a feedback loop"] if _LOOP_SUBJECT.search(prepare(decode_value(root.get("subject")), 500)) else []
-    )
-    seen += ["part message/rfc822"] if returned and loop else []
-    return tuple(seen) if loop and len(seen) >= 2 else ()
+    if not loop:
+        return ()
+    seen = ["sender is a feedback loop"]
+    if _LOOP_SUBJECT.search(prepare(decode_value(root.get("subject")), 500)):
+        seen.append("subject of a feedback loop")
+    if {"message/rfc822", "text/rfc822-headers"} & set(types) or root.get("x-hmxmroriginalrecipient"):
+        seen.append("part message/rfc822")
+    return tuple(seen) if len(seen) >= 2 else ()
 
 
 def receipt_signs(root: Part, types: Collection[str], text: str) -> tuple[str, ...]:

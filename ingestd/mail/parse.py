@@ -69,7 +69,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         attachments=tuple(content.attachments),
         kind=kind,
         evidence=evidence,
-        bounce=notice.info if notice is not None else None,
+        bounce=notice.info if notice is not None and kind in (Kind.BOUNCE, Kind.DELAY_NOTICE) else None,
         # Not decoded: an encoded word in a sender's address must not become a result.
         auth=parse_auth(head.get("authentication-results").decode("ascii", "replace")),
         own_tokens=_own_tokens(head),

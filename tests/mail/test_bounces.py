@@ -274,6 +274,15 @@ def test_a_delay_is_no_bounce(subject: str, text: str) -> None:
     assert (one.action, one.status, one.permanent, one.hard) == ("delayed", "4.2.2", False, False)
 
 
+def test_a_server_that_gave_up_says_suspended_too() -> None:
+    mail = message(
+        "From: MAILER-DAEMON@mx.example.net\nSubject: Undelivered Mail Returned to Sender\n",
+        "<jane@example.org>: delivery temporarily suspended: connect to mx.example.org: Connection refused\n",
+    )
+    assert mail.kind is Kind.BOUNCE
+    assert bounce_of(mail).failures[0].action == "failed"
+
+
 def test_a_delay_by_report() -> None:
     mail = report(FAILED.replace("failed", "delayed").replace("5.1.1", "4.4.1"))
     assert mail.kind is Kind.DELAY_NOTICE

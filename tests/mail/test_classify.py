@@ -263,7 +263,11 @@ def test_complaints(mail: ParsedMail, evidence: str) -> None:
     [
         message("Subject: complaint about your message\n", "I do not like it."),
         message("Subject: Abuse report\n", "Somebody abuses your form."),
-        parted("From: jane@example.org\nSubject: spam\nContent-Type: multipart/mixed; boundary=b", "\nWhy this?", MAIL),
+        parted(
+            "From: jane@example.org\nSubject: Spam report\nContent-Type: multipart/mixed; boundary=b",
+            "\nWhy this?",
+            MAIL,
+        ),
         message("Subject: Re: reports\nIn-Reply-To: <a@x>\n", "Feedback-Type: abuse\nVersion: 1\nwhat does it mean?"),
     ],
 )

@@ -30,11 +30,14 @@ LEAST = {
     "stripped_reply": 0.80,
     "reply_kept": 0.94,
     "quote_cut": 0.92,
-    "is_bounce": 0.97,
+    "is_bounce": 0.98,
     "is_auto_reply": 1.0,
-    "bounce_status": 0.86,
-    "bounce_reply_code": 0.89,
-    "bounce_recipient_count": 0.95,
+    "is_complaint": 1.0,
+    "bounce_class": 0.96,
+    "bounce_status": 0.96,
+    "bounce_reply_code": 0.96,
+    "bounce_recipient_count": 0.98,
+    "bounce_hard": 0.87,
 }
 
 
@@ -66,6 +69,8 @@ def _as_dict(mail: ParsedMail) -> dict[str, Any]:
         "recipients": bounce.recipients if bounce else (),
         "bounce_status": bounce.status if bounce else (),
         "bounce_reply_code": bounce.reply_codes if bounce else (),
+        "bounce_hard": bounce.hard if bounce else False,
+        "is_complaint": mail.kind is Kind.COMPLAINT,
     }
 
 
