@@ -152,6 +152,8 @@ def _has_prefix(subject: str) -> bool:
         start, colon, _ = subject[1:200].replace("】", "]").replace(")", "]").partition("]")
     if colon and _PREFIX.equals(prepare(start, 200)):
         return True
+    if subject[:4].lower() not in ("auto", "yaho", "out "):
+        return False
     whole = prepare(subject, 300)
     return _WHOLE.equals(whole) or (_NOTES_PREFIX.begins(whole) and _ABSENCE.search(whole))
 
