@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Bidi controls turn "exe.gpj" around (UTS 39), invisible characters hide what a name is, and the rest is what file
-# systems and shells stumble over. Tag characters and half surrogates are no names.
-_UNSAFE = re.compile(
+# Bidi controls turn "exe.gpj" around (UTS 39), and invisible characters hide what a name is.
+_HIDDEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
-    r"\ufff0-\uffff\ud800-\udfff\U000e0000-\U000e007f<>:\"|?*]"
+    r"\ufff0-\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_FORBIDDEN = re.compile(r"[<>:\"|?*]")
+"""What Windows takes in no name; shown as browsers do, since "1:2" is not "12"."""
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 """Devices of Windows, with any extension behind them."""
 _BYTES_MAX = 240
@@ -74,7 +75,8 @@ def safe_name(original: str, content_type: str, chars_max: int = 200) -> str:
     'attachment.png'
     """
     path = unicodedata.normalize("NFC", original).replace("\\", "/").rstrip("/ ")
-    name = " ".join(_UNSAFE.sub("", path.rpartition("/")[2]).split()).strip(". ")
+    visible = _FORBIDDEN.sub("_", _HIDDEN.sub("", path.rpartition("/")[2]))
+    name = " ".join(visible.split()).strip(". ")
     if not name:
         return "attachment" + _EXTENSIONS.get(content_type, ".bin")
     if _RESERVED.fullmatch(name.partition(".")[0].rstrip()):
