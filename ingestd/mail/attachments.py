@@ -78,7 +78,6 @@ class Attachments:
         name = part.filename or self._name_inside(part, data)
         if is_smime(part):
             self._note_protection(part, data)
-            name = name or ("smime.p7m" if part.content_type.endswith("mime") else "")
         if part.content_type in _CALENDARS or (part.content_type in _GENERIC and name.lower().endswith(".ics")):
             self._read_calendar(part, data)
         identity = content_id(part.get("content-id"))

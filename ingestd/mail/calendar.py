@@ -19,7 +19,9 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)?(Z?))?")
 _DURATION = re.compile(r"([+-]?)P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 _ADDRESS = re.compile(r"(?:mailto:)?\s*([^\s<>\"]{1,254}@[^\s<>\"]{1,254})", re.IGNORECASE)
-_READ = frozenset({"SUMMARY", "DTSTART", "DTEND", "DURATION", "LOCATION", "ORGANIZER", "DESCRIPTION"})
+_ALL_DAY = "X-MICROSOFT-CDO-ALLDAYEVENT"
+"""Outlook writes a day as its two midnights, and says so here ([MS-OXCICAL] §2.1.3.1.1.20.28)."""
+_READ = frozenset({"SUMMARY", "DTSTART", "DTEND", "DURATION", "LOCATION", "ORGANIZER", "DESCRIPTION", _ALL_DAY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class _Reader:
         return found
 
     def _event(self, lines: dict[str, _Line], method: str) -> CalendarEvent:
+        if _ALL_DAY in lines and lines[_ALL_DAY].value.strip().upper() == "TRUE":
+            lines = {name: _as_day(line) if name in ("DTSTART", "DTEND") else line for name, line in lines.items()}
         begins = self._moment(lines.get("DTSTART"))
         ends = self._moment(lines.get("DTEND"))
         if not ends and begins:
@@ -192,6 +196,11 @@ def read_observance(lines: dict[str, str]) -> Observance | None:
 
 def _parameters(text: str) -> dict[str, str]:
     return {match[1].upper(): match[2].strip('"') for match in _PARAMETER.finditer(text)}
+
+
+def _as_day(line: _Line) -> _Line:
+    at_midnight = re.fullmatch(r"\s*(\d{8})T0000(?:00)?\s*", line.value)
+    return _Line(line.name, {}, at_midnight[1]) if at_midnight is not None else line
 
 
 def _unescape(value: str) -> str:

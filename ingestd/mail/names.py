@@ -58,6 +58,16 @@ _EXTENSIONS = {
     "image/tiff": ".tiff",
     "video/mp4": ".mp4",
 }
+_NAMELESS = {
+    # What everybody calls them (RFC 8551 §3.2.1).
+    "application/pkcs7-mime": "smime.p7m",
+    "application/x-pkcs7-mime": "smime.p7m",
+    "application/pkcs7-signature": "smime.p7s",
+    "application/x-pkcs7-signature": "smime.p7s",
+    "application/ms-tnef": "winmail.dat",
+    "application/pgp-signature": "signature.asc",
+    "text/calendar": "invite.ics",
+}
 _TYPES = {
     ".jpeg": "image/jpeg",
     ".htm": "text/html",
@@ -78,7 +88,7 @@ def safe_name(original: str, content_type: str, chars_max: int = 200) -> str:
     visible = _FORBIDDEN.sub("_", _HIDDEN.sub("", path.rpartition("/")[2]))
     name = " ".join(visible.split()).strip(". ")
     if not name:
-        return "attachment" + _EXTENSIONS.get(content_type, ".bin")
+        return _NAMELESS.get(content_type) or "attachment" + _EXTENSIONS.get(content_type, ".bin")
     if _RESERVED.fullmatch(name.partition(".")[0].rstrip()):
         name = f"_{name}"
     return _shortened(name, chars_max)

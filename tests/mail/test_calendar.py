@@ -114,6 +114,14 @@ def test_ends(begins: str, rest: str, expected: str) -> None:
     assert only(calendar(begins, rest, zone=BERLIN)).ends == expected
 
 
+def test_outlook_writes_days_as_midnights() -> None:
+    times = ("DTSTART;TZID=Our zone:20260302T000000", "DTEND;TZID=Our zone:20260303T000000")
+    event = only(calendar(*times, "X-MICROSOFT-CDO-ALLDAYEVENT:TRUE", zone=BERLIN))
+    assert (event.begins, event.ends) == ("2026-03-02", "2026-03-03")
+    event = only(calendar(*times, "X-MICROSOFT-CDO-ALLDAYEVENT:FALSE", zone=BERLIN))
+    assert event.begins == "2026-03-02T00:00:00+01:00"
+
+
 @pytest.mark.parametrize(
     ("rule", "january", "july"),
     [
@@ -195,7 +203,7 @@ def test_a_mail_with_an_invitation() -> None:
     mail = parse(invitation(calendar("DTSTART:20260302T100000Z", "SUMMARY:Call", "DESCRIPTION:Hello")))
     assert mail.text == "You are invited."
     assert [(one.summary, one.begins) for one in mail.calendar] == [("Call", "2026-03-02T10:00:00+00:00")]
-    assert [one.name for one in mail.attachments] == ["attachment.ics", "invite.ics"]
+    assert [one.name for one in mail.attachments] == ["invite.ics", "invite.ics"]
 
 
 def test_an_invitation_is_the_text_of_a_mail_that_has_no_other() -> None:
