@@ -10,7 +10,7 @@ from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.flowed import unflow
 from ingestd.mail.html import sanitize, text_to_html, to_text
-from ingestd.mail.inline import locate, locations_in, tie
+from ingestd.mail.inline import locate, locations_in, spellings, tie
 from ingestd.mail.limits import Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.protected import NOTES, SMIME_SIGNED, UNREADABLE_NOTE
@@ -52,9 +52,11 @@ class Content:
             pieces = self._instead() or pieces
         ids = [one.content_id for one in self.files.found if one.content_id is not None]
         if ids:
+            known, shown = spellings(ids), set[str]()
             for piece in pieces:
-                piece.html, shown = tie(piece.html, ids)
-                self.files.show(shown)
+                piece.html, found = tie(piece.html, known)
+                shown |= found
+            self.files.show(shown)
         return pieces
 
     def _instead(self) -> list[Piece]:

@@ -11,6 +11,8 @@ from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
 
 _ID_CHARS_MAX = 250
+_IMAGES_MAX = 5000
+"""Of one text: what a message made to hurt has more of is left as it is."""
 _NOT_ID = re.compile(r"[\s<>\"'\x00-\x1f\x7f-\x9f]+")
 _SRC = re.compile(r"(\bsrc\s*+=\s*+)(\"[^\"]*+\"|'[^']*+'|[^\s>\"']++)", re.IGNORECASE)
 _CID_SRC = re.compile(r"(\bsrc=\")\s*cid:([^\"]*)\"", re.IGNORECASE)
@@ -60,7 +62,7 @@ def locate(html: str, part: Part, locations: Mapping[str, str]) -> str:
         known = locations.get(target) or locations.get(_joined(base, target))
         return f'{match[1]}"cid:{escape(known)}"' if known else match[0]
 
-    return _SRC.sub(name, html)
+    return _SRC.sub(name, html, count=_IMAGES_MAX)
 
 
 def _joined(base: str, target: str) -> str:
@@ -70,17 +72,22 @@ def _joined(base: str, target: str) -> str:
         return target
 
 
-def tie(html: str, ids: Iterable[str]) -> tuple[str, set[str]]:
+def spellings(ids: Iterable[str]) -> dict[str, str]:
+    """Return what to look a `cid:` up in: each id under itself, and under the one spelling that `tie` makes of all."""
+    known = {one: one for one in ids}
+    for one in list(known):
+        known.setdefault(_key(one), one)
+    return known
+
+
+def tie(html: str, known: Mapping[str, str]) -> tuple[str, set[str]]:
     """Return *sanitized* HTML whose `cid:` are written as the ids of the attachments are, and the ids that it shows.
 
     Clients write the same id percent-encoded, in other case, in brackets, or with "//" before it.
 
-    >>> tie('<img src="cid:%3CLogo%40example.com%3E">', ["logo@example.com"])
+    >>> tie('<img src="cid:%3CLogo%40example.com%3E">', spellings(["logo@example.com"]))
     ('<img src="cid:logo@example.com">', {'logo@example.com'})
     """
-    known = {one: one for one in ids}
-    for one in list(known):
-        known.setdefault(_key(one), one)
     shown: set[str] = set()
 
     def name(match: re.Match[str]) -> str:
@@ -91,7 +98,7 @@ def tie(html: str, ids: Iterable[str]) -> tuple[str, set[str]]:
         shown.add(found)
         return f'{match[1]}cid:{escape(found)}"'
 
-    return _CID_SRC.sub(name, html), shown
+    return _CID_SRC.sub(name, html, count=_IMAGES_MAX), shown
 
 
 def _key(identity: str) -> str:

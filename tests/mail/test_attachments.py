@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.mail.containers import content_of, uu_files
-from ingestd.mail.inline import tie
+from ingestd.mail.inline import locate, spellings, tie
 from ingestd.mail.limits import Limits
+from ingestd.mail.mime import read_tree
 from ingestd.mail.names import safe_name, type_of
 from ingestd.mail.parse import parse
 from ingestd.mail.types import Attachment, ParsedMail
@@ -192,10 +193,16 @@ def test_what_is_inline(subtype: str, text: str, part: bytes, inline: bool) -> N
 
 
 def test_what_names_nothing_is_left_alone() -> None:
-    assert tie('<img src="cid:other@example.com"> src="x"', ["a@b"]) == (
-        '<img src="cid:other@example.com"> src="x"',
-        set(),
-    )
+    html = '<img src="cid:other@example.com"> src="x"'
+    assert tie(html, spellings(["a@b"])) == (html, set())
+
+
+def test_a_text_of_images_only() -> None:
+    begun = time.process_time()
+    (part,) = read_tree(b"Content-Location: https://example.com/mail/1.html\r\n\r\n", Limits())[0].walk()
+    locate("<img src=x.png>" * 200_000, part, {"https://example.com/mail/x.png": "x"})
+    tie('<img src="cid:x">' * 200_000, spellings(["x"]))
+    assert time.process_time() - begun < 1
 
 
 # Messages as attachments
