@@ -13,6 +13,8 @@ from ingestd.mail.charset import decode as decode_charset
 # Tolerant: raw spaces inside Q text (several clients), and a language tag (RFC 2231 §5).
 _WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?]{0,20})?\?([bBqQ])\?([^?]*(?:\?(?!=)[^?]*)?)\?=")
 _PARAMETER = re.compile(r";\s*([^\s=;\"]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"?|[^;]*)", re.DOTALL)
+_FORGOTTEN = re.compile(r"(?:^|\s)(?=[A-Za-z0-9*-]{1,40}\s*=)")
+_NEXT_PARAMETER = re.compile(r";\s*[A-Za-z0-9*-]{1,40}\s*=")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ID = re.compile(r"<([^<>]{1,2000})>")
 _SPACE = re.compile(r"\s+")
@@ -97,6 +99,10 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
     ('attachment', {'filename': 'a b.txt'})
     """
     head, _, _ = value.partition(";")
+    forgotten = _FORGOTTEN.search(head)
+    if forgotten is not None:  # "application/pdf name=x", or a parameter with nothing before it (scripts)
+        head = head[: forgotten.start()]
+        value = f"{head};{value[forgotten.start() :]}"
     main = _SPACE.sub("", head.split("(", 1)[0]).lower()
     plain: dict[str, str] = {}
     pieces: dict[str, dict[int, tuple[bool, str]]] = {}
@@ -118,7 +124,8 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
 def _unquote(text: str) -> str:
     if not text.startswith('"'):
         return text
-    inner = text[1:-1] if text.endswith('"') and len(text) > 1 else text[1:]
+    closed = text.endswith('"') and len(text) > 1
+    inner = text[1:-1] if closed else _NEXT_PARAMETER.split(text[1:], maxsplit=1)[0]
     return _QUOTED_PAIR.sub(lambda m: m[1] if m[1] in '"\\' else m[0], inner)
 
 

@@ -44,7 +44,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         head = root.children[0]
     _note_repeated(head, defects)
     content = Content(text_bytes, limits, defects)
-    pieces = content.read(root)
+    pieces = content.read_all(root)
     text = join_text(pieces)
     subject = decode_value(head.get("subject"))[:_SUBJECT_CHARS_MAX]
     parts = root.walk()
@@ -66,7 +66,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         text=text,
         new_text=_new_text(pieces, text, subject),
         html=join_html(pieces),
-        attachments=tuple(content.attachments),
+        attachments=tuple(content.files.found),
         kind=kind,
         evidence=evidence,
         bounce=notice.info if notice is not None and kind in (Kind.BOUNCE, Kind.DELAY_NOTICE) else None,
@@ -79,6 +79,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         forwarded_from=(
             forwarded_from(text_bytes, parts, subject, text, limits) if kind in (Kind.CUSTOMER, Kind.BULK) else None
         ),
+        calendar=tuple(content.files.events),
+        protection=tuple(content.files.protection),
     )
 
 
