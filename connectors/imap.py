@@ -33,7 +33,6 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
-    Trouble,
 )
 from connectors.imap_access import ImapAccess
 from connectors.imap_connection import Connection
@@ -60,6 +59,7 @@ class ImapReader:
         self._connection = Connection(access, token_source, tools, message_bytes_max=plan.message_bytes_max)
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
+        self._missing: Sequence[int] = ()
 
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what is new, folder by folder in the plan's order; see `Reader.changes`."""
@@ -67,42 +67,36 @@ class ImapReader:
         self._polled_at = time.monotonic()
         failed: ConnectorError | None = None
         done: set[str] = set()
+        missing: set[int] = set()
         # The folder that IDLE watches comes last, so that it stays selected.
-        for entry in reversed(self._plan.folders):
+        for position, entry in reversed(list(enumerate(self._plan.folders))):
             try:
-                folder = await self._find(entry)
-                if folder is None or folder in done:
-                    continue
-                done.add(folder)
-                async for batch in self._folder_changes(folder, state):
-                    yield batch
+                folder = await self._connection.find(entry)
+                if folder is None:
+                    missing.add(position)
+                elif folder not in done:
+                    done.add(folder)
+                    async for batch in self._folder_changes(folder, state):
+                        yield batch
             except FolderMissing:
-                if role_of(entry) is None:
-                    failed = failed or self._missing(entry)
+                missing.add(position)
             except (PermanentError, TemporaryError) as error:
-                # A folder that is gone, or refused for now, must not keep the others from being read.
+                # A folder that is refused for now must not keep the others from being read.
                 if not self._connection.alive:
                     raise
                 failed = failed or error
+        self._missing = [position for position in sorted(missing) if self._is_named(self._plan.folders[position])]
         if failed is not None:
             raise failed
 
-    async def _find(self, entry: str) -> str | None:
-        """Return the server's name of a folder of the plan; None for a role that no folder plays."""
-        folder = await self._connection.find(entry)
-        if folder is None and role_of(entry) is None:
-            raise self._missing(entry)
-        return folder
+    def missing_folders(self) -> Sequence[int]:
+        """Return which folders of the plan the last reading did not find; see `Reader.missing_folders`."""
+        return self._missing
 
-    def _missing(self, entry: str) -> PermanentError:
-        """Return the error; the name of a folder can be personal, so it tells which it is by its number."""
-        number = self._plan.folders.index(entry) + 1
-        return PermanentError(
-            f"folder {number} of those to be read is not at {self._access.imap.host}: create it there, give it its "
-            "name back, or take it out of the folders to be read",
-            # The way in is open, and the folder can come back at any moment.
-            trouble=Trouble.TRANSIENT,
-        )
+    def _is_named(self, entry: str) -> bool:
+        """Whether somebody named this folder: a role that no folder plays is no folder that is missing."""
+        role = role_of(entry)
+        return role is None or bool(self._access.role_folders.get(role))
 
     async def _folder_changes(self, folder: str, state: dict[str, FolderCursor]) -> AsyncIterator[Batch]:
         _, selected = await self._connection.select(folder)
