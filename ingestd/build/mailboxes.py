@@ -78,6 +78,7 @@ class Mailboxes:
             metrics,
             refresh_ahead_seconds=settings.linking.refresh_ahead_seconds,
             rejection_pause_seconds=settings.linking.rejection_pause_seconds,
+            renewal_seconds_max=3 * settings.linking.http_timeout_seconds,  # it may connect more than once
         )
         self._diagnostician = Diagnostician(store.content, store.keys, outside.clients, self._keeper)
         self._reader_tools = ReaderTools(
