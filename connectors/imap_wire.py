@@ -192,11 +192,13 @@ class WireClient(IMAPClient):  # type: ignore[misc]
         self._imap.debug = 0
         self.normalise_times = False
 
-    def fetch_within(self, bytes_max: int, uids: Sequence[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
+    def fetch_within(
+        self, bytes_max: int | None, uids: Sequence[int], items: Sequence[str]
+    ) -> dict[int, dict[bytes, Any]]:
         """FETCH, whose literals may have `bytes_max` in all: everything is in memory before it returns."""
         self.wire.literals_left = bytes_max
         try:
-            rows: dict[int, dict[bytes, Any]] = self.fetch(uids, items)
+            rows: dict[int, dict[bytes, Any]] = self.fetch(list(uids), items)
         finally:
             self.wire.literals_left = None
         return rows
