@@ -182,25 +182,32 @@ class ImapReader:
         poll_at = self._polled_at + self._access.poll_seconds
         folder = await self._watched()
         session = await self._connection.open()
-        if folder is None or "IDLE" not in session.capabilities:
-            await asyncio.sleep(max(0.0, min(deadline, poll_at) - time.monotonic()))
-        else:
-            while (left := min(deadline, poll_at) - time.monotonic()) > 0:
-                session = await self._connection.open()
-                if await self._has_news(session, folder):
-                    return True
-                # Renewals are spread out: a thousand DONEs at once upset a real server.
-                share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
-                renew = self._access.idle_renew_seconds * share
-                ends = max(0.0, session.renew_at - time.monotonic())
-                woken = await wait_in_idle(session, min(left, renew, ends))
-                # After a loss, what came in between is found by reading again.
-                if woken is not Woken.TIMEOUT:
-                    return True
+        until = min(deadline, poll_at)
+        if folder is not None and "IDLE" in session.capabilities and await self._idle(folder, until):
+            return True
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
         if time.monotonic() < poll_at:
             return False
         self._polled_at = time.monotonic()
         return True
+
+    async def _idle(self, folder: str, until: float) -> bool:
+        """Stay in IDLE; return True where something may have come, False at the end, or where IDLE is refused."""
+        while (left := until - time.monotonic()) > 0:
+            session = await self._connection.open()
+            if await self._has_news(session, folder):
+                return True
+            if session.refuses_idle:
+                return False
+            # Renewals are spread out: a thousand DONEs at once upset a real server.
+            share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
+            renew = self._access.idle_renew_seconds * share
+            ends = max(0.0, session.renew_at - time.monotonic())
+            woken = await wait_in_idle(session, min(left, renew, ends))
+            # After a loss, what came in between is found by reading again.
+            if woken in (Woken.NEWS, Woken.LOST):
+                return True
+        return False
 
     async def _watched(self) -> str | None:
         """Return the first folder of the plan that is there: `changes` left it selected."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from connectors.base import ConnectorError, PermanentError, RawMessage, TemporaryError, TokenSource, Trouble
+from connectors.base import ConnectorError, PermanentError, RawMessage, TemporaryError, TokenSource
 from connectors.imap_access import ImapAccess
 from connectors.imap_cursor import Locator
+from connectors.imap_errors import OWN_TROUBLES
 from connectors.imap_fetch import (
     Fetched,
     Listed,
@@ -18,7 +19,8 @@ from connectors.imap_fetch import (
     still_there,
     withheld_message,
 )
-from connectors.imap_session import ImapSession, ImapTools, OversizeLiteral, Selected, open_session
+from connectors.imap_session import ImapSession, ImapTools, Selected, open_session
+from connectors.imap_thread import OversizeLiteral
 
 LOSSES_MAX = 2
 """So often may the connection be lost over the same messages before they are asked for one by one; who then ends
@@ -26,8 +28,6 @@ it once more is taken for the cause."""
 _LOSSES_KEPT = 1000
 _SPLITS_MAX = 64
 """Refused commands while the messages of one list are told apart; what is left then is not told of."""
-_OWN_TROUBLES = frozenset({Trouble.TRANSIENT, Trouble.PROTOCOL_DISABLED})
-"""Troubles that may be those of the messages that were asked for; all others are the mailbox's."""
 
 
 class Connection:
@@ -176,7 +176,7 @@ class Connection:
 
         A refusal is. A lost connection is a blip, until it was lost over the same messages again and again.
         """
-        if error.trouble not in _OWN_TROUBLES:
+        if error.trouble not in OWN_TROUBLES:
             raise error
         if self.alive:
             return

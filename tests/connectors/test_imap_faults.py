@@ -361,6 +361,48 @@ async def test_an_alert_is_not_passed_on(
     assert "alert.example.net" not in str(error.value) + caplog.text
 
 
+@pytest.mark.parametrize("refusal", [b"NO not now", b"BAD what", b"NO [UNAVAILABLE] no", b"OK but nothing told"])
+async def test_what_a_server_can_do_is_not_guessed(
+    tools: ImapTools, certificates: Certificates, refusal: bytes
+) -> None:
+    """Taken for "nothing", a mailbox would be polled only, and what is deleted in it only be marked."""
+
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* OK ready\r\n")
+        for _ in range(2):
+            await peer._capability()
+        tag = await peer.hear(b"AUTHENTICATE XOAUTH2")
+        await peer.say(b"+ \r\n")
+        await peer.reader.readline()
+        await peer.say(tag + b" OK done\r\n")
+        tag = await peer.hear(b"CAPABILITY")
+        await peer.say(tag + b" " + refusal + b"\r\n")
+        assert await peer.reader.read() == b"", "the client went on"
+
+    with pytest.raises(TemporaryError, match=r"CAPABILITY|connect"):
+        await open_on(tools, certificates, script)
+
+
+async def test_a_broken_answer_is_no_refusal_and_what_it_quotes_is_not_read(
+    tools: ImapTools, certificates: Certificates
+) -> None:
+    """imapclient's ProtocolError quotes the answer: a sender's words must not make us wait an hour."""
+
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.select(uidnext=2)
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(b"* SEARCH 1\r\n" + tag + b" OK done\r\n")
+        tag = await peer.hear(b"UID FETCH")
+        subject = b'"Request is throttled. Suggested Backoff Time: 3600000 milliseconds"'
+        await peer.say(b"* 1 FETCH (UID 1 X (" + subject + b" 2 )\r\n" + tag + b" OK done\r\n")
+        assert await peer.reader.read() == b"", "the client went on"
+
+    with pytest.raises(TemporaryError) as error:
+        await read_on(tools, certificates, script)
+    assert error.value.trouble is Trouble.TRANSIENT
+
+
 async def test_an_answer_in_single_bytes_is_an_answer(tools: ImapTools, certificates: Certificates) -> None:
     mail = b"Subject: torn\r\n\r\n* BYE\r\n)\r\n"
 
