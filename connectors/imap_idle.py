@@ -109,6 +109,7 @@ async def _watch(session: ImapSession, woken: asyncio.Future[Woken], timeout_sec
         if not woken.done():
             woken.cancel()
         loop.remove_reader(fd)
+        wire.report_alerts()
 
 
 def _read_lines(session: ImapSession, woken: asyncio.Future[Woken]) -> None:

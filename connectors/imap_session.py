@@ -52,6 +52,8 @@ class ImapTools:
     guard: EgressGuard
     executor: Executor
     """The bounded pool that blocking commands run in."""
+    alerted: Callable[[int], None] = lambda _: None
+    """Told in the event loop how many [ALERT]s a server has sent; never what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -
     endpoint = access.imap
     where = f"{endpoint.host}:{endpoint.port}"
     sock = await dial(tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
-    wire = Wire(sock, read_seconds=access.read_seconds, literal_bytes_max=LITERAL_BYTES_MAX)
+    wire = Wire(sock, read_seconds=access.read_seconds, literal_bytes_max=LITERAL_BYTES_MAX, alerted=tools.alerted)
 
     def open_in_thread() -> tuple[WireClient, frozenset[str]]:
         client = _greet(wire, access, tools.ssl_context, where)

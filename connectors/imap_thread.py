@@ -67,6 +67,8 @@ async def run_in_thread(
         # Cancelled in the middle of a command: the answer would be taken for the next one's.
         discard()
         raise
+    finally:
+        wire.report_alerts()
 
 
 class OversizeLiteral(TemporaryError):

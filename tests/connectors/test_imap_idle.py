@@ -124,6 +124,17 @@ async def test_the_end_of_the_connection_is_told(idle_on: Callable[..., Awaitabl
     await idle_on(script, use)
 
 
+async def test_an_alert_in_idle_is_counted(tools: ImapTools, idle_on: Callable[..., Awaitable[None]]) -> None:
+    counts: list[int] = []
+
+    async def use(session: ImapSession) -> None:
+        session.client.wire._alerted = counts.append
+        await expect_news(session)
+
+    await idle_on(lambda peer: idle(peer, b"+ idling\r\n", b"* OK [ALERT] read me\r\n", b"* 1 EXISTS\r\n"), use)
+    assert counts == [1]
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 async def test_a_goodbye_with_a_reason_is_obeyed(idle_on: Callable[..., Awaitable[None]], pause: float) -> None:
     async def script(peer: Peer) -> None:
