@@ -5,6 +5,7 @@ Everything is opened here and handed out as values; nothing opened is kept.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from sqlalchemy import Connection
 
 from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
-from ingestd.mail.encoding import decode_part
+from ingestd.mail.containers import content_of
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
 from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, QuarantineRecord, ReplyRecord, TicketRecord
@@ -166,7 +167,12 @@ class Desk:
         part = found.attachment
         place = RawPlace(message_id, row.chunks, row.raw_place)
         encoded = await load_range(self.content, self.blobs, key, place, part.offset, part.length)
-        return part, decode_part(encoded, part.encoding)
+        # In a thread: an attachment may be large, and what it lies in must be opened. `containers` says why that is
+        # done outside the parser process.
+        content = await asyncio.to_thread(content_of, part, encoded)
+        if content is None:
+            raise NotFound(f"attachment {position} of message {message_id} is not where it was")
+        return part, content
 
     async def quarantine(
         self,

@@ -55,11 +55,13 @@ def _decode_base64(data: bytes) -> bytes:
         return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
     except binascii.Error:
         pass
-    try:
-        # Some encode line by line, each with its padding.
-        return b"".join([binascii.a2b_base64(line, strict_mode=True) for line in data.split()])
-    except binascii.Error:
-        pass
+    lines = data.split()
+    if lines and (len(lines[-1]) >= 8 or lines[-1].endswith(b"=")):  # else it may be a word that follows
+        try:
+            # Some encode line by line, each with its padding.
+            return b"".join([binascii.a2b_base64(line, strict_mode=True) for line in lines])
+        except binascii.Error:
+            pass
     # Text after the data (a list's footer) must not become bytes of the file, so the reading stops at
     # the padding; without padding it goes on, as stray characters inside the data are only noise. Some
     # encode chunk by chunk: then more of it follows the padding.

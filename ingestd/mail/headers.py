@@ -23,9 +23,10 @@ _PARAMETER = re.compile(
     r"(\"(?:[^\"\\]|\\.)*+\"?|(?:[^;\s]|\s++(?!(?:charset|boundary|name|filename|format|delsp|type|size)[*0-9]*\s*=))*+)",
     re.DOTALL | re.IGNORECASE,
 )
-_MAIN = re.compile(r"\s*([^\s;,()]*(?:\s*/\s*[^\s;,()]+)?)")
+_MAIN = re.compile(r"\s*([^\s;,()=]*+(?:\s*/\s*[^\s;,()=]+)?)")
 _ONE_WORD = frozenset({"charset", "format", "delsp", "type", "report-type", "smime-type", "method"})
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}|[^%\x00-\x20\x7f-\U0010ffff])+")
+_NEXT_PARAMETER = re.compile(r";\s*[A-Za-z0-9*-]{1,40}\s*=")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ID = re.compile(r"<([^<>]{1,2000})>")
 _SPACE = re.compile(r"\s+")
@@ -136,6 +137,8 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
     ('attachment', {'filename': 'a b.txt'})
     """
     head = _MAIN.match(value)
+    if head is None or value[head.end() : head.end() + 20].lstrip().startswith("="):
+        value, head = f";{value}", None  # a parameter with nothing before it (scripts)
     main = _SPACE.sub("", head[1]).lower() if head is not None else ""
     plain: dict[str, str] = {}
     pieces: dict[str, dict[int, tuple[bool, str]]] = {}
@@ -172,7 +175,8 @@ def _percent(text: str) -> str:
 def _unquote(text: str) -> str:
     if not text.startswith('"'):
         return text
-    inner = text[1:-1] if text.endswith('"') and len(text) > 1 else text[1:]
+    closed = text.endswith('"') and len(text) > 1
+    inner = text[1:-1] if closed else _NEXT_PARAMETER.split(text[1:], maxsplit=1)[0]
     return _QUOTED_PAIR.sub(lambda m: m[1] if m[1] in '"\\' else m[0], inner)
 
 

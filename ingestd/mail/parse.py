@@ -43,7 +43,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         head = root.children[0]
     _note_repeated(head, defects)
     content = Content(text_bytes, limits, defects)
-    pieces = content.read(root)
+    pieces = content.read_all(root)
     text = join_text(pieces)
     subject = decode_value(head.get("subject"))[:_SUBJECT_CHARS_MAX]
     parts = root.walk()
@@ -65,7 +65,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         text=text,
         new_text=_new_text(pieces, text, subject),
         html=join_html(pieces),
-        attachments=tuple(content.attachments),
+        attachments=tuple(content.files.found),
         kind=kind,
         evidence=evidence,
         bounce=bounce,
@@ -74,6 +74,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
         body_sha256=hashlib.sha256(_body(raw)).digest(),
+        calendar=tuple(content.files.events),
+        protection=tuple(content.files.protection),
     )
 
 

@@ -49,9 +49,12 @@ class Attachment(msgspec.Struct, frozen=True):
     encoding: str
     """Content-Transfer-Encoding in lower case: base64, quoted-printable, 7bit, 8bit, binary, uuencode."""
     container: str = ""
-    """What must be opened at `offset` to reach it: "tnef" or "smime"; "" where it lies there itself."""
+    """What must be opened at `offset` to reach it, outermost first: "smime", "tnef", "smime/tnef", "uuencode";
+    "" where it lies there itself. `containers.content_of` opens it."""
     index: int = 0
-    """Its number inside the container, from 0."""
+    """Its number in the last container, from 0: for "tnef" and "uuencode"."""
+    inner: tuple[tuple[int, int, str], ...] = ()
+    """Offset, length and encoding inside the content of each "smime", outermost first."""
 
 
 class BounceInfo(msgspec.Struct, frozen=True):
