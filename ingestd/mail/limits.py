@@ -11,6 +11,8 @@ class Limits:
 
     parts_max: int = 500
     depth_max: int = 20
+    delimiters_max: int = 100_000
+    """Lines of one multipart that begin like its delimiter, whether they are one or not."""
     header_bytes_max: int = 256 * 1024
     """Of one header block; longer ones are read up to here."""
     header_fields_max: int = 1000
