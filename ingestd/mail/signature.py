@@ -1,0 +1,163 @@
+"""Finds what stands beneath a text without being part of it: signatures, devices' lines, footers of lists, disclaimers.
+
+Only what is known by its form is cut. "Regards, Jane" is the customer's word and stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ingestd.mail.attribution import bare, is_rule
+from ingestd.mail.quote_words import LANGUAGES
+
+_ROUNDS_MAX = 6
+_SIGNATURE_LINES_MAX = 25
+_FOOTER_LINES_MAX = 12
+_BARE_LINES_MAX = 12
+_DISCLAIMER_LINES_MAX = 40
+_DEVICE_CHARS_MAX = 130
+
+_DEVICE = re.compile(
+    rf"(?:{'|'.join(words.device for words in LANGUAGES if words.device)})(?: ?[<(\[]?https?://\S{{1,80}}[>)\]]?)?$",
+    re.IGNORECASE,
+)
+_CONTACT = re.compile(r"\S@\S+\.\S|https?://|\bwww\.|(?:\+|\b00?|\()\d[\d ()./-]{6,}|\d{3}[ .-]\d{3,4}|📧|📱|☎|[|·•]")
+_LIST = re.compile(
+    r"mailing[ -]?list|mailinglist|/listinfo/|google groups|groups\.io|/mailman|unsubscribe|liste de diffusion|"
+    r"список рассылки|lista de correo|lista de discussão|メーリングリスト",
+    re.IGNORECASE,
+)
+_OWN_NAME = re.compile(r"[-–—](?: ?[^\W\d_a-z][\w.'’-]{0,25}){2,3}$")
+_SECRET = re.compile(
+    r"confiden[tc]i|vertraulich|riservat|poufn|vertrouwelijk|gizli|конфиденциал|конфіденц|机密|機密|保密|기밀|비밀|秘密|"
+    r"privileged|sekret|důvěrn|bizalmas|fortrol",
+    re.IGNORECASE,
+)
+_RECIPIENT = re.compile(
+    r"recipient|addressee|addressed|intended|empfänger|adressat|destinat|odbiorc|adresat|ontvanger|geadresseerde|"
+    r"bestemd|alıcı|muhatap|адресат|получател|предназначен|одержувач|призначен|收件人|接收|收件者|受信者|宛先|수신|"
+    r"mottag|modtager|mottaker|příjemc|címzett",
+    re.IGNORECASE,
+)
+_MAIL = re.compile(
+    r"(?:[\W_]{0,20}(?:disclaimer|confidentiality|confidential|notice|important|legal|privileged|avis|aviso|hinweis|wichtig|"
+    r"avertissement|avvertenza|uwaga|внимание|увага|uyarı|免责声明|免責聲明|免責事項)\b[^\n]{0,60}[:\s]\s{0,4}|[\W_]{0,20})"
+    r"[^\n]{0,40}(?:e-?mail|mail|message|communication|transmission|nachricht|courriel|correo|mensaje|mensagem|messaggio|"
+    r"wiadomoś|korespondencj|bericht|ileti|e-posta|письм|сообщени|повідомлен|лист|邮件|郵件|メール|메일|메시지|"
+    r"information|informazion|informacj|informaci|informaç|meddelande|meddelelse|melding|zpráva|üzenet)",
+    re.IGNORECASE,
+)
+
+
+def is_device_line(line: str) -> bool:
+    """`Sent from my iPhone` and its like.
+
+    >>> is_device_line("Sent from my iPhone"), is_device_line("Sent from my iPhone, can you read it?")
+    (True, False)
+    """
+    line = bare(line)
+    return len(line) <= _DEVICE_CHARS_MAX and not line.endswith("?") and _DEVICE.match(line) is not None
+
+
+def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Return the lines without what is no text of the sender's beneath them, and what was cut, in fixed words.
+
+    >>> strip_signature(["Thanks.", "", "-- ", "Jane Doe"])
+    (['Thanks.'], ['signature'])
+    """
+    why: list[str] = []
+    end = len(lines)
+    for _ in range(_ROUNDS_MAX):
+        while end and not lines[end - 1].strip():
+            end -= 1
+        cut = _one(lines, end)
+        if cut is None or not any(line.strip() for line in lines[: cut[0]]):
+            break
+        end = cut[0]
+        why.append(cut[1])
+    return (lines[:end] if why else lines), why
+
+
+def _one(lines: list[str], end: int) -> tuple[int, str] | None:
+    """Return where the lowest thing that is no text begins, and what it is."""
+    if not end:
+        return None
+    last = bare(lines[end - 1])
+    if is_device_line(last):
+        return end - 1, "device line"
+    if (at := _footer(lines, end)) is not None:
+        return at, "list footer"
+    if (at := _delimiter(lines, end)) is not None:
+        return at, "signature"
+    if (at := _disclaimer(lines, end)) is not None:
+        return at, "disclaimer"
+    if len(last) < 60 and _OWN_NAME.match(lines[end - 1].strip()) and end > 1 and not lines[end - 2].strip():
+        return end - 1, "signature"
+    return None
+
+
+def _footer(lines: list[str], end: int) -> int | None:
+    """Mailman's footer, beneath a rule."""
+    for at in range(end - 2, max(-1, end - _FOOTER_LINES_MAX), -1):
+        if _is_delimiter_line(lines[at]):
+            return at if _LIST.search("\n".join(line[:200] for line in lines[at:end])) else None
+    return None
+
+
+def _is_delimiter_line(line: str) -> bool:
+    return (line[:1] in "-_—–=*" and is_rule(line)) or line.rstrip() in ("--", "__", "—", "––", "—-")
+
+
+def _delimiter(lines: list[str], end: int) -> int | None:
+    """Find the last line that parts text and signature: `-- ` (RFC 3676 §4.3), or what clients make of it."""
+    for at in range(end - 1, max(-1, end - _SIGNATURE_LINES_MAX - 1), -1):
+        line = lines[at].replace("\u00a0", " ")
+        if not _is_delimiter_line(line):
+            continue
+        below = [one.strip() for one in lines[at + 1 : end] if one.strip()]
+        if _in_code(lines, at) or any(one.endswith((";", "{", "}")) for one in below):
+            return None
+        if line == "-- " or (line.rstrip() == "--" and not below):
+            return at
+        return at if _is_signature(below, named=line.rstrip() == "--") else None
+    return None
+
+
+def _in_code(lines: list[str], at: int) -> bool:
+    return sum(line.startswith("```") for line in lines[:at]) % 2 == 1
+
+
+def _is_signature(below: Sequence[str], named: bool) -> bool:
+    """Judge lines beneath dashes without the blank that RFC 3676 asks for: verses and lists are parted so, too.
+
+    `named`: the dashes are two, so that a name alone is enough; else an address or a telephone number is asked for.
+    """
+    if not below or len(below) > _BARE_LINES_MAX or any(len(line) > 160 for line in below[:3]):
+        return False
+    first = below[0].strip("*_ ")
+    if first.endswith(("?", "!", ":", ".")) or len(first) > 80:
+        return False
+    if len(below) > 1 or "|" in first:
+        if _CONTACT.search("\n".join(below)) is not None:
+            return _is_name(first) or (named and len(first.split()) <= 3)
+        return named and _is_name(first)
+    return named and (_is_name(first) or (len(first.split()) == 1 and first.isalpha()) or is_device_line(first))
+
+
+def _is_name(line: str) -> bool:
+    """Up to five words, or a few more around bars, each with a capital or without case."""
+    words = line.split()
+    return len(words) <= (10 if "|" in line else 5) and not any(word[0].islower() for word in words)
+
+
+def _disclaimer(lines: list[str], end: int) -> int | None:
+    """Find a last paragraph that calls the mail confidential and names whom it is meant for."""
+    begin = end
+    while begin and lines[begin - 1].strip() and end - begin < _DISCLAIMER_LINES_MAX:
+        begin -= 1
+    paragraph = " ".join(line.strip() for line in lines[begin:end])[:4000]
+    wide = any(ord(char) > 0x2E80 for char in paragraph[:50])
+    if len(paragraph) < (40 if wide else 140) or _MAIL.match(paragraph) is None:
+        return None
+    return begin if _SECRET.search(paragraph) is not None and _RECIPIENT.search(paragraph) is not None else None
