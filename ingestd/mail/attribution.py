@@ -45,24 +45,23 @@ def _literals(terms: Sequence[str]) -> str:
     return "|".join(map(re.escape, sorted(set(terms), key=len, reverse=True)))
 
 
-_BEGINS = re.compile(rf"[\W_]*(?:(?:{_literals(_terms(lambda w: w.begins))})(?![^\W\d_])|[在于於]|\d)", re.IGNORECASE)
+_BEGINS = frozenset(word for term in _terms(lambda w: w.begins) for word in term.split()[:1])
+_FIRST_WORD = re.compile(r"[\W_]*(\d|[^\W\d_](?:['’ʼ]?[^\W\d_])*)")
 _WROTE = re.compile(
-    rf"(?P<verb>{_patterns(lambda w: w.wrote)})(?P<rest>(?:[^:：\n]|(?<=\d)[:：](?=\d)|(?<=időpont):){{0,160}})[:：]?$",
-    re.IGNORECASE,
+    rf"(?P<verb>{_patterns(lambda w: w.wrote)})(?P<rest>(?:[^:：\n]|(?<=\d)[:：](?=\d)|(?<=időpont):){{0,160}})[:：]?$"
 )
-_PERSON = re.compile(
-    rf"(?<![\w@.])(?:(?P<first>{_literals(_terms(lambda w: w.first_person))})|"
-    rf"{_literals(_terms(lambda w: w.second_person))})(?![\w@.])"
-)
+_FIRST_PERSON = frozenset(_terms(lambda w: w.first_person))
+_SECOND_PERSON = frozenset(_terms(lambda w: w.second_person))
+_UNSPACED_PERSONS = tuple(term for term in (*_FIRST_PERSON, *_SECOND_PERSON) if term > "\u2e80")
 _ANGLE = re.compile(r"<[^<>]{0,150}@[^<>]{1,200}>|\[mailto:[^\]]{1,200}\]|\([^()]{1,150}@[^()]{1,200}\)")
 _ADDRESS = re.compile(r"[^\s<>]@[^\s<>]")
 _CLOCK = re.compile(r"(?<![\d.])\d{1,2}[:.]\d{2}(?![\d./])|\d{1,2} ?[hH時时点點시] ?\d{2}|\d{1,2} ?[AaPp]\.?[Mm]\b")
 _DATE = re.compile(
     r"\d{1,4}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4} ?[年년]|(?<!\d)(?:19|20)\d\d(?!\d)|\d{1,2}\.? (?:de )?[^\W\d_]{3,12}"
-    r"|[^\W\d_]{3,12}\.? \d{1,2}(?!\d)",
-    re.IGNORECASE,
+    r"|(?:(?<=[^\W\d_]{3} )|(?<=[^\W\d_]{2}\. ))\d{1,2}(?!\d)"
 )
 _INNER_COLON = re.compile(r"[^\W\d][:：=](?!$)|\w\[\d+\]:")
+_DIGIT = re.compile(r"\d")
 _NAME_BEFORE = re.compile(r"[\"'”’)]$|(?:^|[\s\"'(])([^\W\d_])[\w.'’\"()-]*$")
 _NAME_ONLY = re.compile(r"(?:[^\W\d_][\w.'’-]{0,30} ){1,4}$")
 _ENDS = (":", "：", "wrote", "道", "écrit", "escribió", "escreveu", "scritto", "작성", "yazdı", "пишет", "--")
@@ -98,11 +97,11 @@ def attribution(text: str) -> int:
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
     date, clock = _DATE.search(text) is not None, _CLOCK.search(text) is not None
-    begins = _BEGINS.match(text) is not None
+    begins = _begins(text)
     evident = angle is not None or (date and clock) or (begins and (date or clock)) or _ADDRESS.search(text) is not None
     if not (evident or dashed or len(text) <= _NAME_CHARS_MAX):
-        return NONE  # most lines end here: the verbs of all languages take long
-    verb = _WROTE.search(text)
+        return NONE
+    verb = _verb(text.lower())
     if not colon and (verb is None or verb["rest"].strip(" )")):
         return NONE
     if verb is None:
@@ -112,7 +111,7 @@ def attribution(text: str) -> int:
     person = _person(text)
     if person is not None:
         # The Bat! writes `Вы писали 2 марта 2026 г., 10:00:12:`, but no client says "I wrote".
-        return QUOTED if evident and person["first"] is None else NONE
+        return QUOTED if evident and person not in _FIRST_PERSON else NONE
     if angle is not None and (date or clock) and (colon or begins):
         return ALONE
     if begins and date and clock and colon and _names(text, verb):
@@ -135,9 +134,30 @@ def _without_verb(text: str, angle: re.Match[str] | None, when: bool) -> int:
     return QUOTED if angle is not None or when else NONE
 
 
-def _person(text: str) -> re.Match[str] | None:
+def _begins(text: str) -> bool:
+    """Tell whether a text begins as a date does in an attribution."""
+    first = _FIRST_WORD.match(text)
+    return first is not None and (first[1].isdigit() or first[1].lower() in _BEGINS or first[1][0] in "在于於")
+
+
+def _verb(lowered: str) -> re.Match[str] | None:
+    """Find the verb of an attribution; not inside a word, but Chinese and its like part no words."""
+    for match in _WROTE.finditer(lowered):
+        at = match.start()
+        if not at or lowered[at] > "\u2e80" or not lowered[at - 1].isalpha():
+            return match
+    return None
+
+
+def _person(text: str) -> str | None:
     """Find "I" or "you", at the beginning or in lower case: `My Shop <shop@example.com>` is a name."""
-    return _PERSON.search(text[:1].lower() + text[1:])
+    for word in (text[:1].lower() + text[1:]).split():
+        bare_word = word.strip("\"',;:()<>")
+        if bare_word in _FIRST_PERSON or bare_word in _SECOND_PERSON:
+            return bare_word
+    if not text.isascii():
+        return next((term for term in _UNSPACED_PERSONS if term in text), None)
+    return None
 
 
 def _names(text: str, verb: re.Match[str]) -> bool:
@@ -145,7 +165,7 @@ def _names(text: str, verb: re.Match[str]) -> bool:
     before = _NAME_BEFORE.search(text[: verb.start()].rstrip())
     if before is not None and not (before[1] or "X").islower():
         return True
-    rest = verb["rest"].strip()
+    rest = text[verb.end("verb") :].strip(" :：")  # `verb` was found in lower case
     return bool(rest) and not rest[0].islower() and not rest[0].isdigit()
 
 
@@ -156,7 +176,7 @@ def _is_name(text: str) -> bool:
 def begins_attribution(line: str) -> bool:
     """Tell whether a wrapped attribution may begin here: with a word or figure of a date, or an address cut off."""
     line = bare(line)
-    return (_BEGINS.match(line) is not None and any(map(str.isdigit, line))) or "<" in line
+    return (_begins(line) and _DIGIT.search(line) is not None) or "<" in line
 
 
 _FIELDS: dict[str, str] = {}

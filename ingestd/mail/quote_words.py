@@ -2,8 +2,9 @@
 
 Read from the clients' own translations: Gmail, Outlook, Apple Mail,
 Thunderbird, Yahoo, Yandex, Mail.ru and others. Entries are parted by "|".
-`wrote`, `device` and `below` are regular expressions, all others plain words
-in lower case. How they are put together says `attribution`.
+`wrote`, `device` and `below` are regular expressions (each of `wrote` begins
+with a letter, so that it is found quickly), all others plain words in lower
+case. How they are put together says `attribution`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Words:
     """Helpdesks' "reply above this line"."""
     device: str = ""
     """Whole lines that a device adds beneath a text."""
+    device_key: str = ""
+    """What such a line holds, one of these at least: to pass most lines over quickly."""
     below: str = ""
     """By which a customer says that answers stand inside the history."""
     first_person: str = ""
@@ -43,7 +46,7 @@ class Words:
 
 ENGLISH = Words(
     begins="on|at|mon|tue|wed|thu|fri|sat|sun|monday|tuesday|wednesday|thursday|friday|saturday|sunday",
-    wrote=r"\bwrote|\bwrites|\bsaid|\bsent|\breplied",
+    wrote=r"wrote|writes|said|sent|replied",
     from_="from|sender",
     to="to",
     date="sent|date|sent at|sent on|received",
@@ -56,6 +59,7 @@ ENGLISH = Words(
     above="reply above this line|write above this line|type your reply above this line|respond above this line|"
     "reply above the line|respond to this email above this line|your reply above this line|post above this line|"
     "please type your reply above|enter your reply above|add your comment above this line",
+    device_key="sent|outlook|virus",
     device=r"sent from (?:my|mail for|mail on|outlook|yahoo|proton|samsung|the all new aol|aol|windows mail|surface|"
     r"an? |ios|iphone|ipad|android|gmail|spark|typeapp|blue|k-9|fairemail|zoho|tutanota|huawei|xiaomi|"
     r"posteo|hey|superhuman|newton|boxer|nine|aqua|[^ ]{1,30}$).{0,60}|sent (?:via|with|using|by) .{2,60}|"
@@ -71,7 +75,7 @@ ENGLISH = Words(
 RUSSIAN = Words(
     begins="в|во|от|пн|вт|ср|чт|пт|сб|вс|понедельник|вторник|среда|среду|четверг|пятница|пятницу|суббота|субботу|"
     "воскресенье",
-    wrote=r"\bпишет|\bписал(?:\(а\)|а|и)?|\bнаписал(?:\(а\)|а|\(-а\)|\(\.а\)|и)?",
+    wrote=r"пишет|писал(?:\(а\)|а|и)?|написал(?:\(а\)|а|\(-а\)|\(\.а\)|и)?",
     from_="от|от кого|отправитель",
     to="кому|получатель",
     date="отправлено|дата|дата отправки|послано|отправлен",
@@ -85,6 +89,7 @@ RUSSIAN = Words(
     begin_forwarded="начало переадресованного сообщения|начало пересылаемого сообщения|начало пересылаемого письма",
     above="пишите ответ выше|введите ответ выше|напишите ответ выше|ответьте выше этой линии|"
     "ваш ответ выше этой линии|ответ выше этой черты|отвечайте выше этой линии",
+    device_key="отправлено|послано|скачать|вирус",
     device=r"(?:отправлено|послано) (?:с|из|через|при помощи) .{2,60}|скачать outlook для .{2,30}|"
     r"без вирусов\..{0,40}",
     below=r"\b(?:ответ(?:ы|ил|ила|или|им)?|коммент\w{0,12})\b.{0,30}\b(?:ниже|в тексте|по тексту|красным|внутри)\b|"
@@ -95,7 +100,7 @@ RUSSIAN = Words(
 UKRAINIAN = Words(
     begins="в|у|від|пн|вт|ср|чт|пт|сб|нд|понеділок|вівторок|середа|середу|четвер|пʼятниця|п'ятниця|п’ятниця|субота|"
     "неділя",
-    wrote=r"\bпише|\bписав|\bписала|\bписали|\bнаписав(?:\(ла\)|\(-ла\)|\(а\)|/ла)?|\bнаписала|\bнаписали",
+    wrote=r"пише|писав|писала|писали|написав(?:\(ла\)|\(-ла\)|\(а\)|/ла)?|написала|написали",
     from_="від|від кого|відправник",
     to="кому|одержувач",
     date="надіслано|дата|відправлено|дата надсилання",
@@ -107,6 +112,7 @@ UKRAINIAN = Words(
     begin_forwarded="початок листа, який пересилається|початок переадресованого повідомлення|"
     "початок пересланого повідомлення",
     above="напишіть відповідь вище|введіть відповідь вище|відповідайте вище цієї лінії",
+    device_key="надіслано|відправлено|послано|отримати|завантажити",
     device=r"(?:надіслано|відправлено|послано) (?:з|із|зі|за допомогою|через) .{2,60}|"
     r"(?:отримати|завантажити) outlook для .{2,30}",
     below=r"\b(?:відпові\w{1,6}|комент\w{0,10})\b.{0,30}\b(?:нижче|у тексті|в тексті|червоним)\b|"
@@ -116,7 +122,7 @@ UKRAINIAN = Words(
 )
 GERMAN = Words(
     begins="am|mo|di|mi|do|fr|sa|so|montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag",
-    wrote=r"\bschrieb(?:en)?\b|\bschreibt\b|\bgeschrieben",
+    wrote=r"schrieb(?:en)?|schreibt|geschrieben",
     from_="von|absender",
     to="an|empfänger",
     date="gesendet|datum|gesendet am|gesendet um",
@@ -132,6 +138,7 @@ GERMAN = Words(
     above="antworten sie oberhalb|bitte antworten sie oberhalb|antwort oberhalb dieser linie|"
     "bitte geben sie ihre antwort oberhalb|schreiben sie ihre antwort über diese|antworten sie über dieser linie|"
     "bitte oberhalb dieser linie antworten",
+    device_key="gesendet|verschickt|versandt|versendet|holen sie|hole dir|laden sie|viren",
     device=r"von meinem? .{2,60} gesendet\.?|vo[nm] .{2,40} gesendet\.?|"
     r"(?:diese (?:nachricht|e-?mail) wurde )?(?:gesendet|verschickt|versandt|versendet) (?:von|mit|aus|über|via) "
     r".{2,80}|diese (?:nachricht|e-?mail) wurde (?:von|mit) .{2,60} (?:gesendet|verschickt)\.?|"
@@ -145,7 +152,7 @@ GERMAN = Words(
 )
 FRENCH = Words(
     begins="le|en date de|lun|mar|mer|jeu|ven|sam|dim|lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche",
-    wrote=r"\ba écrit|\ba ecrit|\bécrit|\bécrivait|\bécrivit|\ba répondu",
+    wrote=r"a écrit|a ecrit|écrit|écrivait|écrivit|a répondu",
     from_="de|expéditeur",
     to="à|a|pour|destinataire|destinataires",
     date="envoyé|envoyé le|envoyée|envoyé à|date|date d'envoi|date d’envoi|envoyé par|message du",
@@ -159,6 +166,7 @@ FRENCH = Words(
     "début de l’e-mail transféré",
     above="répondre au-dessus|répondez au-dessus|veuillez répondre au-dessus|écrivez votre réponse au-dessus|"
     "saisissez votre réponse au-dessus|merci de répondre au-dessus",
+    device_key="envoyé|obten|provenance|télécharge|virus",
     device=r"envoyé (?:de(?:puis)?|à partir de|avec|par|via) .{2,60}|envoyé de mon .{2,40}|"
     r"(?:obtenir|obtenez|télécharger|téléchargez) outlook pour .{2,30}|provenance ?: .{2,50}|"
     r"garanti sans virus\..{0,40}|l'absence de virus dans ce courrier .{0,80}",
@@ -169,7 +177,7 @@ FRENCH = Words(
 )
 SPANISH = Words(
     begins="el|lun|mar|mié|jue|vie|sáb|dom|lunes|martes|miércoles|jueves|viernes|sábado|domingo",
-    wrote=r"\bescribió|\bescribio|\bescribe|\bha escrito|\bescribía",
+    wrote=r"escribió|escribio|escribe|ha escrito|escribía",
     from_="de|remitente|desde",
     to="para|a|destinatario",
     date="enviado|enviado el|enviada|enviada el|enviado a|fecha|fecha de envío|enviados",
@@ -181,6 +189,7 @@ SPANISH = Words(
     above="responda por encima de esta línea|responder por encima de esta línea|escriba su respuesta por encima|"
     "por favor, escriba su respuesta por encima|escriba su respuesta encima|responda encima de esta línea|"
     "por favor responda encima",
+    device_key="enviad|obt|descargar|virus",
     device=r"enviad[oa] (?:desde|con|por|a través de) .{2,60}|(?:obtener|descargar|obtén) outlook para .{2,30}|"
     r"libre de virus\..{0,40}|obtenga outlook para .{2,30}",
     below=r"\b(?:respuestas?|comentarios?|contestaciones)\b.{0,30}\b(?:abajo|más abajo|en rojo|en azul|en el texto|"
@@ -192,7 +201,7 @@ SPANISH = Words(
 PORTUGUESE = Words(
     begins="em|no dia|a|seg|ter|qua|qui|sex|sáb|dom|segunda-feira|terça-feira|quarta-feira|quinta-feira|sexta-feira|"
     "sábado|domingo|segunda|terça|quarta|quinta|sexta",
-    wrote=r"\bescreveu|\bescreve|\bescrevia",
+    wrote=r"escreveu|escreve|escrevia",
     from_="de|remetente",
     to="para|destinatário",
     date="enviado|enviada|enviado em|enviada em|data|enviado a|data de envio",
@@ -203,6 +212,7 @@ PORTUGUESE = Words(
     begin_forwarded="início da mensagem encaminhada|início da mensagem reencaminhada|início do e-mail encaminhado",
     above="responda acima desta linha|responder acima desta linha|por favor, responda acima|"
     "escreva sua resposta acima|escreva a sua resposta acima|digite sua resposta acima",
+    device_key="enviad|obt|baix|vírus",
     device=r"enviad[oa] (?:do|da|de|pelo|pela|via|por|a partir d[eo]|através d[eo]|com) .{2,60}|"
     r"(?:obter|obtenha|baixar|baixe)(?: o)? outlook para .{2,30}|livre de vírus\..{0,40}",
     below=r"\b(?:respostas?|comentários?)\b.{0,30}\b(?:abaixo|em vermelho|em azul|no texto|no corpo|mais abaixo)\b|"
@@ -212,7 +222,7 @@ PORTUGUESE = Words(
 )
 ITALIAN = Words(
     begins="il|il giorno|in data|lun|mar|mer|gio|ven|sab|dom|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica",
-    wrote=r"\bha scritto|\bscrive|\bscrisse|\bscriveva",
+    wrote=r"ha scritto|scrive|scrisse|scriveva",
     from_="da|mittente",
     to="a|per|destinatario",
     date="inviato|inviata|data|inviato il|inviata il|data di invio|ricevuto",
@@ -223,6 +233,7 @@ ITALIAN = Words(
     begin_forwarded="inizio messaggio inoltrato|inizio del messaggio inoltrato",
     above="rispondere sopra questa riga|rispondi sopra questa riga|scrivere la risposta sopra|"
     "scrivi la tua risposta sopra|si prega di rispondere sopra",
+    device_key="inviat|scarica|ottieni|virus",
     device=r"inviat[oa] (?:da|dal|dalla|con|tramite|via) .{2,60}|"
     r"(?:scarica|ottieni|scaricare) outlook per .{2,30}|(?:privo|mail priva) di virus\..{0,40}",
     below=r"\b(?:rispost[ae]|comment[oi])\b.{0,30}\b(?:sotto|di seguito|in rosso|in blu|nel testo|qui sotto)\b|"
@@ -233,7 +244,7 @@ ITALIAN = Words(
 POLISH = Words(
     begins="w dniu|dnia|dn|pon|wt|śr|czw|pt|sob|niedz|poniedziałek|wtorek|środa|czwartek|piątek|sobota|niedziela|"
     "wiadomość napisana",
-    wrote=r"\bpisze|\bnapisał(?:\(a\)|a|/a|\(-a\)|/-a)?|\bnapisan[ae] przez|\bpisał\(a\)|\bnapisali",
+    wrote=r"pisze|napisał(?:\(a\)|a|/a|\(-a\)|/-a)?|napisan[ae] przez|pisał\(a\)|napisali",
     from_="od|nadawca",
     to="do|adresat|odbiorca",
     date="wysłano|wysłane|data|data wysłania|wysłana",
@@ -245,6 +256,7 @@ POLISH = Words(
     "przesyłana wiadomość|przekazany e-mail",
     begin_forwarded="początek przekazywanej wiadomości|początek przesyłanej wiadomości|początek przekazanej wiadomości",
     above="odpowiedz powyżej tej linii|proszę odpowiedzieć powyżej|wpisz odpowiedź powyżej|napisz odpowiedź powyżej",
+    device_key="wysłan|pobierz|wirus",
     device=r"wysłan[eoya] (?:z|ze|za pomocą|przez|przy użyciu) .{2,60}|pobierz (?:aplikację )?outlook dla .{2,40}|"
     r"wolny od wirusów\..{0,40}",
     below=r"\b(?:odpowied\w{1,5}|komentarz\w{0,4}|uwagi)\b.{0,30}\b(?:poniżej|w tekście|na czerwono|niżej)\b|"
@@ -254,7 +266,7 @@ POLISH = Words(
 )
 DUTCH = Words(
     begins="op|ma|di|wo|do|vr|za|zo|maandag|dinsdag|woensdag|donderdag|vrijdag|zaterdag|zondag",
-    wrote=r"\bschreef|\bschrijft|\bgeschreven|\bschreven",
+    wrote=r"schreef|schrijft|geschreven|schreven",
     from_="van|afzender",
     to="aan|naar",
     date="verzonden|datum|verzonden op|verstuurd|verzenddatum",
@@ -266,6 +278,7 @@ DUTCH = Words(
     begin_forwarded="begin doorgestuurd bericht|begin van doorgestuurd bericht|begin van het doorgestuurde bericht",
     above="reageer boven deze regel|antwoord boven deze regel|gelieve boven deze lijn|antwoord boven deze lijn|"
     "typ uw antwoord boven|beantwoord boven deze regel|reageer boven deze lijn",
+    device_key="verzonden|verstuurd|gestuurd|outlook|virus",
     device=r"(?:verzonden|verstuurd|gestuurd) (?:vanaf|vanuit|met|via|van|door) .{2,60}|"
     r"(?:download )?outlook voor .{2,20} (?:downloaden|ophalen|verkrijgen)|"
     r"(?:download|verkrijg) outlook voor .{2,30}|virusvrij\..{0,40}",
@@ -276,7 +289,7 @@ DUTCH = Words(
 )
 TURKISH = Words(
     begins="pzt|sal|çar|per|cum|cmt|paz|pazartesi|salı|çarşamba|perşembe|cuma|cumartesi|pazar",
-    wrote=r"\byazdı|\byazmış|\byazıyor",
+    wrote=r"yazdı|yazmış|yazıyor",
     from_="kimden|gönderen",
     to="kime|alıcı",
     date="gönderildi|gönderme tarihi|tarih|gönderim tarihi|gönderilme tarihi|gönderilen",
@@ -289,6 +302,7 @@ TURKISH = Words(
     "i̇letilen mesajın başlangıcı|i̇letilmiş mesajın başlangıcı",
     above="bu satırın üzerine yanıt|bu çizginin üstüne yanıt|yanıtınızı bu satırın üstüne|"
     "lütfen yanıtınızı bu satırın üzerine",
+    device_key="gönderildi|edinin|virüs",
     device=r".{2,40}(?:dan|den|tan|ten|imden|ımdan|umdan|ümden|ndan|nden) gönderildi\.?|"
     r".{2,30} için outlook.{0,4} edinin|.{2,40} ile gönderildi\.?|virüs bulunmuyor\..{0,40}",
     below=r"\b(?:cevap\w{0,9}|yanıt\w{0,9}|yorum\w{0,9})\b.{0,30}\b(?:aşağıda\w{0,4}|metin içinde|kırmızı\w{0,4})|"
@@ -311,6 +325,7 @@ CHINESE = Words(
     begin_forwarded="以下是转发的邮件|以下是轉寄的郵件|以下是轉寄的信件|开始转发邮件|开始转发的邮件|開始轉寄郵件|"
     "下面是被转发的邮件|以下為轉寄郵件|以下为转发邮件",
     above="请在此行上方回复|請在此行上方回覆|请在此线以上回复|请在本行上方回复|請在此線以上回覆",
+    device_key="发|發|送|寄|来自|获取|下载|取得|下載",
     device=r"(?:从|從|通过|透過|用|使用).{2,40}(?:发送|傳送|發送|寄出)|(?:发自|發自|发送自|發送自|傳送自|来自|寄自).{2,40}|"
     r"(?:获取|下载|取得|下載) ?outlook.{0,30}|(?:获取|取得|下载|下載).{0,20}outlook",
     below=r"(?:回复|答复|回覆|答覆|回答|意见|意見|批注).{0,15}(?:如下|下面|下方|红字|紅字|红色|紅色|文中|以下)|"
@@ -320,7 +335,7 @@ CHINESE = Words(
 )
 JAPANESE = Words(
     begins="月曜|火曜|水曜|木曜|金曜|土曜|日曜|平成|令和",
-    wrote=r"のメール|(?:が|は|さんは|さんが)?書きました|からのメッセージ|は(?:次のように|以下のように)書",
+    wrote=r"のメール|書きました|からのメッセージ|は次のように書|は以下のように書",
     from_="差出人|送信者|送信元|発信者|差出人名",
     to="宛先|受信者|送信先|あて先",
     date="送信日時|日時|日付|送信日|受信日時|送信時刻",
@@ -331,6 +346,7 @@ JAPANESE = Words(
     forwarded="転送メッセージ|転送されたメッセージ|転送メール|転送|転送元メッセージ|転送されたメール",
     begin_forwarded="転送されたメッセージ|以下は転送されたメッセージ|転送するメッセージ",
     above="この線より上に返信|この行より上に返信|この行の上に返信|この線の上に返信",
+    device_key="送信|入手|取得|ダウンロード",
     device=r".{2,30}から送信(?:しました|されました)?。?|.{0,20}outlook.{0,20}(?:を入手|を取得|をダウンロード).{0,4}|"
     r".{2,30}で送信(?:しました)?",
     below=r"(?:回答|返信|返答|コメント).{0,15}(?:以下|下記|赤字|文中|青字|本文中|インライン)|"
@@ -350,6 +366,7 @@ KOREAN = Words(
     forwarded="전달된 메시지|전달된 메일|전달 메시지|전달받은 메일|전달한 메시지|전달받은 메시지",
     begin_forwarded="전달된 메시지 시작|전달된 메시지|다음은 전달된 메시지입니다",
     above="이 줄 위에 회신|이 선 위에 답장|이 줄 위에 답장|이 줄 위에 답변",
+    device_key="보냄|보낸|전송|발송|보내짐|outlook",
     device=r".{1,30}에서 (?:보냄|보낸 메일입니다|전송|발송|보내짐)\.?|"
     r".{0,20}outlook.{0,20}(?:다운로드|가져오기|받기|얻기)",
     below=r"(?:답변|회신|답장|의견|코멘트).{0,15}(?:아래|하단|빨간|본문|적색)|(?:아래|하단|본문).{0,15}(?:답변|회신|답장)",
@@ -362,10 +379,10 @@ OTHERS = Words(
     begins="dne|dňa|den|på|pe|ma|ti|ke|to|la|su|lør|søn|man|tir|ons|tor|tors|fre|lör|sön|mån|tis|στις|vào|kl|"
     "la data de|на|у|pada|út|st|čt|pá|so|ne|po|luni|marți|miercuri|joi|vineri|sâmbătă|duminică|בתאריך|ב|في|يوم|"
     "dl|dt|dc|dj|dv|ds",
-    wrote=r"\bskrev|\bskriver|\bkirjoitti|\ba scris|\bnapsal(?:\(a\)|a)?|\bnapísal(?:\(a\)|a)?|\bpíše|"
-    r"\bnapisao(?: je)?|\bnapisala(?: je)?|\bje napisao|\bје написао|\bнаписа|\bírta|\bezt írta|\bέγραψε|"
-    r"\bha escrit|\bva escriure|"
-    r"\b(?:đã )?viết|\bmenulis|כתב(?:/ה|ה)?|מאת|كتب(?:ت)?|\brašė|\brakstīja|\bkirjutas",
+    wrote=r"skrev|skriver|kirjoitti|a scris|napsal(?:\(a\)|a)?|napísal(?:\(a\)|a)?|píše|"
+    r"napisao(?: je)?|napisala(?: je)?|je napisao|је написао|написа|írta|ezt írta|έγραψε|"
+    r"ha escrit|va escriure|"
+    r"viết|menulis|כתב(?:/ה|ה)?|מאת|كتب(?:ت)?|rašė|rakstīja|kirjutas",
     from_="från|fra|lähettäjä|feladó|de la|odesílatel|odosielateľ|από|av|šalje|dari|מאת|من|от",
     to="till|til|vastaanottaja|címzett|komu|către|catre|προς|za|prima|kepada|אל|إلى|до",
     date="skickat|sendt|dato|lähetetty|päivämäärä|päiväys|küldve|dátum|odesláno|odoslané|trimis|dată|data|ημερομηνία|"
@@ -387,6 +404,7 @@ OTHERS = Words(
     "välitetty viesti alkaa|továbbított levél kezdete",
     above="odpovězte nad tento řádek|svar over denne linje|svara ovanför denna rad|vastaa tämän rivin yläpuolelle|"
     "válaszát e fölé a sor fölé",
+    device_key="skickat|sendt|lähetetty|odesláno|odoslané|trimis|küldve|poslano|στάλθηκε|изпратено|enviat|dikirim|gửi|נשלח|رسلت|الإرسال",
     device=r"skickat från .{2,40}|sendt fra .{2,40}|lähetetty .{2,40}(?:sta|stä)\.?|odesláno z .{2,40}|"
     r"odoslané z .{2,40}|trimis de pe .{2,40}|küldve .{2,40}|iphone-omról küldve|poslano (?:s|sa|iz) .{2,40}|"
     r"στάλθηκε από .{2,40}|изпратено от .{2,40}|enviat des de .{2,40}|dikirim dari .{2,40}|"

@@ -22,6 +22,7 @@ _DEVICE = re.compile(
     rf"(?:{'|'.join(words.device for words in LANGUAGES if words.device)})(?: ?[<(\[]?https?://\S{{1,80}}[>)\]]?)?$",
     re.IGNORECASE,
 )
+_DEVICE_KEYS = tuple(key for words in LANGUAGES for key in words.device_key.split("|") if key)
 _CONTACT = re.compile(r"\S@\S+\.\S|https?://|\bwww\.|(?:\+|\b00?|\()\d[\d ()./-]{6,}|\d{3}[ .-]\d{3,4}|📧|📱|☎|[|·•]")
 _LIST = re.compile(
     r"mailing[ -]?list|mailinglist|/listinfo/|google groups|groups\.io|/mailman|unsubscribe|liste de diffusion|"
@@ -29,16 +30,61 @@ _LIST = re.compile(
     re.IGNORECASE,
 )
 _OWN_NAME = re.compile(r"[-–—](?: ?[^\W\d_a-z][\w.'’-]{0,25}){2,3}$")
-_SECRET = re.compile(
-    r"confiden[tc]i|vertraulich|riservat|poufn|vertrouwelijk|gizli|конфиденциал|конфіденц|机密|機密|保密|기밀|비밀|秘密|"
-    r"privileged|sekret|důvěrn|bizalmas|fortrol",
-    re.IGNORECASE,
+_SECRET = frozenset(
+    {
+        "confidenti",
+        "confidenci",
+        "confidenz",
+        "vertraulich",
+        "riservat",
+        "poufn",
+        "vertrouwelijk",
+        "gizli",
+        "privileged",
+    }
+    | {
+        "конфиденциал",
+        "конфіденц",
+        "机密",
+        "機密",
+        "保密",
+        "기밀",
+        "비밀",
+        "秘密",
+        "sekret",
+        "důvěrn",
+        "bizalmas",
+        "fortrol",
+    }
 )
-_RECIPIENT = re.compile(
-    r"recipient|addressee|addressed|intended|empfänger|adressat|destinat|odbiorc|adresat|ontvanger|geadresseerde|"
-    r"bestemd|alıcı|muhatap|адресат|получател|предназначен|одержувач|призначен|收件人|接收|收件者|受信者|宛先|수신|"
-    r"mottag|modtager|mottaker|příjemc|címzett",
-    re.IGNORECASE,
+_RECIPIENT = frozenset(
+    {
+        "recipient",
+        "addressee",
+        "addressed",
+        "intended",
+        "empfänger",
+        "adressat",
+        "destinat",
+        "odbiorc",
+        "adresat",
+        "címzett",
+    }
+    | {"ontvanger", "geadresseerde", "bestemd", "alıcı", "muhatap", "адресат", "получател", "предназначен"}
+    | {
+        "одержувач",
+        "призначен",
+        "收件人",
+        "接收",
+        "收件者",
+        "受信者",
+        "宛先",
+        "수신",
+        "mottag",
+        "modtager",
+        "mottaker",
+        "příjemc",
+    }
 )
 _MAIL = re.compile(
     r"(?:[\W_]{0,20}(?:disclaimer|confidentiality|confidential|notice|important|legal|privileged|avis|aviso|hinweis|wichtig|"
@@ -57,7 +103,10 @@ def is_device_line(line: str) -> bool:
     (True, False)
     """
     line = bare(line)
-    return len(line) <= _DEVICE_CHARS_MAX and not line.endswith("?") and _DEVICE.match(line) is not None
+    if len(line) > _DEVICE_CHARS_MAX or line.endswith("?"):
+        return False
+    lowered = line.lower()
+    return any(key in lowered for key in _DEVICE_KEYS) and _DEVICE.match(line) is not None
 
 
 def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
@@ -106,15 +155,17 @@ def _footer(lines: list[str], end: int) -> int | None:
 
 
 def _is_delimiter_line(line: str) -> bool:
-    return (line[:1] in "-_—–=*" and is_rule(line)) or line.rstrip() in ("--", "__", "—", "––", "—-")
+    if not line or line[0] not in "-_—–=*":
+        return False
+    return is_rule(line) or line.rstrip() in ("--", "__", "—", "––")
 
 
 def _delimiter(lines: list[str], end: int) -> int | None:
     """Find the last line that parts text and signature: `-- ` (RFC 3676 §4.3), or what clients make of it."""
     for at in range(end - 1, max(-1, end - _SIGNATURE_LINES_MAX - 1), -1):
-        line = lines[at].replace("\u00a0", " ")
-        if not _is_delimiter_line(line):
+        if not _is_delimiter_line(lines[at]):
             continue
+        line = lines[at].replace("\u00a0", " ")
         below = [one.strip() for one in lines[at + 1 : end] if one.strip()]
         if _in_code(lines, at) or any(one.endswith((";", "{", "}")) for one in below):
             return None
@@ -156,8 +207,10 @@ def _disclaimer(lines: list[str], end: int) -> int | None:
     begin = end
     while begin and lines[begin - 1].strip() and end - begin < _DISCLAIMER_LINES_MAX:
         begin -= 1
-    paragraph = " ".join(line.strip() for line in lines[begin:end])[:4000]
-    wide = any(ord(char) > 0x2E80 for char in paragraph[:50])
+    paragraph = " ".join(line.strip() for line in lines[begin:end])[:4000].lower()
+    if len(paragraph) < 40 or not any(word in paragraph for word in _SECRET):
+        return None
+    wide = any(char > "\u2e80" for char in paragraph[:50])
     if len(paragraph) < (40 if wide else 140) or _MAIL.match(paragraph) is None:
         return None
-    return begin if _SECRET.search(paragraph) is not None and _RECIPIENT.search(paragraph) is not None else None
+    return begin if any(word in paragraph for word in _RECIPIENT) else None
