@@ -56,8 +56,9 @@ _UNSPACED_PERSONS = tuple(term for term in (*_FIRST_PERSON, *_SECOND_PERSON) if 
 _ANGLE = re.compile(r"<[^<>]{0,150}@[^<>]{1,200}>|\[mailto:[^\]]{1,200}\]|\([^()]{1,150}@[^()]{1,200}\)")
 _ADDRESS = re.compile(r"[^\s<>]@[^\s<>]")
 _CLOCK = re.compile(r"(?<![\d.])\d{1,2}[:.]\d{2}(?![\d./])|\d{1,2} ?[hH時时点點시] ?\d{2}|\d{1,2} ?[AaPp]\.?[Mm]\b")
+_FULL_DATE = re.compile(r"\d{1,4}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4} ?[年년]|(?<!\d)(?:19|20)\d\d(?!\d)")
 _DATE = re.compile(
-    r"\d{1,4}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4} ?[年년]|(?<!\d)(?:19|20)\d\d(?!\d)|\d{1,2}\.? (?:de )?[^\W\d_]{3,12}"
+    rf"{_FULL_DATE.pattern}|\d{{1,2}}\.? (?:de )?[^\W\d_]{{3,12}}"
     r"|(?:(?<=[^\W\d_]{3} )|(?<=[^\W\d_]{2}\. ))\d{1,2}(?!\d)"
 )
 _INNER_COLON = re.compile(r"[^\W\d][:：=](?!$)|\w\[\d+\]:")
@@ -70,7 +71,7 @@ _TRAILING = " \t\u00a0*_>\u200e\u200f\u202a\u202b\u202c\u2069"
 
 def may_end_attribution(line: str) -> bool:
     """Tell cheaply whether an attribution may end with this line."""
-    return line.rstrip(_TRAILING).endswith(_ENDS)
+    return line.rstrip(_TRAILING).endswith(_ENDS) or (line.rstrip().endswith(">") and "@" in line)
 
 
 def bare(line: str) -> str:
@@ -91,7 +92,7 @@ def attribution(text: str) -> int:
     """
     if len(text) > LINE_CHARS_MAX:
         return NONE
-    text = bare(text)
+    text = (text if text.isprintable() else text.translate(_INVISIBLE)).lstrip(_MARKS).rstrip(_MARKS.replace(">", ""))
     dashed = text.startswith("--") and text.endswith("--")
     text = text.strip(_DASHES + "\"'")
     colon = text.endswith((":", "："))
@@ -102,10 +103,10 @@ def attribution(text: str) -> int:
     if not (evident or dashed or len(text) <= _NAME_CHARS_MAX):
         return NONE
     verb = _verb(text.lower())
-    if not colon and (verb is None or verb["rest"].strip(" )")):
-        return NONE
     if verb is None:
-        return _without_verb(text, angle, date and clock)
+        return _without_verb(text, angle, colon)
+    if not colon and verb["rest"].strip(" )"):
+        return NONE
     if dashed:
         return ALONE  # Zoho, old Android, Lotus Notes: `---- Jane Doe wrote ----`
     person = _person(text)
@@ -116,22 +117,25 @@ def attribution(text: str) -> int:
         return ALONE
     if begins and date and clock and colon and _names(text, verb):
         return ALONE
-    if evident:
-        return QUOTED
-    return QUOTED if colon and _is_name(text[: verb.start()]) else NONE
+    return QUOTED if evident or (colon and _is_name(text[: verb.start()])) else NONE
 
 
-def _without_verb(text: str, angle: re.Match[str] | None, when: bool) -> int:
-    """Judge what ends with a colon but has no verb that we know.
+def _without_verb(text: str, angle: re.Match[str] | None, colon: bool) -> int:
+    """Judge what has no verb that we know.
 
     Yandex, Mail.ru and the Russian Gmail write none: `02.03.2026, 10:00, "Jane" <jane@example.com>:`. Log lines
     (`postfix[1]: to=<jane@example.com>:`) have a colon or an equals sign inside.
     """
+    if not colon:
+        # Gmail of old: `2013/9/4 Jane <jane@example.com>`
+        sender = text[:1].isdigit() and angle is not None and angle.end() == len(text)
+        return QUOTED if sender and _FULL_DATE.match(text) is not None else NONE
     if _person(text) is not None or _INNER_COLON.search(text.replace("mailto:", "")) is not None:
         return NONE
-    if angle is not None and when and len(text) - angle.end() <= 20:
+    clock = _CLOCK.search(text) is not None
+    if angle is not None and clock and _DATE.search(text) is not None and len(text) - angle.end() <= 20:
         return ALONE
-    return QUOTED if angle is not None or when else NONE
+    return QUOTED if angle is not None or (clock and _FULL_DATE.search(text) is not None) else NONE
 
 
 def _begins(text: str) -> bool:
@@ -278,6 +282,7 @@ def is_ordinary(line: str) -> bool:
         or line[0] in _SPECIAL
         or "：" in line
         or line[:3].lower() in _ABOVE_KEYS
+        or line[-1] == ">"
         or line.rstrip(_TRAILING).endswith(_ENDS)
         or (line[0].isspace() and not is_ordinary(line.lstrip()))
     )

@@ -59,12 +59,11 @@ ENGLISH = Words(
     above="reply above this line|write above this line|type your reply above this line|respond above this line|"
     "reply above the line|respond to this email above this line|your reply above this line|post above this line|"
     "please type your reply above|enter your reply above|add your comment above this line",
-    device_key="sent|outlook|virus",
+    device_key="sent|outlook",
     device=r"sent from (?:my|mail for|mail on|outlook|yahoo|proton|samsung|the all new aol|aol|windows mail|surface|"
     r"an? |ios|iphone|ipad|android|gmail|spark|typeapp|blue|k-9|fairemail|zoho|tutanota|huawei|xiaomi|"
     r"posteo|hey|superhuman|newton|boxer|nine|aqua|[^ ]{1,30}$).{0,60}|sent (?:via|with|using|by) .{2,60}|"
-    r"get outlook for .{0,40}|download outlook for .{0,40}|"
-    r"this (?:e-?mail|message) has been (?:checked|scanned) for viruses.{0,80}|virus[- ]free\..{0,40}",
+    r"get outlook for .{0,40}|download outlook for .{0,40}",
     below=r"\b(?:answers?|repl(?:y|ies)|comments?|responses?|remarks?|notes?)\b.{0,30}\b"
     r"(?:below|inline|in-line|in line|in red|in blue|in green|in bold|in caps|in between|within)\b|"
     r"\b(?:answered|replied|commented|responded|marked)\b.{0,20}\b(?:below|inline|in-line|in red|in blue|above)\b|"
@@ -89,9 +88,8 @@ RUSSIAN = Words(
     begin_forwarded="начало переадресованного сообщения|начало пересылаемого сообщения|начало пересылаемого письма",
     above="пишите ответ выше|введите ответ выше|напишите ответ выше|ответьте выше этой линии|"
     "ваш ответ выше этой линии|ответ выше этой черты|отвечайте выше этой линии",
-    device_key="отправлено|послано|скачать|вирус",
-    device=r"(?:отправлено|послано) (?:с|из|через|при помощи) .{2,60}|скачать outlook для .{2,30}|"
-    r"без вирусов\..{0,40}",
+    device_key="отправлено|послано|скачать",
+    device=r"(?:отправлено|послано) (?:с|из|через|при помощи) .{2,60}|скачать outlook для .{2,30}",
     below=r"\b(?:ответ(?:ы|ил|ила|или|им)?|коммент\w{0,12})\b.{0,30}\b(?:ниже|в тексте|по тексту|красным|внутри)\b|"
     r"\bсм\.?\s?ниже\s*[.!:]?\s*$|\b(?:ниже|по тексту)\b.{0,20}\bответ",
     first_person="я|мы|мой|моя|наш",
@@ -138,12 +136,11 @@ GERMAN = Words(
     above="antworten sie oberhalb|bitte antworten sie oberhalb|antwort oberhalb dieser linie|"
     "bitte geben sie ihre antwort oberhalb|schreiben sie ihre antwort über diese|antworten sie über dieser linie|"
     "bitte oberhalb dieser linie antworten",
-    device_key="gesendet|verschickt|versandt|versendet|holen sie|hole dir|laden sie|viren",
+    device_key="gesendet|verschickt|versandt|versendet|holen sie|hole dir|laden sie",
     device=r"von meinem? .{2,60} gesendet\.?|vo[nm] .{2,40} gesendet\.?|"
     r"(?:diese (?:nachricht|e-?mail) wurde )?(?:gesendet|verschickt|versandt|versendet) (?:von|mit|aus|über|via) "
     r".{2,80}|diese (?:nachricht|e-?mail) wurde (?:von|mit) .{2,60} (?:gesendet|verschickt)\.?|"
-    r"(?:holen sie sich|hole dir|laden sie) outlook für .{2,30}|outlook für .{2,20} (?:beziehen|herunterladen)|"
-    r"diese e-?mail wurde .{0,30}auf viren geprüft.{0,40}|virenfrei\..{0,40}",
+    r"(?:holen sie sich|hole dir|laden sie) outlook für .{2,30}|outlook für .{2,20} (?:beziehen|herunterladen)",
     below=r"\b(?:antwort(?:en)?|kommentare?|anmerkung(?:en)?)\b.{0,30}\b(?:unten|im text|inline|in rot|rot|in blau|"
     r"darunter|dazwischen|unterhalb)\b|\bsiehe (?:unten|im text|inline)\s*[.!:]?\s*$|\bs\. ?u\.\s*$|"
     r"\b(?:unten|im text)\b.{0,20}\b(?:beantwortet|geantwortet)\b",
@@ -166,10 +163,9 @@ FRENCH = Words(
     "début de l’e-mail transféré",
     above="répondre au-dessus|répondez au-dessus|veuillez répondre au-dessus|écrivez votre réponse au-dessus|"
     "saisissez votre réponse au-dessus|merci de répondre au-dessus",
-    device_key="envoyé|obten|provenance|télécharge|virus",
+    device_key="envoyé|obten|provenance|télécharge",
     device=r"envoyé (?:de(?:puis)?|à partir de|avec|par|via) .{2,60}|envoyé de mon .{2,40}|"
-    r"(?:obtenir|obtenez|télécharger|téléchargez) outlook pour .{2,30}|provenance ?: .{2,50}|"
-    r"garanti sans virus\..{0,40}|l'absence de virus dans ce courrier .{0,80}",
+    r"(?:obtenir|obtenez|télécharger|téléchargez) outlook pour .{2,30}|provenance ?: .{2,50}",
     below=r"\b(?:réponses?|commentaires?|remarques?)\b.{0,30}\b(?:ci-dessous|dans le texte|en rouge|en bleu|en gras|"
     r"ci-après|plus bas)\b|\bvoir ci-dessous\s*[.!:]?\s*$|\brépondu\b.{0,20}\b(?:ci-dessous|dans le texte|en rouge)\b",
     first_person="je|j'ai|j’ai|nous|notre",
@@ -189,9 +185,9 @@ SPANISH = Words(
     above="responda por encima de esta línea|responder por encima de esta línea|escriba su respuesta por encima|"
     "por favor, escriba su respuesta por encima|escriba su respuesta encima|responda encima de esta línea|"
     "por favor responda encima",
-    device_key="enviad|obt|descargar|virus",
+    device_key="enviad|obt|descargar",
     device=r"enviad[oa] (?:desde|con|por|a través de) .{2,60}|(?:obtener|descargar|obtén) outlook para .{2,30}|"
-    r"libre de virus\..{0,40}|obtenga outlook para .{2,30}",
+    r"obtenga outlook para .{2,30}",
     below=r"\b(?:respuestas?|comentarios?|contestaciones)\b.{0,30}\b(?:abajo|más abajo|en rojo|en azul|en el texto|"
     r"debajo|entre líneas)\b|\b(?:ver|véase|mira) (?:abajo|más abajo)\s*[.!:]?\s*$|"
     r"\b(?:respondo|contesto|respondido)\b.{0,20}\b(?:abajo|en rojo|en el texto)\b",
@@ -212,9 +208,9 @@ PORTUGUESE = Words(
     begin_forwarded="início da mensagem encaminhada|início da mensagem reencaminhada|início do e-mail encaminhado",
     above="responda acima desta linha|responder acima desta linha|por favor, responda acima|"
     "escreva sua resposta acima|escreva a sua resposta acima|digite sua resposta acima",
-    device_key="enviad|obt|baix|vírus",
+    device_key="enviad|obt|baix",
     device=r"enviad[oa] (?:do|da|de|pelo|pela|via|por|a partir d[eo]|através d[eo]|com) .{2,60}|"
-    r"(?:obter|obtenha|baixar|baixe)(?: o)? outlook para .{2,30}|livre de vírus\..{0,40}",
+    r"(?:obter|obtenha|baixar|baixe)(?: o)? outlook para .{2,30}",
     below=r"\b(?:respostas?|comentários?)\b.{0,30}\b(?:abaixo|em vermelho|em azul|no texto|no corpo|mais abaixo)\b|"
     r"\b(?:ver|vide|veja) abaixo\s*[.!:]?\s*$|\brespond(?:i|ido|endo)\b.{0,20}\b(?:abaixo|em vermelho|no texto)\b",
     first_person="eu|nós|meu|minha|nosso",
@@ -233,9 +229,9 @@ ITALIAN = Words(
     begin_forwarded="inizio messaggio inoltrato|inizio del messaggio inoltrato",
     above="rispondere sopra questa riga|rispondi sopra questa riga|scrivere la risposta sopra|"
     "scrivi la tua risposta sopra|si prega di rispondere sopra",
-    device_key="inviat|scarica|ottieni|virus",
+    device_key="inviat|scarica|ottieni",
     device=r"inviat[oa] (?:da|dal|dalla|con|tramite|via) .{2,60}|"
-    r"(?:scarica|ottieni|scaricare) outlook per .{2,30}|(?:privo|mail priva) di virus\..{0,40}",
+    r"(?:scarica|ottieni|scaricare) outlook per .{2,30}",
     below=r"\b(?:rispost[ae]|comment[oi])\b.{0,30}\b(?:sotto|di seguito|in rosso|in blu|nel testo|qui sotto)\b|"
     r"\bvedi (?:sotto|di seguito)\s*[.!:]?\s*$|\brispos?[tn]\w{0,4}\b.{0,20}\b(?:sotto|in rosso|nel testo)\b",
     first_person="io|noi|nostro",
@@ -256,9 +252,8 @@ POLISH = Words(
     "przesyłana wiadomość|przekazany e-mail",
     begin_forwarded="początek przekazywanej wiadomości|początek przesyłanej wiadomości|początek przekazanej wiadomości",
     above="odpowiedz powyżej tej linii|proszę odpowiedzieć powyżej|wpisz odpowiedź powyżej|napisz odpowiedź powyżej",
-    device_key="wysłan|pobierz|wirus",
-    device=r"wysłan[eoya] (?:z|ze|za pomocą|przez|przy użyciu) .{2,60}|pobierz (?:aplikację )?outlook dla .{2,40}|"
-    r"wolny od wirusów\..{0,40}",
+    device_key="wysłan|pobierz",
+    device=r"wysłan[eoya] (?:z|ze|za pomocą|przez|przy użyciu) .{2,60}|pobierz (?:aplikację )?outlook dla .{2,40}",
     below=r"\b(?:odpowied\w{1,5}|komentarz\w{0,4}|uwagi)\b.{0,30}\b(?:poniżej|w tekście|na czerwono|niżej)\b|"
     r"\b(?:patrz|zob\.|zobacz) (?:poniżej|niżej)\s*[.!:]?\s*$|\bodpisał\w{0,3}\b.{0,20}\b(?:poniżej|niżej|w tekście)\b",
     first_person="ja|mój|moja|nasz",
@@ -278,10 +273,10 @@ DUTCH = Words(
     begin_forwarded="begin doorgestuurd bericht|begin van doorgestuurd bericht|begin van het doorgestuurde bericht",
     above="reageer boven deze regel|antwoord boven deze regel|gelieve boven deze lijn|antwoord boven deze lijn|"
     "typ uw antwoord boven|beantwoord boven deze regel|reageer boven deze lijn",
-    device_key="verzonden|verstuurd|gestuurd|outlook|virus",
+    device_key="verzonden|verstuurd|gestuurd|outlook",
     device=r"(?:verzonden|verstuurd|gestuurd) (?:vanaf|vanuit|met|via|van|door) .{2,60}|"
     r"(?:download )?outlook voor .{2,20} (?:downloaden|ophalen|verkrijgen)|"
-    r"(?:download|verkrijg) outlook voor .{2,30}|virusvrij\..{0,40}",
+    r"(?:download|verkrijg) outlook voor .{2,30}",
     below=r"\b(?:antwoord(?:en)?|reacties?|opmerkingen|commentaar)\b.{0,30}\b(?:hieronder|onder|in rood|in de tekst|"
     r"tussen de tekst|in het rood)\b|\bzie (?:hieronder|onder|beneden)\s*[.!:]?\s*$|\bz\.o\.\s*$",
     first_person="ik|wij|mijn|onze|ons",
@@ -302,9 +297,9 @@ TURKISH = Words(
     "i̇letilen mesajın başlangıcı|i̇letilmiş mesajın başlangıcı",
     above="bu satırın üzerine yanıt|bu çizginin üstüne yanıt|yanıtınızı bu satırın üstüne|"
     "lütfen yanıtınızı bu satırın üzerine",
-    device_key="gönderildi|edinin|virüs",
+    device_key="gönderildi|edinin",
     device=r".{2,40}(?:dan|den|tan|ten|imden|ımdan|umdan|ümden|ndan|nden) gönderildi\.?|"
-    r".{2,30} için outlook.{0,4} edinin|.{2,40} ile gönderildi\.?|virüs bulunmuyor\..{0,40}",
+    r".{2,30} için outlook.{0,4} edinin|.{2,40} ile gönderildi\.?",
     below=r"\b(?:cevap\w{0,9}|yanıt\w{0,9}|yorum\w{0,9})\b.{0,30}\b(?:aşağıda\w{0,4}|metin içinde|kırmızı\w{0,4})|"
     r"\başağı(?:da|ya)\b.{0,25}\b(?:cevap|yanıt)|\başağıya bak\w{0,6}\s*[.!:]?\s*$",
     first_person="biz|benim|bizim",

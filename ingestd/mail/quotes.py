@@ -44,8 +44,7 @@ def strip_quotes(
     if len(lines) > LINES_MAX:
         return Stripped(text.strip(), ("too many lines",))
     history = find_history(lines, forwarded=forwarded, marks=marks, hints=hints)
-    gone = {at for span in history.dropped for at in range(span.begin, span.end)}
-    kept = [line for at, line in enumerate(lines) if at not in gone] if gone else lines
+    kept = _kept(lines, history)
     why = [span.why for span in history.dropped] + history.kept_why
     if not history.goes_to_the_end():
         kept, signature = strip_signature(kept)
@@ -53,6 +52,18 @@ def strip_quotes(
     result = "\n".join(kept).strip()
     first = lines[history.spans[0].begin] if history.spans else ""
     return Stripped(result or text.strip(), tuple(dict.fromkeys(why)) if result else (), first)
+
+
+def _kept(lines: list[str], history: History) -> list[str]:
+    """Return the lines without what is dropped, and one empty line in its place."""
+    kept: list[str] = []
+    position = 0
+    for span in history.dropped:
+        kept += lines[position : span.begin]
+        position = span.end
+        while position < len(lines) and (not kept or not kept[-1].strip()) and not lines[position].strip():
+            position += 1
+    return kept + lines[position:]
 
 
 def find_history(

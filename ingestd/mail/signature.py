@@ -22,6 +22,13 @@ _DEVICE = re.compile(
     rf"(?:{'|'.join(words.device for words in LANGUAGES if words.device)})(?: ?[<(\[]?https?://\S{{1,80}}[>)\]]?)?$",
     re.IGNORECASE,
 )
+_SCANNED = re.compile(
+    r"(?:this (?:e-?mail|message) has been (?:checked|scanned) for viruses|virus[- ]free\.|virenfrei\.|без вирусов\.|"
+    r"diese e-?mail wurde .{0,30}auf viren geprüft|garanti sans virus\.|l'absence de virus dans ce courrier|"
+    r"libre de virus\.|livre de vírus\.|(?:privo|mail priva) di virus\.|wolny od wirusów\.|virusvrij\.|"
+    r"virüs bulunmuyor\.).{0,80}$",
+    re.IGNORECASE,
+)
 _DEVICE_KEYS = tuple(key for words in LANGUAGES for key in words.device_key.split("|") if key)
 _CONTACT = re.compile(r"\S@\S+\.\S|https?://|\bwww\.|(?:\+|\b00?|\()\d[\d ()./-]{6,}|\d{3}[ .-]\d{3,4}|📧|📱|☎|[|·•]")
 _LIST = re.compile(
@@ -106,7 +113,11 @@ def is_device_line(line: str) -> bool:
     if len(line) > _DEVICE_CHARS_MAX or line.endswith("?"):
         return False
     lowered = line.lower()
-    return any(key in lowered for key in _DEVICE_KEYS) and _DEVICE.match(line) is not None
+    if "vir" in lowered or "вирус" in lowered:
+        return _SCANNED.match(line) is not None
+    # With a comma or a full stop inside it is a sentence.
+    known = any(key in lowered for key in _DEVICE_KEYS) and not (", " in line or ". " in line)
+    return known and _DEVICE.match(line) is not None
 
 
 def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
