@@ -293,7 +293,7 @@ _SPECIAL = frozenset("-_=*—–─#~[(|>`\uff1e")
 
 def is_above_line(line: str) -> bool:
     """The line of a helpdesk above which the answer is to be written."""
-    return len(line) <= 300 and _ABOVE.match(bare(line)) is not None
+    return (len(line) <= 120 or "##-" in line[:40]) and len(line) <= 300 and _ABOVE.match(bare(line)) is not None
 
 
 _BELOW = re.compile(_patterns(lambda w: w.below), re.IGNORECASE | re.MULTILINE)

@@ -53,7 +53,9 @@ def is_reply_subject(subject: str) -> bool:
     return _REPLY_PREFIX.match(subject) is not None
 
 
-def read_new_text(pieces: Sequence[Piece], text: str, html: str, subject: str, *, answers: bool) -> NewText:
+def read_new_text(
+    pieces: Sequence[Piece], text: str, html: str, subject: str, *, answers: bool, sender: str = ""
+) -> NewText:
     """Return what is new in a message; `text` and `html` are the whole of it, made of `pieces`.
 
     `answers`: the header names a message that this one answers. Outlook writes the same block of fields above
@@ -63,13 +65,13 @@ def read_new_text(pieces: Sequence[Piece], text: str, html: str, subject: str, *
         return NewText()
     forwarded = is_forward_subject(subject) or not (answers or is_reply_subject(subject))
     only_html = all(piece.html and not piece.plain.strip() for piece in pieces)
-    stripped = strip_quotes(text, forwarded=forwarded, marks=not only_html)
+    stripped = strip_quotes(text, forwarded=forwarded, marks=not only_html, sender=sender)
     if forwarded or not html or not (has_container(html) or _holds(html, stripped.first)):
         return NewText(stripped.text, "", stripped.why)
     cut = cut_history(html)
     if cut is None:
         return NewText(stripped.text, "", stripped.why)
-    better = _from_html(text, cut) if only_html and len(pieces) == 1 else _placed(text, cut)
+    better = _from_html(text, cut, sender) if only_html and len(pieces) == 1 else _placed(text, cut, sender)
     stripped = better or stripped
     return NewText(stripped.text, cut.html, tuple(dict.fromkeys((*stripped.why, *cut.why))))
 
@@ -79,17 +81,17 @@ def _holds(html: str, line: str) -> bool:
     return bool(line) and max(_NO_LETTERS.split(line), key=len) in html
 
 
-def _from_html(text: str, cut: HtmlCut) -> Stripped | None:
+def _from_html(text: str, cut: HtmlCut, sender: str) -> Stripped | None:
     """Return the text of the HTML that was left, if it consists of lines of the whole text."""
     left = to_text(cut.html)
     whole = iter(text.split("\n"))
     if not left or not all(any(line == other for other in whole) for line in left.split("\n")):
         return None
-    kept, why = strip_signature(left.split("\n"))
+    kept, why = strip_signature(left.split("\n"), sender)
     return Stripped("\n".join(kept).strip(), tuple(why))
 
 
-def _placed(text: str, cut: HtmlCut) -> Stripped | None:
+def _placed(text: str, cut: HtmlCut, sender: str) -> Stripped | None:
     """Find in a text the place at which the HTML of the same message was cut, by its letters and figures.
 
     A client's own container is better evidence than lines of text, and needs no language.
@@ -105,7 +107,7 @@ def _placed(text: str, cut: HtmlCut) -> Stripped | None:
             below = _NO_LETTERS.sub("", "".join(lines[at : at + 10]))[: len(gone)]
             if len(below) < _SURE_CHARS or not gone.startswith(below[:_SURE_CHARS]):
                 return None
-            kept, why = strip_signature(lines[:at])
+            kept, why = strip_signature(lines[:at], sender)
             result = "\n".join(kept).strip()
             return Stripped(result, tuple(why)) if result else None
         if not want.startswith(letters, position):

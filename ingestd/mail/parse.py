@@ -49,11 +49,12 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     bounce, delayed = read_bounce(text_bytes, head, parts, text)
     kind, evidence = classify(head, parts, bounce, delayed)
     answered = _ids(head, "in-reply-to", limits)
-    new = read_new_text(pieces, text, html, subject, answers=bool(answered))
-    senders = _addresses(head, "sender", limits)
+    authors, senders = _addresses(head, "from", limits), _addresses(head, "sender", limits)
+    author = authors[0].name if authors else ""
+    new = read_new_text(pieces, text, html, subject, answers=bool(answered), sender=author)
     return ParsedMail(
         subject=subject,
-        from_=_addresses(head, "from", limits),
+        from_=authors,
         reply_to=_addresses(head, "reply-to", limits),
         sender=senders[0] if senders else None,
         to=_addresses(head, "to", limits),

@@ -29,13 +29,12 @@ class Stripped:
     """The first line of history, cut or not; "" where there is none."""
 
 
-def strip_quotes(
-    text: str, *, forwarded: bool = False, marks: bool = True, hints: Mapping[int, Span] | None = None
-) -> Stripped:
+def strip_quotes(text: str, *, forwarded: bool = False, marks: bool = True, sender: str = "") -> Stripped:
     """Return `text` without quoted history and signature; its lines are lines of `text`, in order.
 
     `forwarded`: the message is forwarded or answers nothing, so that a header block is its content.
     `marks`: the text was written with `>`; in text made of HTML a `>` may be mere indentation.
+    `sender`: the sender's name, which may stand beneath the text.
 
     >>> strip_quotes("Yes.\\n\\nOn Mon, 2 Mar 2026, Jane <j@example.com> wrote:\\n> Does it work?").text
     'Yes.'
@@ -43,11 +42,11 @@ def strip_quotes(
     lines = text.split("\n")
     if len(lines) > LINES_MAX:
         return Stripped(text.strip(), ("too many lines",))
-    history = find_history(lines, forwarded=forwarded, marks=marks, hints=hints)
+    history = find_history(lines, forwarded=forwarded, marks=marks)
     kept = _kept(lines, history)
     why = [span.why for span in history.dropped] + history.kept_why
     if not history.goes_to_the_end():
-        kept, signature = strip_signature(kept)
+        kept, signature = strip_signature(kept, sender)
         why += signature
     result = "\n".join(kept).strip()
     first = lines[history.spans[0].begin] if history.spans else ""

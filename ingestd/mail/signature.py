@@ -22,11 +22,14 @@ _DEVICE = re.compile(
     rf"(?:{'|'.join(words.device for words in LANGUAGES if words.device)})(?: ?[<(\[]?https?://\S{{1,80}}[>)\]]?)?$",
     re.IGNORECASE,
 )
-_SCANNED = re.compile(
+_FOOTER_KEYS = ("vir", "вирус", "print", "imprim", "umwelt", "milieu", "stampar", "wydruk", "yazdır")
+_FOOTER = re.compile(
     r"(?:this (?:e-?mail|message) has been (?:checked|scanned) for viruses|virus[- ]free\.|virenfrei\.|без вирусов\.|"
     r"diese e-?mail wurde .{0,30}auf viren geprüft|garanti sans virus\.|l'absence de virus dans ce courrier|"
     r"libre de virus\.|livre de vírus\.|(?:privo|mail priva) di virus\.|wolny od wirusów\.|virusvrij\.|"
-    r"virüs bulunmuyor\.).{0,80}$",
+    r"virüs bulunmuyor\.|(?:please )?(?:consider|think (?:of|about)) the environment before|think before you print|"
+    r"(?:bitte )?denken sie an die umwelt|bitte prüfen sie der umwelt|(?:merci de )?pense[rz] à l['’]environnement|"
+    r"antes de imprimir|prima di stampare|denk aan het milieu|zanim wydrukujesz|bu e-postayı yazdırmadan).{0,100}$",
     re.IGNORECASE,
 )
 _DEVICE_KEYS = tuple(key for words in LANGUAGES for key in words.device_key.split("|") if key)
@@ -36,7 +39,7 @@ _LIST = re.compile(
     r"список рассылки|lista de correo|lista de discussão|メーリングリスト",
     re.IGNORECASE,
 )
-_OWN_NAME = re.compile(r"[-–—](?: ?[^\W\d_a-z][\w.'’-]{0,25}){2,3}$")
+_OWN_NAME = re.compile(r"[-–—][^\W\d_a-z][\w.'’-]{0,25}(?: [^\W\d_a-z][\w.'’-]{0,25}){1,2}$")
 _SECRET = frozenset(
     {
         "confidenti",
@@ -113,15 +116,17 @@ def is_device_line(line: str) -> bool:
     if len(line) > _DEVICE_CHARS_MAX or line.endswith("?"):
         return False
     lowered = line.lower()
-    if "vir" in lowered or "вирус" in lowered:
-        return _SCANNED.match(line) is not None
+    if any(key in lowered for key in _FOOTER_KEYS):
+        return _FOOTER.match(line) is not None
     # With a comma or a full stop inside it is a sentence.
     known = any(key in lowered for key in _DEVICE_KEYS) and not (", " in line or ". " in line)
     return known and _DEVICE.match(line) is not None
 
 
-def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
+def strip_signature(lines: list[str], sender: str = "") -> tuple[list[str], list[str]]:
     """Return the lines without what is no text of the sender's beneath them, and what was cut, in fixed words.
+
+    `sender` is the sender's name, as the header has it.
 
     >>> strip_signature(["Thanks.", "", "-- ", "Jane Doe"])
     (['Thanks.'], ['signature'])
@@ -131,7 +136,7 @@ def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
     for _ in range(_ROUNDS_MAX):
         while end and not lines[end - 1].strip():
             end -= 1
-        cut = _one(lines, end)
+        cut = _one(lines, end, sender)
         if cut is None or not any(line.strip() for line in lines[: cut[0]]):
             break
         end = cut[0]
@@ -139,7 +144,7 @@ def strip_signature(lines: list[str]) -> tuple[list[str], list[str]]:
     return (lines[:end] if why else lines), why
 
 
-def _one(lines: list[str], end: int) -> tuple[int, str] | None:
+def _one(lines: list[str], end: int, sender: str) -> tuple[int, str] | None:
     """Return where the lowest thing that is no text begins, and what it is."""
     if not end:
         return None
@@ -152,9 +157,17 @@ def _one(lines: list[str], end: int) -> tuple[int, str] | None:
         return at, "signature"
     if (at := _disclaimer(lines, end)) is not None:
         return at, "disclaimer"
-    if len(last) < 60 and _OWN_NAME.match(lines[end - 1].strip()) and end > 1 and not lines[end - 2].strip():
+    if end > 1 and not lines[end - 2].strip() and _is_own_name(lines[end - 1].strip(), sender):
         return end - 1, "signature"
     return None
+
+
+def _is_own_name(line: str, sender: str) -> bool:
+    """`-Jane Doe`; with a blank, `- Jane`, it may be an answer in a list and must be the sender's name."""
+    if len(line) > 60 or line[:1] not in "-–—":
+        return False
+    words = line[1:].lower().split()
+    return _OWN_NAME.match(line) is not None or (bool(words) and set(words) <= set(sender.lower().split()))
 
 
 def _footer(lines: list[str], end: int) -> int | None:

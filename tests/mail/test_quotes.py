@@ -94,6 +94,13 @@ def test_signatures_are_cut(signature: str) -> None:
     assert strip_quotes(f"Thanks, it works.\n\n{signature}\n").text == "Thanks, it works."
 
 
+@pytest.mark.parametrize("line", ["- Jane", "— Jane Doe", "-jane"])
+def test_the_senders_name_beneath_a_text_is_a_signature(line: str) -> None:
+    assert strip_quotes(f"Which city?\n\n{line}", sender="Jane Doe").text == "Which city?"
+    assert strip_quotes(f"Which city?\n\n{line}", sender="Bob Roe").text == f"Which city?\n\n{line}"
+    assert parse(f"From: Jane Doe <j@example.com>\r\n\r\nWhich?\r\n\r\n{line}".encode()).new_text == "Which?"
+
+
 def test_what_was_cut_is_said() -> None:
     assert strip_quotes(f"Yes.\n\n-- \nBob\n\n{HISTORY}").why == ("attribution line", "quoted lines", "signature")
     assert strip_quotes(f"Yes.\n\n{OUTLOOK}").why == ("header block",)
