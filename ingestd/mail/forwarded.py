@@ -15,7 +15,7 @@ from ingestd.mail.attribution import is_forward_separator, is_original_separator
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.limits import Limits
 from ingestd.mail.mime import Part, read_fields
-from ingestd.mail.quotes import is_forward_subject
+from ingestd.mail.new_text import is_forward_subject
 from ingestd.mail.types import Address
 
 _LINES_MAX = 400
