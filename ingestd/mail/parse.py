@@ -21,11 +21,12 @@ from ingestd.mail.html import before_quote
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.quotes import is_forward_subject, strip_quotes
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.types import Address, AuthResult, ParsedMail
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sender", "in-reply-to", "references")
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "x-delivered-to")
 _SUBJECT_CHARS_MAX = 1000
+_AUTH_RESULTS_MAX = 20
 _BODY_BEGINS = re.compile(rb"\r?\n\r?\n|\r\r")
 
 
@@ -50,6 +51,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     bounce, delayed = read_bounce(text_bytes, head, parts, text)
     kind, evidence = classify(head, parts, bounce, delayed)
     senders = _addresses(head, "sender", limits)
+    auth_results = _auth_results(head)
     return ParsedMail(
         subject=subject,
         from_=_addresses(head, "from", limits),
@@ -69,7 +71,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         kind=kind,
         evidence=evidence,
         bounce=bounce,
-        auth=parse_auth(decode_value(head.get("authentication-results"))),
+        auth=auth_results[0] if auth_results else None,
+        auth_results=auth_results,
         own_tokens=_own_tokens(head),
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
@@ -106,6 +109,12 @@ def _delivered_to(head: Part, limits: Limits) -> tuple[str, ...]:
             for one in parse_addresses(value, 20):
                 found[normalize(one.addr)] = None
     return tuple(found)[: limits.addresses_max]
+
+
+def _auth_results(head: Part) -> tuple[AuthResult, ...]:
+    """Return the topmost headers. Latin-1 takes every byte as it is: encoded words must not be decoded here."""
+    values = (clean(value.decode("latin-1")) for value in head.get_all("authentication-results")[:_AUTH_RESULTS_MAX])
+    return tuple(found for value in values if (found := parse_auth(value)) is not None)
 
 
 def _own_tokens(head: Part) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
+MESSAGE_MUTED: Final = "message.muted"
 MESSAGE_REPLAYED: Final = "message.replayed"
 PARSER_STARTED: Final = "parser.started"
 PARSER_REPLACED: Final = "parser.replaced"
@@ -90,6 +91,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
+    MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…): kept, but not announced.",
     MESSAGE_REPLAYED: "A quarantined message was processed again.",
     PARSER_STARTED: "A parser process was started.",
     PARSER_REPLACED: "A parser process died, hung or grew too large, and was replaced.",
