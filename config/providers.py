@@ -141,9 +141,7 @@ class GenericProvider(Section):
     sent_wait_seconds: Seconds | None = None
     """How long `auto` waits for the provider's own copy; when left out, that of `outbound`."""
     authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ()
-    """Names under which the provider writes Authentication-Results (RFC 8601): `mx.example.com`, `*.example.com`,
-    or `""` for headers without one. Only these are believed, and then a sender must be proved by them; without names
-    nobody is."""
+    """Names under which it writes Authentication-Results (`mx.example.com`, `*.example.com`, `""`); then they count."""
     authserv_several: bool = False
     """Whether it writes one header for each method; only for a provider that removes foreign ones under its names."""
     folders: FolderNames = FolderNames()

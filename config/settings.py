@@ -218,18 +218,15 @@ class Tickets(Section):
     """What becomes of answers to old tickets, of loops and of mail bombs."""
 
     follow_up_after_days: Annotated[int, Field(ge=0, le=36_500)] = 30
-    """An answer to a ticket that has been closed for so many days opens a new one, linked to it;
-    0: it always opens the old one again."""
+    """An answer to a ticket that was closed so many days before opens a new one, linked to it; 0: the old one again."""
     sender_tickets_max: Annotated[int, Field(ge=0, le=10_000)] = 30
-    """Tickets that mail of one sender opens in `flood_window_seconds`; more goes, muted, into one that
-    collects it. 0: no limit."""
+    """Tickets that a sender opens in `flood_window_seconds`; what is more goes, muted, into one. 0: no limit."""
     ticket_messages_max: Annotated[int, Field(ge=0, le=10_000)] = 100
-    """Messages that one ticket gets in that time before more are muted: kept, but not announced. 0: no limit."""
+    """Messages that a ticket gets in that time; what is more is muted: kept, but not announced. 0: no limit."""
     flood_window_seconds: Seconds = 3600.0
     """The time that both limits are about."""
     agents: Annotated[tuple[AddressOrDomain, ...], Field(max_length=1000)] = ()
-    """Addresses, or domains, of those who forward customers' mail to a mailbox: its first sender is offered
-    as requester."""
+    """Addresses, or domains, of those who forward customers' mail: its first sender is offered as requester."""
 
 
 class Backfill(Section):
