@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, case, insert, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, case, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -95,6 +95,17 @@ _READABLE = messages.join(
         mailboxes.c.account_id == messages.c.account_id,
         mailboxes.c.mailbox_id == messages.c.mailbox_id,
     ),
+)
+# Asked for each message of a batch, and so built once: that costs more than to run it.
+_RECENTLY_RECEIVED = (
+    select(messages.c.received_at, messages.c.muted)
+    .where(
+        messages.c.account_id == bindparam("account"),
+        messages.c.ticket_id == bindparam("ticket"),
+        messages.c.direction == "in",
+    )
+    .order_by(messages.c.message_id.desc())
+    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -183,12 +194,7 @@ def replace_record(conn: Connection, account_id: UUID, message_id: UUID, sealed:
 
 def recently_received(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[tuple[datetime, bool]]:
     """Return when the newest `limit` received messages of a ticket came in, newest first, and which are muted."""
-    rows = conn.execute(
-        select(messages.c.received_at, messages.c.muted)
-        .where(messages.c.account_id == account_id, messages.c.ticket_id == ticket_id, messages.c.direction == "in")
-        .order_by(messages.c.message_id.desc())
-        .limit(limit)
-    )
+    rows = conn.execute(_RECENTLY_RECEIVED, {"account": account_id, "ticket": ticket_id, "most": limit})
     return [(received_at, muted) for received_at, muted in rows]
 
 

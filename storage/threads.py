@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, insert, select
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, select
 
 from storage.mailboxes import readable
 from storage.tables import mailboxes, messages, thread_keys
@@ -17,6 +17,24 @@ not get slower with each mail of somebody who writes thousands under one id."""
 _SAME_MESSAGE = and_(
     messages.c.account_id == thread_keys.c.account_id,
     messages.c.message_id == thread_keys.c.message_id,
+)
+
+
+# Asked for each message of a batch, and so built once: that costs more than to run it.
+_KNOWN_IDS = (
+    select(thread_keys.c.thread_key, messages.c.ticket_id, messages.c.direction)
+    .join(messages, _SAME_MESSAGE)
+    .where(
+        thread_keys.c.account_id == bindparam("account"),
+        thread_keys.c.mailbox_id == bindparam("mailbox"),
+        thread_keys.c.thread_key.in_(bindparam("keys", expanding=True)),
+    )
+    # Of old mail, read newest first, the later one was written first.
+    .order_by(
+        case((messages.c.direction == "out", 1), else_=0),
+        messages.c.received_at.desc(),
+        thread_keys.c.message_id.desc(),
+    )
 )
 
 
@@ -96,21 +114,7 @@ def known_ids(conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collec
 
     Two mails can share a Message-ID: one of ours counts, else the one that came first, as a forger comes second.
     """
-    rows = conn.execute(
-        select(thread_keys.c.thread_key, messages.c.ticket_id, messages.c.direction)
-        .join(messages, _SAME_MESSAGE)
-        .where(
-            thread_keys.c.account_id == account_id,
-            thread_keys.c.mailbox_id == mailbox_id,
-            thread_keys.c.thread_key.in_(keys),
-        )
-        # Of old mail, read newest first, the later one was written first.
-        .order_by(
-            case((messages.c.direction == "out", 1), else_=0),
-            messages.c.received_at.desc(),
-            thread_keys.c.message_id.desc(),
-        )
-    )
+    rows = conn.execute(_KNOWN_IDS, {"account": account_id, "mailbox": mailbox_id, "keys": list(keys)})
     return {bytes(key): KnownId(ticket_id, direction == "out") for key, ticket_id, direction in rows}
 
 

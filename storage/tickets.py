@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, insert, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, insert, literal, select, update
 
 from storage.database import now
 from storage.errors import NotFound
-from storage.mailboxes import readable
+from storage.mailboxes import MailboxState, readable
 from storage.tables import mailboxes, messages, participants, tickets
 
 
@@ -130,7 +130,8 @@ def _standing(
 
 
 def is_participant(conn: Connection, account_id: UUID, ticket_id: UUID, address_key: bytes) -> bool:
-    return bool(_standing(conn, account_id, [ticket_id], [address_key]))
+    values = {"account": account_id, "ticket": ticket_id, "address": address_key}
+    return conn.execute(_IS_PARTICIPANT, values).first() is not None
 
 
 def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status: str | None = None) -> None:
@@ -154,7 +155,7 @@ def get_ticket(conn: Connection, account_id: UUID, number: int) -> Ticket:
 
 def get_ticket_by_id(conn: Connection, account_id: UUID, ticket_id: UUID) -> Ticket:
     """Raises NotFound."""
-    row = conn.execute(_select(account_id).where(tickets.c.ticket_id == ticket_id)).one_or_none()
+    row = conn.execute(_BY_ID, {"account": account_id, "ticket": ticket_id}).one_or_none()
     if row is None:
         raise NotFound(f"no ticket {ticket_id}")
     return Ticket(*row)
@@ -174,25 +175,8 @@ def follow_ups(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) 
 
 def openings(conn: Connection, account_id: UUID, mailbox_id: UUID, requester_key: bytes, limit: int) -> list[Opening]:
     """Return the newest `limit` tickets of a requester in a mailbox, newest first."""
-    first = (
-        select(messages.c.message_id)
-        .where(messages.c.account_id == tickets.c.account_id, messages.c.ticket_id == tickets.c.ticket_id)
-        .order_by(messages.c.message_id)
-        .limit(1)
-        .correlate(tickets)
-        .scalar_subquery()
-    )
-    rows = conn.execute(
-        select(tickets.c.ticket_id, messages.c.received_at, messages.c.muted)
-        .join(messages, and_(messages.c.account_id == tickets.c.account_id, messages.c.message_id == first))
-        .where(
-            tickets.c.account_id == account_id,
-            tickets.c.mailbox_id == mailbox_id,
-            tickets.c.requester_key == requester_key,
-        )
-        .order_by(tickets.c.number.desc())
-        .limit(limit)
-    )
+    values = {"account": account_id, "mailbox": mailbox_id, "requester": requester_key, "most": limit}
+    rows = conn.execute(_OPENINGS, values)
     return [Opening(*row) for row in rows]
 
 
@@ -216,3 +200,39 @@ def list_tickets(
 
 def _select(account_id: UUID) -> Select[Any]:
     return select(*_COLUMNS).select_from(_READABLE).where(tickets.c.account_id == account_id, readable(account_id))
+
+
+# Asked for each message of a batch, and so built once: that costs more than to run them.
+_FIRST_MESSAGE = (
+    select(messages.c.message_id)
+    .where(messages.c.account_id == tickets.c.account_id, messages.c.ticket_id == tickets.c.ticket_id)
+    .order_by(messages.c.message_id)
+    .limit(1)
+    .correlate(tickets)
+    .scalar_subquery()
+)
+_OPENINGS = (
+    select(tickets.c.ticket_id, messages.c.received_at, messages.c.muted)
+    .join(messages, and_(messages.c.account_id == tickets.c.account_id, messages.c.message_id == _FIRST_MESSAGE))
+    .where(
+        tickets.c.account_id == bindparam("account"),
+        tickets.c.mailbox_id == bindparam("mailbox"),
+        tickets.c.requester_key == bindparam("requester"),
+    )
+    .order_by(tickets.c.number.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+_BY_ID = (
+    select(*_COLUMNS)
+    .select_from(_READABLE)
+    .where(
+        tickets.c.account_id == bindparam("account"),
+        tickets.c.ticket_id == bindparam("ticket"),
+        mailboxes.c.state != MailboxState.DISCONNECTING,
+    )
+)
+_IS_PARTICIPANT = select(literal(1)).where(
+    participants.c.account_id == bindparam("account"),
+    participants.c.ticket_id == bindparam("ticket"),
+    participants.c.address_key == bindparam("address"),
+)
