@@ -19,6 +19,7 @@ from ingestd.mail.containers import content_of
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
 from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, QuarantineRecord, ReplyRecord, TicketRecord
+from ingestd.relations import Related, relations_of
 from storage import mailboxes, messages, outbox, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
@@ -79,6 +80,7 @@ class TicketView:
     record: TicketRecord
     mailbox: MailboxRecord
     messages: Sequence[MessageView]
+    related: Sequence[Related]
     key: DataKey
 
 
@@ -138,11 +140,14 @@ class Desk:
             raise NotFound(f"no ticket {number}")
         rows = await self.content.read(account_id, messages.list_messages, ticket.ticket_id)
         key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        found = [await self._message(key, row) for row in rows]
+        received = [one.record for one in found if one.row.direction == "in"]
         return TicketView(
             ticket=ticket,
             record=await self._ticket_record(ticket),
             mailbox=mailbox.record,
-            messages=[await self._message(key, row) for row in rows],
+            messages=found,
+            related=await relations_of(self.content, self.keys, ticket, received),
             key=key,
         )
 

@@ -21,11 +21,12 @@ from ingestd.mail.headers import clean, decode_value, message_ids, parse_date
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.new_text import read_new_text
-from ingestd.mail.types import Address, Kind, ParsedMail
+from ingestd.mail.types import Address, AuthResult, Kind, ParsedMail
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sender", "in-reply-to", "references")
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "x-delivered-to")
 _SUBJECT_CHARS_MAX = 1000
+_AUTH_RESULTS_MAX = 20
 _BODY_BEGINS = re.compile(rb"\r?\n\r?\n|\r\r")
 
 
@@ -53,6 +54,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     authors, senders = _addresses(head, "from", limits), _addresses(head, "sender", limits)
     author = authors[0].name if authors else ""
     new = read_new_text(pieces, text, html, subject, answers=bool(answered), sender=author)
+    auth_results = _auth_results(head)
     return ParsedMail(
         subject=subject,
         from_=authors,
@@ -72,8 +74,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         kind=kind,
         evidence=evidence,
         bounce=notice.info if notice is not None and kind in (Kind.BOUNCE, Kind.DELAY_NOTICE) else None,
-        # Not decoded: an encoded word in a sender's address must not become a result.
-        auth=parse_auth(head.get("authentication-results").decode("ascii", "replace")),
+        auth=auth_results[0] if auth_results else None,
+        auth_results=auth_results,
         own_tokens=_own_tokens(head),
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
@@ -117,6 +119,12 @@ def _delivered_to(head: Part, limits: Limits) -> tuple[str, ...]:
             for one in parse_addresses(value, 20):
                 found[normalize(one.addr)] = None
     return tuple(found)[: limits.addresses_max]
+
+
+def _auth_results(head: Part) -> tuple[AuthResult, ...]:
+    """Return the topmost headers. Latin-1 takes every byte as it is: encoded words must not be decoded here."""
+    values = (clean(value.decode("latin-1")) for value in head.get_all("authentication-results")[:_AUTH_RESULTS_MAX])
+    return tuple(found for value in values if (found := parse_auth(value)) is not None)
 
 
 def _own_tokens(head: Part) -> tuple[str, ...]:

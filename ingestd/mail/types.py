@@ -103,11 +103,18 @@ class BounceInfo(msgspec.Struct, frozen=True):
 
 
 class AuthResult(msgspec.Struct, frozen=True):
-    """The topmost Authentication-Results header (RFC 8601), as far as it can be read."""
+    """One Authentication-Results header (RFC 8601), as far as it can be read. Domains are in lower case."""
 
     authserv_id: str
+    """In lower case; "" where the header names nobody, as Microsoft's."""
     methods: dict[str, str]
     """dkim, spf, dmarc → pass, fail, none …"""
+    dkim_domains: tuple[str, ...] = ()
+    """The signers of the DKIM signatures that pass."""
+    spf_domain: str = ""
+    """The domain of the envelope sender, where SPF passes."""
+    from_domain: str = ""
+    """The domain that the DMARC verdict is about."""
 
 
 class CalendarEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +160,7 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     """Why `kind` is what it is, e.g. "header Auto-Submitted"."""
     bounce: BounceInfo | None
     auth: AuthResult | None
+    """The topmost Authentication-Results header."""
     own_tokens: tuple[str, ...]
     """Values of OWN_HEADER in the top header, unproved."""
     defects: tuple[str, ...]
@@ -174,5 +182,7 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     calendar: tuple[CalendarEvent, ...] = ()
     protection: tuple[str, ...] = ()
     """smime-signed, smime-encrypted, pgp-signed, pgp-encrypted: what the message claims; nothing is verified."""
+    auth_results: tuple[AuthResult, ...] = ()
+    """All Authentication-Results headers, topmost first, bounded; whose they are is for the caller to check."""
     forwarded_from: Address | None = None
     """The original sender of a message that was forwarded, offered as requester where an agent forwarded it."""

@@ -31,6 +31,7 @@ MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
+MESSAGE_MUTED: Final = "message.muted"
 PARSER_REPLACED: Final = "parser.replaced"
 TOKEN_REFRESHED: Final = "token.refreshed"  # noqa: S105  # an event, no token
 TOKEN_REFRESH_FAILED: Final = "token.refresh_failed"  # noqa: S105
@@ -83,6 +84,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
+    MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…): kept, but not announced.",
     PARSER_REPLACED: "A parser process died, hung, grew too large or had done its messages, and was replaced.",
     TOKEN_REFRESHED: "A fresh access token was fetched and stored.",
     TOKEN_REFRESH_FAILED: "The token endpoint refused or could not be asked.",
