@@ -146,19 +146,24 @@ def read_notification(text: str) -> tuple[str, Report] | None:
         details = found.get(kind, {})
         listed = details.get("bouncedRecipients") or details.get("complainedRecipients") or []
         recipients = tuple(_notified(one) for one in listed[:_GROUPS_MAX])
-        original = str(found.get("mail", {}).get("commonHeaders", {}).get("messageId", ""))
+        original = _plain(found.get("mail", {}).get("commonHeaders", {}).get("messageId", ""), _VALUE_CHARS_MAX)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    return kind, Report(recipients, original[:_VALUE_CHARS_MAX])
+    return kind, Report(recipients, original)
 
 
 def _notified(one: Mapping[str, object]) -> ReportedRecipient:
-    address = normalize(str(one.get("emailAddress", "")))[:320]
-    words = str(one.get("diagnosticCode", ""))[:_VALUE_CHARS_MAX]
+    address = normalize(_plain(one.get("emailAddress", ""), 320))
+    words = _plain(one.get("diagnosticCode", ""), _VALUE_CHARS_MAX)
     return ReportedRecipient(
         recipient=address,
         final_recipient=address,
-        action=str(one.get("action", "failed"))[:20].lower(),
-        status=str(one.get("status", ""))[:20],
+        action=_plain(one.get("action", "failed"), 20).lower(),
+        status=_plain(one.get("status", ""), 20),
         diagnostic=words.partition(";")[2].strip() or words,
     )
+
+
+def _plain(value: object, chars_max: int) -> str:
+    """Return text that can be encoded: JSON may hold halves of surrogate pairs."""
+    return str(value)[:chars_max].encode("utf-8", "replace").decode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,6 +217,15 @@ def test_amazon_tells_it_in_json() -> None:
     assert mail.kind is Kind.BOUNCE
     assert said(mail) == (("jane@example.org", "5.1.1", "550", "hard"),)
     assert bounce_of(mail).original_message_ids == ("<ours@example.com>",)
+
+
+def test_json_with_half_a_character_is_read() -> None:
+    """What the parser process returns is encoded as UTF-8, which has no halves."""
+    told = {"emailAddress": "j\ud800@example.org", "status": "5.1.1", "diagnosticCode": "smtp; \udfff"}
+    text = json.dumps({"notificationType": "Bounce", "bounce": {"bouncedRecipients": [told]}})
+    mail = message("From: SES <no-reply@sns.amazonaws.com>\nSubject: x\n", text)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(mail), type=ParsedMail) == mail
+    assert [one.recipient for one in bounce_of(mail).failures] == ["j?@example.org"]
 
 
 @pytest.mark.parametrize(
