@@ -34,7 +34,7 @@ from connectors.base import (
 )
 from connectors.egress import EgressGuard, dial
 from connectors.imap_access import ImapAccess
-from connectors.imap_errors import command_refusal, login_refusal
+from connectors.imap_errors import FolderExists, TargetMissing, command_refusal, login_refusal
 from connectors.imap_folders import ListedFolder, find_folder, is_listed, name_to_create, personal_prefix
 from connectors.imap_thread import run_in_thread
 from connectors.imap_wire import Wire, WireClient
@@ -201,10 +201,25 @@ class ImapSession:
         if name is not None and (name == "INBOX" or is_listed(name, await self.list_folders())):
             return name
         new = name_to_create(wanted, self._folders, prefix=await self._personal_prefix(), overrides=role_folders)
-        await self.run("CREATE", lambda client: client.create_folder(new))
-        await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(new))
-        self._folders = []
+        await self._create(new)
         return new
+
+    async def run_into(self, folder: str, command: str, work: Callable[[WireClient], T]) -> T:
+        """Run a command that puts messages into `folder`; where the server says that it lacks it, make it first.
+
+        LIST can show a folder that is none any more, or a place where one can be (RFC 3501 §6.4.7: TRYCREATE).
+        """
+        try:
+            return await self.run(command, work)
+        except TargetMissing:
+            await self._create(folder)
+            return await self.run(command, work)
+
+    async def _create(self, name: str) -> None:
+        with contextlib.suppress(FolderExists):
+            await self.run("CREATE", lambda client: client.create_folder(name))
+        await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(name))
+        self._folders = []
 
     async def _personal_prefix(self) -> str:
         """Return what the names of all folders but INBOX begin with: NAMESPACE (RFC 2342), else what LIST shows."""

@@ -88,6 +88,8 @@ class ScriptedFolder:
     """Every line that was heard."""
     refuses_fetch: bytes = b""
     """The answer to every FETCH, as in an outage."""
+    refusals: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Commands, by how they begin, and the answer to the next of them."""
 
     def put(
         self,
@@ -108,6 +110,7 @@ class ScriptedFolder:
             self.commands.append(line)
             tag, _, command = line.rstrip(b"\r\n").partition(b" ")
             try:
+                self._refuse(command.upper())
                 rows, end = self._answers(command.upper()), b"OK done"
             except _Refused as refused:
                 rows, end = refused.rows, refused.answer
@@ -116,6 +119,12 @@ class ScriptedFolder:
             if end == b"BYE":
                 return
             await peer.say(tag + b" " + end + b"\r\n")
+
+    def _refuse(self, command: bytes) -> None:
+        for refusal in self.refusals:
+            if command.startswith(refusal[0]):
+                self.refusals.remove(refusal)
+                raise _Refused([], refusal[1])
 
     def _answers(self, command: bytes) -> list[bytes]:
         if command.startswith((b"SELECT", b"EXAMINE")):
