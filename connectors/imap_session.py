@@ -66,6 +66,8 @@ class Selected:
     uidnext_told: bool
     """Whether the server told it. If not, it is what lies behind the last message, and can go back by an EXPUNGE."""
     exists: int
+    modseq: int | None
+    """HIGHESTMODSEQ (RFC 7162 §3.1.2.1); None where the server has no CONDSTORE, or not in this folder."""
     permanent_flags: frozenset[str] | None
     r"""What can be set on messages, in lower case; `\*` stands for new keywords. None: all, as nothing is said."""
 
@@ -86,6 +88,8 @@ class ImapSession:
         """When it is to be opened anew, as its token is about to end (time.monotonic)."""
         self.refuses_idle = False
         """Whether IDLE was offered and refused."""
+        self.compared: set[str] = set()
+        """Folders that were found to be, on this connection, those that were read (see imap_changed)."""
         self.where = where
         self._tools = tools
         self._command_seconds = command_seconds
@@ -114,6 +118,12 @@ class ImapSession:
             finally:
                 self.alive = self.alive and not self.client.wire.aborted
 
+    async def enable_condstore(self) -> None:
+        """Have SELECT tell HIGHESTMODSEQ: servers may keep it to themselves until somebody asks (Dovecot does)."""
+        if {"CONDSTORE", "ENABLE"} <= self.capabilities:
+            with contextlib.suppress(TemporaryError, PermanentError):
+                await self.run("ENABLE", lambda client: client.enable("CONDSTORE"))
+
     async def select(self, folder: str, *, readonly: bool = False) -> Selected:
         """SELECT `folder`. Raises FolderMissing where it does not exist."""
         self.selected = None
@@ -136,6 +146,7 @@ class ImapSession:
             await self._behind_the_last(exists) if uidnext is None else uidnext,
             uidnext is not None,
             exists,
+            answer.get(b"HIGHESTMODSEQ") if "CONDSTORE" in self.capabilities else None,
             None if flags is None else frozenset(flag.decode("utf-8", "replace").lower() for flag in flags),
         )
         return self.selected
@@ -282,6 +293,7 @@ async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -
     )
     session = ImapSession(client, tools, where, access.command_seconds)
     session.capabilities = capabilities
+    await session.enable_condstore()
     session.renew_at = time.monotonic() + access.lasts_seconds(token, datetime.now(UTC))
     return session
 

@@ -84,6 +84,8 @@ class ScriptedFolder:
     exists: int | None = None
     """What SELECT says, where that is wrong."""
     permanent_flags: bytes = b"\\Seen \\Deleted \\*"
+    modseq: int | None = None
+    """HIGHESTMODSEQ, where the server has CONDSTORE."""
     commands: list[bytes] = field(default_factory=list)
     """Every line that was heard."""
     refuses_fetch: bytes = b""
@@ -133,6 +135,7 @@ class ScriptedFolder:
                 b"OK [UIDVALIDITY %d] ok" % self.uidvalidity,
                 b"OK [UIDNEXT %d] ok" % self.uidnext,
                 b"OK [PERMANENTFLAGS (%s)] ok" % self.permanent_flags,
+                b"OK [NOMODSEQ] ok" if self.modseq is None else b"OK [HIGHESTMODSEQ %d] ok" % self.modseq,
             ]
         if command.startswith(b"UID SEARCH UID "):
             wanted = _expand(command.split()[3])
