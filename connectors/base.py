@@ -64,6 +64,10 @@ class TemporaryError(ConnectorError):
     """It may work later. Retry with backoff; the mailbox keeps its place."""
 
 
+class PlaceMissing(TemporaryError):
+    """The folder that was to be looked into is not there: that nothing was found in it says nothing."""
+
+
 class PermanentError(ConnectorError):
     """It will not work before a person changes something; `trouble` says what."""
 
@@ -317,7 +321,10 @@ class Sender(Protocol):
         ...
 
     async def find_in_sent(self, message_id: str, token: str) -> Sequence[FiledCopy]:
-        """Return the copies in Sent that carry this Message-ID, or our own header (OWN_HEADER) with this token."""
+        """Return the copies in Sent that carry this Message-ID, or our own header (OWN_HEADER) with this token.
+
+        Raises PlaceMissing where there is no Sent, or not the one that was named for it; `file_in_sent` makes it.
+        """
         ...
 
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from imapclient import SEEN
 
-from connectors.base import OWN_HEADER, FiledCopy, TokenSource
+from connectors.base import OWN_HEADER, FiledCopy, PlaceMissing, TokenSource
 from connectors.idle_timer import IdleTimer
 from connectors.imap_access import ImapAccess
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import Locator
 from connectors.imap_fetch import id_item_of, provider_id_of
-from connectors.imap_session import ImapSession, ImapTools, Selected
+from connectors.imap_session import FolderMissing, ImapSession, ImapTools, Selected
 
 T = TypeVar("T")
 COPIES_MAX = 20
@@ -40,13 +40,19 @@ class SentFolder:
         self._idle = IdleTimer(access.connection_idle_seconds, self.close)
 
     async def find(self, message_id: str, token: str) -> Sequence[FiledCopy]:
-        """Return the copies with this Message-ID or with our own header's token, at most COPIES_MAX."""
+        """Return the copies with this Message-ID or with our own header's token, at most COPIES_MAX.
+
+        Raises PlaceMissing where there is no such folder.
+        """
 
         async def work(session: ImapSession) -> Sequence[FiledCopy]:
             folder = await session.find_folder("\\Sent", self._access.role_folders)
             if folder is None:
-                return []
-            selected = await session.select(folder, readonly=True)
+                raise PlaceMissing(f"LIST at {session.where}: no folder for Sent")
+            try:
+                selected = await session.select(folder, readonly=True)
+            except FolderMissing as error:
+                raise PlaceMissing(str(error)) from None
             uids: set[int] = set()
             for name, value in (("Message-ID", message_id), (OWN_HEADER, token)):
                 if value:
@@ -63,7 +69,8 @@ class SentFolder:
         async def work(session: ImapSession) -> FiledCopy:
             folder = await session.ensure_folder("\\Sent", self._access.role_folders)
             session.take_untagged("APPENDUID")
-            await session.run("APPEND", lambda client: client.append(folder, content, [SEEN], sent_at.astimezone(UTC)))
+            date = sent_at.astimezone(UTC)
+            await session.run_into(folder, "APPEND", lambda client: client.append(folder, content, [SEEN], date))
             codes = session.take_untagged("APPENDUID")
             return FiledCopy(_appended_to(codes, folder), _message_id_of(content))
 

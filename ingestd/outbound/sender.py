@@ -25,6 +25,7 @@ from connectors.base import (
     ConnectorError,
     Envelope,
     FiledCopy,
+    PlaceMissing,
     RateLimited,
     Sender,
     SendOutcome,
@@ -245,8 +246,11 @@ class MailboxOutbox:
 
     async def _resolve(self, reply: Reply, record: ReplyRecord) -> bool:
         """Look for a reply that may have been sent. Absence proves something only under the design's conditions."""
+        looked = True
         try:
             copies = await self._sender.find_in_sent(record.message_id, record.token)
+        except PlaceMissing:
+            copies, looked = [], False
         except ConnectorError as error:
             pause = _at_least(self._pause(reply.attempts + 1), error)
             await self._settle(reply, ReplyEvent.MISS, None, pause, reason=reply.reason)
@@ -267,7 +271,7 @@ class MailboxOutbox:
             await self._settle(reply, ReplyEvent.MISS, None, max(_LOOK_AGAIN, absent_for), reason=reply.reason)
             return True
         mailbox = await self._read(mailboxes.get_mailbox, self._held.mailbox_id)
-        if settings.resend_when_absent and mailbox.sent_found >= settings.proofs_min:
+        if looked and settings.resend_when_absent and mailbox.sent_found >= settings.proofs_min:
             await self._settle(reply, ReplyEvent.PROVE_ABSENT, None, timedelta(), reason="absent_from_sent")
         else:
             await self._settle(reply, ReplyEvent.MISS, None, None, reason="needs_person")
@@ -294,7 +298,10 @@ class MailboxOutbox:
         return True
 
     async def _file_or_wait(self, reply: Reply, record: ReplyRecord) -> None:
-        copies = await self._sender.find_in_sent(record.message_id, record.token)
+        try:
+            copies = await self._sender.find_in_sent(record.message_id, record.token)
+        except PlaceMissing:
+            copies = []  # the filing makes it
         if copies:
             # One that we may have filed ourselves, before a crash, says nothing about the provider.
             await self._filed(reply, record, copies, found=reply.sent_copy_attempts == 0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.base import OWN_HEADER
+from connectors.base import OWN_HEADER, PlaceMissing
 from connectors.imap_cursor import Locator
 from tests.connectors.mailbox import Mailbox, raw_mail, until
 
@@ -36,7 +36,8 @@ async def test_a_localized_folder_is_known_by_its_name(poor: Mailbox) -> None:
 async def test_where_there_is_no_sent_folder_it_is_made_and_subscribed(poor: Mailbox) -> None:
     assert "Sent" not in poor.server.folders(poor.user)
     sender = poor.sender()
-    assert await sender.find_in_sent("<x@example.com>", "t") == []
+    with pytest.raises(PlaceMissing):
+        await sender.find_in_sent("<x@example.com>", "t")
     assert "Sent" not in poor.server.folders(poor.user)  # looking makes nothing
     filed = await sender.file_in_sent(raw_mail("copy"), NOW)
     assert Locator.parse(filed.locator).folder == "Sent"
@@ -45,8 +46,13 @@ async def test_where_there_is_no_sent_folder_it_is_made_and_subscribed(poor: Mai
 
 async def test_the_operators_folder_comes_first(box: Mailbox) -> None:
     box.change(role_folders={"sent": "Ausgang"})
-    filed = await box.sender().file_in_sent(raw_mail("copy"), NOW)
+    sender = box.sender()
+    # In a folder that is not there nothing can be absent: who believed it would send a reply twice.
+    with pytest.raises(PlaceMissing):
+        await sender.find_in_sent("<x@example.com>", "t")
+    filed = await sender.file_in_sent(raw_mail("copy"), NOW)
     assert Locator.parse(filed.locator).folder == "Ausgang"
+    assert await sender.find_in_sent("<x@example.com>", "t") == []
 
 
 async def test_a_copy_that_the_provider_filed_under_another_id_is_found_by_our_header(box: Mailbox) -> None:

@@ -16,6 +16,7 @@ from connectors.base import (
     Envelope,
     FiledCopy,
     PermanentError,
+    PlaceMissing,
     SendOutcome,
     SendStatus,
     TemporaryError,
@@ -47,6 +48,7 @@ class Provider:
         self.accepted: list[bytes] = []
         self.sent: list[bytes] = []
         self.append_fails = 0
+        self.sent_is_missing = False
         self.asked = 0
 
     async def send(
@@ -65,6 +67,8 @@ class Provider:
 
     async def find_in_sent(self, message_id: str, token: str) -> Sequence[FiledCopy]:
         self.asked += 1
+        if self.sent_is_missing:
+            raise PlaceMissing("LIST: no folder for Sent")
         return [FiledCopy("1:1:Sent", message_id) for one in self.sent if message_id.encode() in one]
 
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
@@ -238,6 +242,32 @@ async def test_absence_proves_something_only_where_the_provider_files(
     await work.step()
     await work.age(901)
     assert (await work.step()).status is status
+    await work.office.check()
+
+
+async def test_absence_from_a_folder_that_is_missing_proves_nothing(stores: Stores) -> None:
+    settings = QUICK.model_copy(update={"resend_when_absent": True})
+    work = await Sending.begin(stores, Provider(SendOutcome(SendStatus.UNKNOWN, "dot"), ACCEPTED), settings)
+    work.provider.sent_is_missing = True
+    held = work.office.held
+    for _ in range(3):
+        await stores.content.transaction(
+            held.account_id, mailboxes.count_sent_copy, held.mailbox_id, fence=held.fence, found=True
+        )
+    await work.step()
+    await work.age(901)
+    reply = await work.step()
+    assert (reply.status, reply.reason) == (ReplyStatus.UNKNOWN, "needs_person")
+    assert len(work.provider.accepted) == 1
+    await work.office.check()
+
+
+async def test_where_there_is_no_sent_folder_the_filing_makes_it(stores: Stores) -> None:
+    work = await Sending.begin(stores, Provider(ACCEPTED))
+    work.provider.sent_is_missing = True
+    await work.step()
+    assert (await work.step()).sent_copy is SentCopy.FILED
+    assert len(work.provider.sent) == 1
     await work.office.check()
 
 
