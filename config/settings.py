@@ -219,7 +219,7 @@ class Tickets(Section):
 
     follow_up_after_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     """An answer to a ticket that was closed so many days before opens a new one, linked to it; 0: the old one again."""
-    sender_tickets_max: Annotated[int, Field(ge=0, le=10_000)] = 30
+    sender_tickets_max: Annotated[int, Field(ge=0, le=10_000)] = 200
     """Tickets that a sender opens in `flood_window_seconds`; what is more goes, muted, into one. 0: no limit."""
     ticket_messages_max: Annotated[int, Field(ge=0, le=10_000)] = 100
     """Messages that a ticket gets in that time; what is more is muted: kept, but not announced. 0: no limit."""

@@ -13,7 +13,7 @@ from ingestd.mail.addresses import domain_of, normalize
 class Rules:
     follow_up_after: timedelta | None = timedelta(days=30)
     """An answer to a ticket that was closed so long before opens a new one; None: it always opens the old one again."""
-    sender_tickets_max: int = 30
+    sender_tickets_max: int = 200
     """Tickets that one sender may open within `window`; 0: no limit."""
     ticket_messages_max: int = 100
     """Messages that a ticket may get within `window`; 0: no limit."""
