@@ -74,8 +74,9 @@ class Content:
     def _lost(self, root: Part) -> Iterable[Piece]:
         """Read what no reader would show, where there is nothing else: it may be what the customer wrote."""
         for part in root.walk():
-            if not part.filename and not part.children and _could_be_text(part.content_type):
-                return self._text(part, part.content_type)  # some gateways call the text an attachment
+            alone = not part.filename and not part.children and _could_be_text(part.content_type)
+            if alone and (pieces := self._text(part, part.content_type)):
+                return pieces  # some gateways call the text an attachment
         outside = self.raw[root.start : root.lead] if root.lead >= 0 else b""
         outside = (b"" if is_notice(outside) else outside) + (self.raw[root.tail : root.end] if root.tail >= 0 else b"")
         text = self._decode(outside[: self.limits.text_bytes_max], "", "text/plain")

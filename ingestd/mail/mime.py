@@ -260,14 +260,19 @@ def read_fields(
             # Unknown fields right before the text are text, too: "Problem: the printer".
             return (fields[: strange[0]], strange[1]) if strange is not None else (fields, position)
         defects["header-folded-wrongly"] = None
-        name, value = fields[-1]
-        fields[-1] = name, (value + b" " + raw[position:next_line].strip())[: limits.value_bytes_max]
+        _fold(fields, raw[position:next_line], limits.folds_bytes_max)
         position = next_line
     if stop < end:
         defects["header-too-long"] = None
         separator = re.compile(rb"\n\r?\n").search(raw, stop, end)
         return fields, separator.end() if separator else end
     return fields, end
+
+
+def _fold(fields: Fields, line: bytes, bytes_max: int) -> None:
+    name, value = fields[-1]
+    if len(value) < bytes_max:
+        fields[-1] = name, value + b" " + line.strip()[:bytes_max]
 
 
 def _skip_blank(raw: bytes, position: int, end: int) -> int:
@@ -278,10 +283,12 @@ def _skip_blank(raw: bytes, position: int, end: int) -> int:
 
 def _field_follows(raw: bytes, position: int, stop: int) -> bool:
     """Return whether one of the next lines is a field that everybody knows, and no line before it is empty."""
+    if raw.startswith(b"--", position):
+        return False
     for _ in range(_LOOK_LINES):
         position = raw.find(b"\n", position, stop) + 1
-        if position == 0 or _BLANK.match(raw, position, stop) is not None:
-            return False
+        if position == 0 or raw.startswith(b"--", position) or _BLANK.match(raw, position, stop) is not None:
+            return False  # a delimiter: what follows are fields of a part
         match = _FIELD.match(raw, position, stop)
         if match is not None and _is_mime_field(match[1]):
             return True

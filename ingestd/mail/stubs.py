@@ -20,13 +20,14 @@ _SENTENCE_END = re.compile(r"[.!?:;。！？]+\s*|\n")
 _WORD = re.compile(r"\w{3,}")
 # "HTML" together with what a client cannot, or what the reader should do; in the languages of the senders.
 _NO_HTML = re.compile(
-    r"(?:n[o']t|unable|cannot|kein|nicht|sans|ne |no |não|non |не |nie |niet|desteklem|不支持|不支援|無法|无法|ない|"
+    r"(?:\bnot\b|n['’]t\b|unable|cannot|kein|nicht|sans|\bne |\bno |não|non |не |nie |niet|desteklem|"
+    r"不支持|不支援|無法|无法|ない|않|"
     r"view|display|read|show|requires?|use |enable|format|version|client|only|compatible|capable|aware|"
     r"ansehen|anzeig|darstell|fähig|afficher|consulte|ver |visualiz|просмотр|формат|верси|поддерж|підтрим|перегля|"
     r"wyświetl|obsług|bekijk|görüntüle|格式|形式|表示|형식|메일|支持|対応)"
     r"[^\n]{0,120}(?<![a-z])x?html(?![a-z])|(?<![a-z])x?html(?![a-z])[^\n]{0,120}"
-    r"(?:n[o']t|unable|cannot|kein|nicht|view|display|read|client|program|software|reader|browser|version|format|only|"
-    r"compatible|capable|enabled|aware|support|message|mail|"
+    r"(?:\bnot\b|n['’]t\b|unable|cannot|kein|nicht|view|display|read|client|program|software|reader|browser|version|"
+    r"format|only|compatible|capable|enabled|aware|support|message|mail|"
     r"fähig|ansicht|unterstütz|afficher|supporté|compatible|formato|soporta|suport|supporta|wiadomoś|obsług|bericht|"
     r"сообщени|письм|формат|верси|поддерж|підтрим|лист|destek|biçim|格式|邮件|郵件|形式|メール|対応|형식|메일)",
     re.IGNORECASE,
