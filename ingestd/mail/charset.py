@@ -65,7 +65,7 @@ def _decode(data: bytes, codec: str | None, label: str, hints: Sequence[str]) ->
     if codec is None:
         return _unlabelled(data, label, hints)
     if codec.startswith(_STATEFUL):
-        return _stateful(data, codec, label, hints)
+        return _stateful(data, codec, hints)
     if codec != "utf-8" and _is_utf8(data, codec):
         # A legacy label on text that is valid UTF-8: the label lies.
         return *_once(data.decode("utf-8")), "charset-wrong"
@@ -195,13 +195,15 @@ def _codecs(labels: Sequence[str]) -> list[str]:
     return [codec for codec in map(python_codec, labels) if codec is not None]
 
 
-def _stateful(data: bytes, codec: str, label: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
+def _stateful(data: bytes, codec: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
     if codec == "utf-16" or codec == "utf-32":  # noqa: PLR1714 - no mark: RFC 2781 §4.3 says big-endian, mailers little
         codec += "-le" if data[1::2].count(0) >= data[0::2].count(0) and data.count(0) else "-be"
     if codec.startswith("iso2022"):
         if not data.isascii() and b"\x1b" not in data:
             favoured = ("cp932", "euc_jp") if codec == "iso2022_jp" else ("cp949",)
-            return _guessed(data, favoured, "charset-wrong") if not _is_text(data) else _unlabelled(data, label, hints)
+            if _is_text(data):
+                return *_once(data.decode("utf-8")), "charset-wrong"
+            return _guessed(data, favoured, "charset-wrong")
         text = decode_iso2022_jp(data) if codec == "iso2022_jp" else decode_shifted(data, "cp949")
         return text, codec, "charset-broken-bytes" if "\ufffd" in text else None
     try:
@@ -210,7 +212,8 @@ def _stateful(data: bytes, codec: str, label: str, hints: Sequence[str]) -> tupl
     except (UnicodeError, ValueError):
         pass
     if not data.isascii():
-        return _unlabelled(data, "", hints)
+        text, used, _ = _unlabelled(data, "", hints)
+        return text, used, "charset-wrong"
     try:
         return _whole(data.decode(codec, "replace")), codec, "charset-broken-bytes"
     except (UnicodeError, ValueError):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from html import unescape
 
 from ingestd.mail.attachments import Attachments
 from ingestd.mail.charset import decode as decode_charset
-from ingestd.mail.encoding import decode_part
-from ingestd.mail.flowed import unflow
+from ingestd.mail.encoding import decode_part, encoding_of_text
+from ingestd.mail.flowed import from_enriched, unflow
+from ingestd.mail.headers import decode_value
 from ingestd.mail.html import sanitize, text_to_html, to_text
 from ingestd.mail.inline import locate, locations_in, spellings, tie
 from ingestd.mail.limits import Limits
-from ingestd.mail.mime import Part, read_tree
+from ingestd.mail.mime import Part, is_notice, read_tree
 from ingestd.mail.protected import NOTES, SMIME_SIGNED, UNREADABLE_NOTE
 from ingestd.mail.rtf import decompress, rtf_body
+from ingestd.mail.stubs import has_no_tags, is_html, is_soup, is_stub
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_LABEL = re.compile(r"[^A-Za-z0-9_.:+-]+")
+_CHARSETS_MAX = 20
 
 
 @dataclass(slots=True)
@@ -37,7 +43,11 @@ class Content:
     charset: str = ""
     text_bytes: int = 0
     depth: int = 0
-    """Signed messages around this one."""
+    """Signed and digested messages around this one."""
+    charsets: dict[str, None] = field(default_factory=dict)
+    """How each text was read, in order."""
+    hints: dict[str, None] = field(default_factory=dict)
+    """The charsets in which texts beyond ASCII were read: what has no label is probably in one of them."""
     locations: dict[str, str] = field(default_factory=dict)
     """Content-Location → Content-ID, for the HTML that they belong to."""
     files: Attachments = field(init=False)
@@ -50,6 +60,8 @@ class Content:
         pieces = self.read(root)
         if (self.files.bodies or self.files.protection) and not any(_is_visible(piece) for piece in pieces):
             pieces = self._instead() or pieces
+        if not any(piece.plain.strip() or piece.html for piece in pieces):
+            pieces = list(self._lost(root)) or pieces
         ids = [one.content_id for one in self.files.found if one.content_id is not None]
         if ids:
             known, shown = spellings(ids), set[str]()
@@ -58,6 +70,20 @@ class Content:
                 shown |= found
             self.files.show(shown)
         return pieces
+
+    def _lost(self, root: Part) -> Iterable[Piece]:
+        """Read what no reader would show, where there is nothing else: it may be what the customer wrote."""
+        for part in root.walk():
+            alone = not part.filename and not part.children and _could_be_text(part.content_type)
+            if alone and (pieces := self._text(part, part.content_type)):
+                return pieces  # some gateways call the text an attachment
+        outside = self.raw[root.start : root.lead] if root.lead >= 0 else b""
+        outside = (b"" if is_notice(outside) else outside) + (self.raw[root.tail : root.end] if root.tail >= 0 else b"")
+        text = self._decode(outside[: self.limits.text_bytes_max], "", "text/plain")
+        if not text.strip():
+            return []
+        self.defects["text-outside-parts"] = None
+        return [Piece(plain=text.replace("\r\n", "\n").replace("\r", "\n"))]
 
     def _instead(self) -> list[Piece]:
         for body in self.files.bodies:
@@ -99,10 +125,17 @@ class Content:
             # The whole message is one text that is called an attachment: it is both.
             self.files.attach(part, inside)
             return self._text(part, kind)
-        entity = self.files.open_signed(part) if self.depth < self.limits.container_depth_max else b""
+        return self._other(part, inside)
+
+    def _other(self, part: Part, inside: str) -> list[Piece]:
+        """Note what is no text as an attachment; of messages that are wrapped in it, return the pieces."""
+        deeper = self.depth < self.limits.container_depth_max
+        entity = self.files.open_signed(part) if deeper else b""
         if entity:
             return self._signed(part, entity)
         self.files.attach(part, inside)
+        if deeper and inside == "multipart/digest" and part.content_type == "message/rfc822":
+            return self._digested(part)
         return []
 
     def _signed(self, part: Part, entity: bytes) -> list[Piece]:
@@ -111,23 +144,47 @@ class Content:
         self.defects.update(defects)
         inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
         inner.files = self.files.inside(raw)
+        inner.charsets, inner.hints = self.charsets, self.hints
         pieces = inner.read(root)
         self.charset, self.text_bytes = inner.charset, inner.text_bytes
         self.files.adopt(inner.files, part)
         return pieces
 
+    def _digested(self, part: Part) -> list[Piece]:
+        """Read a message of a digest where it stands (RFC 2046 §5.1.5); its attachments are in its own attachment."""
+        root, _, raw = read_tree(decode_part(self.raw[part.start : part.end], part.encoding), self.limits)
+        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
+        inner.charsets, inner.hints = self.charsets, self.hints
+        text = join_text(inner.read(root))
+        self.charset, self.text_bytes = inner.charset, inner.text_bytes
+        head = [
+            f"{name.title()}: {value}"
+            for name in ("from", "date", "subject")
+            if (value := decode_value(root.get(name)))
+        ]
+        return [Piece(plain="\n".join([*head, "", text]))] if head or text else []
+
     def _alternative(self, part: Part) -> list[Piece]:
+        """Return one piece that can be read as either, and behind it what is no alternative of it after all."""
         merged = Piece()
         rest: list[Piece] = []
         for child in part.children:
-            for piece in self.read(child, inside=part.content_type):
-                if piece.plain.strip() and not piece.html and not merged.plain:
-                    merged.plain = piece.plain
-                elif piece.html and not merged.html:
-                    merged.html = piece.html
-                    merged.plain = merged.plain or piece.plain
-                elif piece.plain.strip() or piece.html:
-                    rest.append(piece)
+            pieces = self.read(child, inside=part.content_type)
+            if merged.plain and child.content_type == "text/plain" and pieces and is_soup(pieces[0].plain):
+                pieces = self._sanitized(pieces[0].plain)  # the HTML under the wrong type
+            html = join_html(pieces)
+            plain = "\n\n".join(piece.plain for piece in pieces if piece.plain.strip())
+            if html and not merged.html:
+                # All of one child: Apple Mail puts pictures between several HTML parts.
+                merged.html = html
+                merged.plain = merged.plain or plain
+            elif plain and not html and not merged.plain:
+                merged.plain = plain
+            elif child.content_type not in ("text/enriched", "text/richtext"):
+                rest += pieces
+        if merged.plain and merged.html and is_stub(merged.plain, merged.html):
+            self.defects["text-stub"] = None
+            merged.plain = ""
         return [merged, *rest] if merged.plain or merged.html else rest
 
     def _is_text(self, part: Part, inside: str) -> bool:
@@ -146,40 +203,63 @@ class Content:
             self.defects["text-too-long"] = None
             encoded = encoded[: max(0, room)]
         self.text_bytes += len(encoded)
-        data = decode_part(encoded, part.encoding)
         if kind in ("text/x-amp-html", "text/watch-html"):
             return []
+        encoding = encoding_of_text(encoded, part.encoding)
+        if encoding != part.encoding:
+            self.defects["encoding-wrong"] = None
+        data = decode_part(encoded, encoding)
         self.files.claim_text(data)
         if kind == "text/plain" and b"begin" in data:
             data = self.files.without_uu(part, data)
         label = part.parameters.get("charset", "")
         if kind == "text/html":
             return self._html(part, data, label)
-        text = self._decode(data, label).replace("\r\n", "\n").replace("\r", "\n")
+        text = self._decode(data, label, kind).replace("\r\n", "\n").replace("\r", "\n")
+        if kind == "text/plain" and is_html(text):
+            self.defects["html-called-plain"] = None
+            return self._sanitized(text)
         if part.parameters.get("format", "").lower() == "flowed":
             text = unflow(text, part.parameters.get("delsp", "").lower() == "yes")
         if kind in ("text/enriched", "text/richtext"):
-            text = re.sub(r"</?[a-zA-Z-]{1,60}>", "", text)
+            text = from_enriched(text)
         return [Piece(plain=text)] if text.strip() else []
 
     def _html(self, part: Part, data: bytes, label: str) -> list[Piece]:
-        if not label:
-            meta = _META_CHARSET.search(data, 0, 4096)
-            label = meta[1].decode("ascii") if meta else ""
-        text = self._decode(data, label)
+        meta = _META_CHARSET.search(data, 0, 4096)
+        inner = meta[1].decode("ascii") if meta else ""
+        text = self._decode(data, label or inner, part.content_type, [inner] if inner else [])
+        if has_no_tags(text):
+            text = unescape(text).replace("\r\n", "\n").replace("\r", "\n")
+            return [Piece(plain=text)] if text.strip() else []
         if self.locations:
             text = locate(text, part, self.locations)
+        return self._sanitized(text)
+
+    def _sanitized(self, text: str) -> list[Piece]:
         html, defects = sanitize(text, self.limits)
         self.defects.update(dict.fromkeys(defects))
         return [Piece(html=html)] if html.strip() else []
 
-    def _decode(self, data: bytes, label: str) -> str:
-        text, charset, defect = decode_charset(data, label)
+    def _decode(self, data: bytes, label: str, kind: str, hints: Iterable[str] = ()) -> str:
+        text, charset, defect = decode_charset(data, label, [*hints, *self.hints])
         if defect is not None:
             self.defects[defect] = None
         if not self.charset or self.charset == "us-ascii":
             self.charset = charset
+        if len(self.charsets) < _CHARSETS_MAX:
+            claim = f"labelled {_LABEL.sub('', label)[:40]}" if label else "no label"
+            self.charsets[f"{kind}: {claim}, read as {charset}"] = None
+        if not data.isascii() and len(self.hints) < _CHARSETS_MAX:
+            self.hints[charset] = None
         return text.replace("\0", "").removeprefix("\ufeff")
+
+
+def _could_be_text(content_type: str) -> bool:
+    main, _, kind = content_type.partition("/")
+    return (main == "text" and kind not in ("calendar", "vcard", "x-vcard", "directory", "css", "x-amp-html")) or (
+        content_type in ("message/delivery-status", "message/disposition-notification")
+    )
 
 
 def _is_visible(piece: Piece) -> bool:

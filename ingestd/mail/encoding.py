@@ -9,11 +9,13 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?:\s|\Z)*+")
 _BASE64_LINE = re.compile(rb"^[ \t]*[A-Za-z0-9+/]+={0,3}[ \t]*\r?$", re.MULTILINE)
 _NEXT_BLOCK = re.compile(rb"([A-Za-z0-9+/]{2,}+={1,3}|[A-Za-z0-9+/]{8,}+)(?:[ \t]*\r?(?:\n|\Z)|(?<==))")
+_BASE64_BEGINS = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,}|(?:[A-Za-z0-9+/]{4}\s*)*?[A-Za-z0-9+/]{2,3}={1,2}(?:\s|\Z)")
 # What is nothing but lines of base64, the last one with its padding.
 _ONLY_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{1,76}={0,2}\s*")
 _BLOCKS_MAX = 20_000
 _BAD_QP = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _SOFT_BREAK = re.compile(rb"^[^\r\n]{60,75}=\r?\n", re.MULTILINE)
+_PADDED_BREAK = re.compile(rb"=[ \t]++(\r?\n)")
 _ESCAPE = re.compile(rb"=[0-9A-F]{2}")
 _WORDS = {"x-uuencode": "uuencode", "uue": "uuencode", "x-uue": "uuencode"}
 _KNOWN = frozenset({"base64", "quoted-printable", "7bit", "8bit", "binary", "uuencode"})
@@ -44,6 +46,8 @@ def decode_part(encoded: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         return _decode_base64(encoded)
     if encoding == "quoted-printable":
+        if b"= " in encoded or b"=\t" in encoded:  # transports pad lines (RFC 2045 §6.7 (3))
+            encoded = _PADDED_BREAK.sub(rb"=\1", encoded)
         return binascii.a2b_qp(encoded)
     if encoding == "uuencode":
         return decode_uu(encoded)
@@ -112,10 +116,11 @@ def encoding_of_text(encoded: bytes, claimed: str) -> str:
 
 
 def _is_base64(encoded: bytes) -> bool:
-    """Return whether at least half of the bytes stand in lines of base64 alone."""
-    head = encoded[:65536]
-    lines = sum(len(match) for match in _BASE64_LINE.findall(head))
-    return lines * 2 >= len(b"".join(head.split())) and (b" " not in head.strip().split(b"\n", 1)[0].strip())
+    """Return whether it begins with base64 that is padded or a long line, or most of it is in such lines."""
+    head = encoded[:65536].lstrip()
+    if not head or _BASE64_BEGINS.match(head) is not None:
+        return True
+    return sum(map(len, _BASE64_LINE.findall(head))) * 2 >= len(b"".join(head.split()))
 
 
 def decode_uu(data: bytes) -> bytes:

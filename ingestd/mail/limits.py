@@ -18,6 +18,8 @@ class Limits:
     header_fields_max: int = 1000
     value_bytes_max: int = 64 * 1024
     """Of one unfolded header value."""
+    folds_bytes_max: int = 8 * 1024
+    """Of a value whose continuations lack the white space that marks them."""
     addresses_max: int = 500
     """In one header."""
     references_max: int = 100

@@ -28,8 +28,8 @@ _NOTICE = re.compile(
     rb"\s*+(?:[^:\n]{0,100}(?:mime|multi-?part)[^:\n]{0,100}(?:\n[^:\n]{0,200}){0,4})?\s*", re.IGNORECASE
 )
 _PARAMETER_LINE = re.compile(rb"(?:boundary|charset|name|filename|format|delsp|type)[*0-9]*[ \t]*=", re.IGNORECASE)
-_LOOK_LINES = 4
-"""How many lines may be folded without the space that marks it."""
+_LOOK_LINES = 30
+"""How many lines may be folded without the space that marks it: DKIM signatures are long."""
 _LOOK_BYTES = 4096
 
 Fields = list[tuple[str, bytes]]
@@ -50,10 +50,12 @@ class Part:
     children: list[Part] = field(default_factory=list)
     lead: int = -1
     """Where a multipart's first delimiter stands: what is before it belongs to no part."""
+    tail: int = -1
+    """Where its last delimiter ends: what is behind it belongs to no part."""
 
     def get(self, name: str) -> bytes:
-        """Return the first value of a header field (lower-case name), or empty bytes."""
-        return next((value for key, value in self.fields if key == name), b"")
+        """Return the first value of a header field (lower-case name) that says something, or empty bytes."""
+        return next((value for key, value in self.fields if key == name and value), b"")
 
     def get_all(self, name: str) -> list[bytes]:
         return [value for key, value in self.fields if key == name]
@@ -96,7 +98,7 @@ class _Walker:
     def _recover_type(self, part: Part) -> None:
         """Read a body that begins with a delimiter as what it is, where a gateway lost the field that says so."""
         guess = _GUESSED_BOUNDARY.search(self.raw, part.start, min(part.end, part.start + _LOOK_BYTES))
-        if guess is None or _NOTICE.fullmatch(self.raw, part.start, guess.start()) is None:
+        if guess is None or not is_notice(self.raw[part.start : guess.start()]):
             return
         boundary = guess[1].rstrip(b" \t")
         if self.raw.find(b"\n--" + boundary + b"--", guess.end(), part.end) >= 0:
@@ -164,6 +166,7 @@ class _Walker:
                 if begun is not None:
                     regions.append((begun, max(begun, self._before(at))))
                 begun = None if tail[1] else tail.end()
+                part.tail = -1 if tail[1] is None else tail.end() if part.tail < 0 else part.tail
             at = self._next(delimiter, part, at)
         if begun is not None:
             self.defect("end-boundary-missing")
@@ -181,6 +184,11 @@ class _Walker:
             if self.raw[position - 1 : position] == b"\r":
                 position -= 1
         return position
+
+
+def is_notice(text: bytes) -> bool:
+    """Return whether what stands before the first part is only for readers without MIME."""
+    return _NOTICE.fullmatch(text[:_LOOK_BYTES]) is not None
 
 
 def make_part(fields: Fields, start: int, end: int, default_type: str = "text/plain") -> Part:
@@ -233,7 +241,9 @@ def read_fields(
             return fields, max(blank.end(), position + 1) if blank.end() > position else end
         match = _FIELD.match(raw, position, stop)
         if match is not None and (top or fields or _is_mime_field(match[1])):
-            if strange is None and fields and not _is_mime_field(match[1]):
+            if _is_mime_field(match[1]):
+                strange = None
+            elif strange is None and fields:
                 strange = len(fields), position
             if len(fields) < limits.header_fields_max:
                 fields.append((match[1].lower().decode("ascii"), _unfold(match[2])[: limits.value_bytes_max]))
@@ -250,14 +260,19 @@ def read_fields(
             # Unknown fields right before the text are text, too: "Problem: the printer".
             return (fields[: strange[0]], strange[1]) if strange is not None else (fields, position)
         defects["header-folded-wrongly"] = None
-        name, value = fields[-1]
-        fields[-1] = name, (value + b" " + raw[position:next_line].strip())[: limits.value_bytes_max]
+        _fold(fields, raw[position:next_line], limits.folds_bytes_max)
         position = next_line
     if stop < end:
         defects["header-too-long"] = None
         separator = re.compile(rb"\n\r?\n").search(raw, stop, end)
         return fields, separator.end() if separator else end
     return fields, end
+
+
+def _fold(fields: Fields, line: bytes, bytes_max: int) -> None:
+    name, value = fields[-1]
+    if len(value) < bytes_max:
+        fields[-1] = name, value + b" " + line.strip()[:bytes_max]
 
 
 def _skip_blank(raw: bytes, position: int, end: int) -> int:
@@ -268,13 +283,15 @@ def _skip_blank(raw: bytes, position: int, end: int) -> int:
 
 def _field_follows(raw: bytes, position: int, stop: int) -> bool:
     """Return whether one of the next lines is a field that everybody knows, and no line before it is empty."""
+    if raw.startswith(b"--", position):
+        return False
     for _ in range(_LOOK_LINES):
         position = raw.find(b"\n", position, stop) + 1
-        if position == 0 or _BLANK.match(raw, position, stop) is not None:
-            return False
+        if position == 0 or raw.startswith(b"--", position) or _BLANK.match(raw, position, stop) is not None:
+            return False  # a delimiter: what follows are fields of a part
         match = _FIELD.match(raw, position, stop)
-        if match is not None:
-            return _is_mime_field(match[1])
+        if match is not None and _is_mime_field(match[1]):
+            return True
     return False
 
 

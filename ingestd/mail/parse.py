@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from ingestd.mail import OWN_HEADER
 from ingestd.mail.addresses import normalize, parse_addresses
@@ -46,22 +47,23 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     content = Content(text_bytes, limits, defects)
     pieces = content.read_all(root)
     text, html = join_text(pieces), join_html(pieces)
-    subject = decode_value(head.get("subject"))[:_SUBJECT_CHARS_MAX]
+    hints = tuple(content.hints)  # a client that sends raw 8-bit headers writes them in the charset of its text
+    subject = decode_value(head.get("subject"), hints)[:_SUBJECT_CHARS_MAX]
     parts = root.walk()
     notice = read_bounce(text_bytes, head, parts, text)
     kind, evidence = classify(head, parts, notice, text)
     answered = _ids(head, "in-reply-to", limits)
-    authors, senders = _addresses(head, "from", limits), _addresses(head, "sender", limits)
+    authors, senders = _addresses(head, "from", limits, hints), _addresses(head, "sender", limits, hints)
     author = authors[0].name if authors else ""
     new = read_new_text(pieces, text, html, subject, answers=bool(answered), sender=author)
     auth_results = _auth_results(head)
     return ParsedMail(
         subject=subject,
         from_=authors,
-        reply_to=_addresses(head, "reply-to", limits),
+        reply_to=_addresses(head, "reply-to", limits, hints),
         sender=senders[0] if senders else None,
-        to=_addresses(head, "to", limits),
-        cc=_addresses(head, "cc", limits),
+        to=_addresses(head, "to", limits, hints),
+        cc=_addresses(head, "cc", limits, hints),
         delivered_to=_delivered_to(head, limits),
         message_id=next(iter(_ids(head, "message-id", limits)), ""),
         in_reply_to=answered,
@@ -81,6 +83,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         charset=content.charset or "us-ascii",
         new_html=new.html,
         quote_cut=new.why,
+        charsets=tuple(content.charsets),
         body_sha256=hashlib.sha256(_body(raw)).digest(),
         forwarded_from=(
             forwarded_from(text_bytes, parts, subject, text, limits) if kind in (Kind.CUSTOMER, Kind.BULK) else None
@@ -101,11 +104,18 @@ def _note_repeated(head: Part, defects: dict[str, None]) -> None:
         defects["message-id-missing"] = None
 
 
-def _addresses(head: Part, name: str, limits: Limits) -> tuple[Address, ...]:
-    """Return a field's addresses; To and Cc may be repeated (each is then a part of the list)."""
+def _addresses(head: Part, name: str, limits: Limits, hints: Sequence[str]) -> tuple[Address, ...]:
+    """Return a field's addresses; To and Cc may be repeated (each is then a part of the list).
+
+    A From that has a name and no address gives that name, unless Sender has an address.
+    """
     values = head.get_all(name) if name in ("to", "cc") else [head.get(name)]
-    found = [one for value in values if value for one in parse_addresses(value, limits.addresses_max)]
-    return tuple(found[: limits.addresses_max])
+    names = name == "from" and not head.get("sender")
+    found = [
+        one for value in values if value for one in parse_addresses(value, limits.addresses_max, hints, names=names)
+    ]
+    known = [one for one in found if one.addr] or found[:1]
+    return tuple(known[: limits.addresses_max])
 
 
 def _ids(head: Part, name: str, limits: Limits) -> tuple[str, ...]:
