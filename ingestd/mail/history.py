@@ -87,9 +87,14 @@ def scan(lines: Sequence[str], forwarded: bool, hints: Mapping[int, Span]) -> Hi
             at = fences[at]
         else:
             span = _span(lines, at, history, forwarded, hints)
-            if span is None or (span.kind == "tail" and not history.texts):
-                history.texts.append(at)  # with nothing above it, even history is the content
+            if span is None:
+                history.texts.append(at)
                 at += 1
+            elif span.kind == "tail" and not history.texts:
+                # With nothing above it, even history is the content.
+                while at < len(lines) and lines[at].strip():
+                    history.texts.append(at)
+                    at += 1
             else:
                 history.spans.append(span)
                 history.introduced = history.introduced or span.sure
