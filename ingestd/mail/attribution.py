@@ -64,7 +64,7 @@ _DATE = re.compile(
 _INNER_COLON = re.compile(r"[^\W\d][:：=](?!$)|\w\[\d+\]:")
 _DIGIT = re.compile(r"\d")
 _NAME_BEFORE = re.compile(r"[\"'”’)]$|(?:^|[\s\"'(])([^\W\d_])[\w.'’\"()-]*$")
-_NAME_ONLY = re.compile(r"(?:[^\W\d_][\w.'’-]{0,30} ){1,4}$")
+_NAME_ONLY = re.compile(r"(?:[^\W\d_][\w.'’/-]{0,30} ){1,4}$")
 _ENDS = (":", "：", "wrote", "道", "écrit", "escribió", "escreveu", "scritto", "작성", "yazdı", "пишет", "--")
 _TRAILING = " \t\u00a0*_>\u200e\u200f\u202a\u202b\u202c\u2069"
 
@@ -93,7 +93,7 @@ def attribution(text: str) -> int:
     if len(text) > LINE_CHARS_MAX:
         return NONE
     text = (text if text.isprintable() else text.translate(_INVISIBLE)).lstrip(_MARKS).rstrip(_MARKS.replace(">", ""))
-    dashed = text.startswith("--") and text.endswith("--")
+    dashed = text.startswith("---") and text.endswith("---")
     text = text.strip(_DASHES + "\"'")
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
@@ -107,13 +107,13 @@ def attribution(text: str) -> int:
         return _without_verb(text, angle, colon)
     if not colon and verb["rest"].strip(" )"):
         return NONE
-    if dashed:
-        return ALONE  # Zoho, old Android, Lotus Notes: `---- Jane Doe wrote ----`
     person = _person(text)
     if person is not None:
         # The Bat! writes `Вы писали 2 марта 2026 г., 10:00:12:`, but no client says "I wrote".
         return QUOTED if evident and person not in _FIRST_PERSON else NONE
-    if angle is not None and (date or clock) and (colon or begins):
+    if dashed and (evident or _is_name(text[: verb.start()])):
+        return ALONE  # Zoho, old Android, Lotus Notes: `---- Jane Doe wrote ----`
+    if angle is not None and ((colon and (date or clock)) or (begins and date and clock)):
         return ALONE
     if begins and date and clock and colon and _names(text, verb):
         return ALONE

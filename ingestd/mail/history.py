@@ -33,6 +33,8 @@ from ingestd.mail.header_block import header_block
 _JOINED_LINES_MAX = 5
 _ADDRESS_LINES_MAX = 4
 """To, Subject and rule that Yandex writes between the text and the attribution."""
+_TRIES_MAX = 400
+"""Lines of a message that are judged as the beginning of history; a real one has a dozen."""
 _WRAPPED_FROM = 60
 _WRAP_AT = 72
 _VERB_CHARS_MAX = 25
@@ -64,6 +66,11 @@ class History:
     """Why history was kept, if it was."""
     introduced: bool = False
     """An attribution was seen, so that what is marked as quoted is."""
+    tries: int = 0
+
+    def may_try(self) -> bool:
+        self.tries += 1
+        return self.tries <= _TRIES_MAX
 
     def goes_to_the_end(self) -> bool:
         """Tell whether what is kept ends with something that is not the sender's."""
@@ -107,22 +114,30 @@ def _span(lines: Sequence[str], at: int, history: History, forwarded: bool, hint
     line, texts = lines[at], history.texts
     if at in hints:
         hint = hints[at]
-        return hint if hint.kind == "forward" else replace(hint, begin=_separated(lines, at, texts))
+        if hint.kind == "forward":
+            return hint
+        return replace(hint, begin=_separated(lines, at, texts, titles=hint.kind == "tail"))
     if history.introduced and _INITIALS.match(line):
         return Span("quote", at, _quote_end(lines, at, history.introduced), "quoted lines")
     if is_ordinary(line):
         return None
-    if _is_groupwise(line):
+    if _is_groupwise(line, history):
         return _tail(lines, at, "attribution line", texts, forwarded=False)
     if quoted(line) and not _ends_address(lines, at):
         end = _quote_end(lines, at, history.introduced)
-        return Span("quote", at, end, "quoted lines", history.introduced or _introduced_inside(lines, at, end))
-    return _unquoted(lines, at, forwarded, texts)
+        return Span(
+            "quote",
+            at,
+            end,
+            "quoted lines",
+            history.introduced or (history.may_try() and _introduced_inside(lines, at, end)),
+        )
+    return _unquoted(lines, at, forwarded, history)
 
 
-def _unquoted(lines: Sequence[str], at: int, forwarded: bool, texts: list[int]) -> Span | None:
+def _unquoted(lines: Sequence[str], at: int, forwarded: bool, history: History) -> Span | None:
     """Judge a line that is not quoted."""
-    line = lines[at]
+    line, texts = lines[at], history.texts
     first = line.lstrip()[:1]
     if first in "-_=*—–─#~[(" and len(line) < 300:
         if is_forward_separator(line):
@@ -134,9 +149,9 @@ def _unquoted(lines: Sequence[str], at: int, forwarded: bool, texts: list[int]) 
     if ":" in line or "：" in line or first == "|":
         if is_forward_separator(line):
             return Span("forward", at, len(lines), "")
-        if header_block(lines, at):
+        if header_field(line) is not None and history.may_try() and header_block(lines, at):
             return _tail(lines, at, "header block", texts, forwarded)
-    if may_end_attribution(line):
+    if may_end_attribution(line) and history.may_try():
         return _attributed(lines, at, texts)
     if is_above_line(line):
         return _tail(lines, at, "reply-above line", texts, forwarded=False)
@@ -147,13 +162,16 @@ def _tail(lines: Sequence[str], at: int, why: str, texts: list[int], forwarded: 
     """All from here on is history, unless it is forwarded, or the line above says "look at this:"."""
     if forwarded or (texts and lines[texts[-1]].rstrip().endswith((":", "："))):
         return Span("forward", at, len(lines), "")
-    return Span("tail", _separated(lines, at, texts), len(lines), why)
+    return Span("tail", _separated(lines, at, texts, titles=why == "header block"), len(lines), why)
 
 
-def _separated(lines: Sequence[str], at: int, texts: list[int]) -> int:
-    """Return where a span that begins at a line begins with the rule or dashed title above it."""
+def _separated(lines: Sequence[str], at: int, texts: list[int], titles: bool) -> int:
+    """Return where a span that begins at a line begins with the rule, or `---- Title ----`, above it."""
     begin = at
-    while texts and begin - texts[-1] <= 3 and (is_rule(lines[texts[-1]]) or is_dashed_title(lines[texts[-1]])):
+    while texts and begin - texts[-1] <= 3:
+        above = lines[texts[-1]]
+        if not is_rule(above) and not (titles and is_dashed_title(above)):
+            break
         begin = texts.pop()
     return begin
 
@@ -167,7 +185,7 @@ def _attributed(lines: Sequence[str], at: int, texts: list[int]) -> Span | None:
         return None
     while texts and texts[-1] >= found:
         texts.pop()
-    begin = _separated(lines, _addressed(lines, found, texts), texts)
+    begin = _separated(lines, _addressed(lines, found, texts), texts, titles=False)
     if above_quote:
         return Span("intro", begin, at + 1, "attribution line")
     span = _tail(lines, begin, "attribution line", texts, forwarded=False)
@@ -226,10 +244,12 @@ def _ends_address(lines: Sequence[str], at: int) -> bool:
     return above.rfind("<") > above.rfind(">") and "@" in above and len(lines[at]) <= _VERB_CHARS_MAX
 
 
-def _is_groupwise(line: str) -> bool:
+def _is_groupwise(line: str, history: History) -> bool:
     """GroupWise writes `>>> Jane <jane@example.com> 02.03.2026 10:00 >>>` above the history."""
     line = line.strip()
-    return line.endswith(">>>") and line.startswith(">>>") and attribution(bare(line) + ":") > NONE
+    if not (line.endswith(">>>") and line.startswith(">>>") and history.may_try()):
+        return False
+    return attribution(bare(line) + ":") > NONE
 
 
 def _quote_end(lines: Sequence[str], at: int, introduced: bool) -> int:
@@ -263,6 +283,8 @@ def _driven_out(above: str, line: str) -> bool:
 
 def _introduced_inside(lines: Sequence[str], begin: int, end: int) -> bool:
     """Apple Mail quotes the attribution, Orange its header block, too."""
+    if not any(":" in line or may_end_attribution(line) for line in lines[begin : min(end, begin + 5)]):
+        return False
     block = [bare(line) for line in lines[begin : min(end, begin + 4)]]
     if any(header_block(lines, at) for at in range(begin, min(end, begin + 3))):
         return True

@@ -65,7 +65,7 @@ ENGLISH = Words(
     r"posteo|hey|superhuman|newton|boxer|nine|aqua|[^ ]{1,30}$).{0,60}|sent (?:via|with|using|by) .{2,60}|"
     r"get outlook for .{0,40}|download outlook for .{0,40}",
     below=r"\b(?:answers?|repl(?:y|ies)|comments?|responses?|remarks?|notes?)\b.{0,30}\b"
-    r"(?:below|inline|in-line|in line|in red|in blue|in green|in bold|in caps|in between|within)\b|"
+    r"(?:below|inline|in-line|in red|in blue|in green|in bold|in caps)\b|"
     r"\b(?:answered|replied|commented|responded|marked)\b.{0,20}\b(?:below|inline|in-line|in red|in blue|above)\b|"
     r"\bsee (?:inline|in-line|my inline)\b|\bsee below\s*[.!:]?\s*$|\binline below\b|^\s*(?:in-?line|see below)\b",
     first_person="i|I|we|my|our",
@@ -277,7 +277,7 @@ DUTCH = Words(
     device=r"(?:verzonden|verstuurd|gestuurd) (?:vanaf|vanuit|met|via|van|door) .{2,60}|"
     r"(?:download )?outlook voor .{2,20} (?:downloaden|ophalen|verkrijgen)|"
     r"(?:download|verkrijg) outlook voor .{2,30}",
-    below=r"\b(?:antwoord(?:en)?|reacties?|opmerkingen|commentaar)\b.{0,30}\b(?:hieronder|onder|in rood|in de tekst|"
+    below=r"\b(?:antwoord(?:en)?|reacties?|opmerkingen|commentaar)\b.{0,30}\b(?:hieronder|in rood|in de tekst|"
     r"tussen de tekst|in het rood)\b|\bzie (?:hieronder|onder|beneden)\s*[.!:]?\s*$|\bz\.o\.\s*$",
     first_person="ik|wij|mijn|onze|ons",
     second_person="uw|jij|jullie",

@@ -34,7 +34,8 @@ _FOOTER = re.compile(
     r"libre de virus\.|livre de vírus\.|(?:privo|mail priva) di virus\.|wolny od wirusów\.|virusvrij\.|"
     r"virüs bulunmuyor\.|(?:please )?(?:consider|think (?:of|about)) the environment before|think before you print|"
     r"(?:bitte )?denken sie an die umwelt|bitte prüfen sie der umwelt|(?:merci de )?pense[rz] à l['’]environnement|"
-    r"antes de imprimir est[ea]|prima di stampare quest[ao]|denk aan het milieu|zanim wydrukujesz t[ęeą]|bu e-postayı yazdırmadan).{0,100}$",
+    r"antes de imprimir est[ea]|prima di stampare quest[ao]|denk aan het milieu|"
+    r"zanim wydrukujesz t[ęeą]|bu e-postayı yazdırmadan).{0,100}$",
     re.IGNORECASE,
 )
 _DEVICE_KEYS = _keys("|".join(words.device_key for words in LANGUAGES if words.device_key))
