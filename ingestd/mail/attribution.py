@@ -97,11 +97,12 @@ def attribution(text: str) -> int:
     text = text.strip(_DASHES + "\"'")
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
-    date, clock = _DATE.search(text) is not None, _CLOCK.search(text) is not None
+    figures = _DIGIT.search(text) is not None
+    date, clock = figures and _DATE.search(text) is not None, figures and _CLOCK.search(text) is not None
     begins = _begins(text)
     evident = angle is not None or (date and clock) or (begins and (date or clock)) or _ADDRESS.search(text) is not None
-    if not (evident or dashed or len(text) <= _NAME_CHARS_MAX):
-        return NONE
+    if not (evident or dashed):
+        return QUOTED if colon and _is_named(text, begins) else NONE
     verb = _verb(text.lower())
     if verb is None:
         return _without_verb(text, angle, colon)
@@ -117,7 +118,7 @@ def attribution(text: str) -> int:
         return ALONE
     if begins and date and clock and colon and _names(text, verb):
         return ALONE
-    return QUOTED if evident or (colon and _is_name(text[: verb.start()])) else NONE
+    return QUOTED
 
 
 def _without_verb(text: str, angle: re.Match[str] | None, colon: bool) -> int:
@@ -171,6 +172,16 @@ def _names(text: str, verb: re.Match[str]) -> bool:
         return True
     rest = text[verb.end("verb") :].strip(" :：")  # `verb` was found in lower case
     return bool(rest) and not rest[0].islower() and not rest[0].isdigit()
+
+
+def _is_named(text: str, begins: bool) -> bool:
+    """`Jane Doe wrote:`, or `On Tuesday Jane wrote:`."""
+    if len(text) > _NAME_CHARS_MAX or text.count(" ") > 6 or (text[:1].islower() and not begins):
+        return False
+    verb = _verb(text.lower())
+    if verb is None or (begins and _person(text) is not None):
+        return False
+    return (begins and _names(text, verb)) or (not verb["rest"].strip() and _is_name(text[: verb.start()]))
 
 
 def _is_name(text: str) -> bool:
