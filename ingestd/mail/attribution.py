@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ingestd.mail.quote_words import LANGUAGES, Words
+from ingestd.mail.words import LANGUAGES, Words
 
 LINE_CHARS_MAX = 700
 """Of an attribution, its wrapped lines joined."""
@@ -24,7 +24,7 @@ _NAME_CHARS_MAX = 60
 
 _MARKS = " \t\u00a0>*_|#\"'"
 """Around a line or a label: quote marks, and what stands for bold type in plain text."""
-_DASHES = "-_=*~#—–\u2500\u2501\uff0d+ \t\u00a0"
+_DASHES = "-\u2010_=*~#—–\u2500\u2501\uff0d+ \t\u00a0"
 # Hebrew and Arabic clients set direction marks around addresses, and one after the colon.
 _INVISIBLE = dict.fromkeys(
     map(ord, "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -244,7 +244,7 @@ _ABOVE = re.compile(
     rf"[\W_]{{0,60}}(?:\w{{1,12}} )?(?:{_literals(_terms(lambda w: w.above))})|##-.{{0,160}}-##$", re.IGNORECASE
 )
 _ABOVE_KEYS = frozenset(term[:3] for term in _terms(lambda w: w.above))
-_RULE = re.compile(r"[\s\-_–—=*~#\u2500\u2501]{3,}$")
+_RULE = re.compile(r"[\s\-\u2010_–—=*~#\u2500\u2501]{3,}$")
 
 
 def is_rule(line: str) -> bool:
@@ -256,7 +256,7 @@ def _between_dashes(line: str) -> str | None:
     """Return the words between two dashes or more, "" where there are none; None for other lines."""
     line = bare(line) if not line.isascii() else line.strip(" \t>")
     core = line.strip(_DASHES)
-    if len(line) > 140 or not line.startswith(("--", "__", "==", "**", "——", "––", "──")):
+    if len(line) > 140 or not line.startswith(("--", "\u2010\u2010", "__", "==", "**", "——", "––", "──")):
         return None
     return core.rstrip(":： ").lower()
 
@@ -299,7 +299,7 @@ def is_ordinary(line: str) -> bool:
     )
 
 
-_SPECIAL = frozenset("-_=*—–─#~[(|>`\uff1e")
+_SPECIAL = frozenset("-\u2010_=*—–─#~[(|>`\uff1e")
 
 
 def is_above_line(line: str) -> bool:

@@ -31,6 +31,8 @@ from ingestd.mail.attribution import field as header_field
 from ingestd.mail.header_block import header_block
 
 _JOINED_LINES_MAX = 5
+_INTRODUCING_LINES_MAX = 16
+"""Fields and attribution between a separator and quoted lines."""
 _ADDRESS_LINES_MAX = 4
 """To, Subject and rule that Yandex writes between the text and the attribution."""
 _TRIES_MAX = 400
@@ -139,7 +141,7 @@ def _unquoted(lines: Sequence[str], at: int, forwarded: bool, history: History) 
     """Judge a line that is not quoted."""
     line, texts = lines[at], history.texts
     first = line.lstrip()[:1]
-    if first in "-_=*—–─#~[(" and len(line) < 300:
+    if first in "-‐_=*—–─#~[(" and len(line) < 300:
         if is_forward_separator(line):
             return Span("forward", at, len(lines), "")
         if is_above_line(line):
@@ -159,10 +161,30 @@ def _unquoted(lines: Sequence[str], at: int, forwarded: bool, history: History) 
 
 
 def _tail(lines: Sequence[str], at: int, why: str, texts: list[int], forwarded: bool) -> Span:
-    """All from here on is history, unless it is forwarded, or the line above says "look at this:"."""
+    """All from here on is history, unless it is forwarded, or the line above says "look at this:".
+
+    If the history is marked line by line, answers may stand in it, and what was found only introduces it.
+    """
     if forwarded or (texts and lines[texts[-1]].rstrip().endswith((":", "："))):
         return Span("forward", at, len(lines), "")
-    return Span("tail", _separated(lines, at, texts, titles=why == "header block"), len(lines), why)
+    begin = _separated(lines, at, texts, titles=why == "header block")
+    marked = _marked_below(lines, at)
+    return Span("tail", begin, len(lines), why) if marked is None else Span("intro", begin, marked, why)
+
+
+def _marked_below(lines: Sequence[str], at: int) -> int | None:
+    """Return the first quoted line beneath a separator or header, if but fields and an attribution stand between."""
+    between: list[str] = []
+    for index in range(at + 1, min(at + _INTRODUCING_LINES_MAX, len(lines))):
+        line = lines[index]
+        if quoted(line):
+            joined = " ".join(between)
+            return index if not between or attribution(joined) > NONE else None
+        if line.strip() and header_field(line) is None:
+            between.append(line.strip())
+            if len(between) > _JOINED_LINES_MAX:
+                return None
+    return None
 
 
 def _separated(lines: Sequence[str], at: int, texts: list[int], titles: bool) -> int:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from ingestd.mail.attribution import bare, is_rule
-from ingestd.mail.quote_words import LANGUAGES
+from ingestd.mail.words import LANGUAGES
 
 _ROUNDS_MAX = 6
 _SIGNATURE_LINES_MAX = 25
@@ -45,6 +45,14 @@ _LIST = re.compile(
     r"lista de discussão|メーリングリスト)$.*(?:\S@\S|https?://)|/listinfo/|^https://groups\.google\.com/",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
+_CLOSING = re.compile(
+    r"(?:(?:best|kind|warm|many)\b.{0,12}(?:regards|wishes)|regards|sincerely|cheers|thanks|thank you|best|"
+    r"mit freundlichen|viele grüße|freundliche grüße|beste grüße|cordialement|bien à vous|saludos|un saludo|"
+    r"atenciosamente|cumprimentos|cordiali saluti|saluti|pozdrawiam|z poważaniem|met vriendelijke|groet|saygılar|"
+    r"с уважением|з повагою|此致|よろしく|敬具|감사)",
+    re.IGNORECASE,
+)
+"""Words that close a letter: beneath dashes they belong to the signature, anywhere else to the text."""
 _OWN_NAME = re.compile(r"[-–—][^\W\d_a-z][\w.'’-]{0,25}(?: [^\W\d_a-z][\w.'’-]{0,25}){1,2}$")
 _SECRET = _keys(
     "confidenti|confidenci|confidenz|vertraulich|riservat|poufn|vertrouwelijk|gizli|privileged|конфиденциал|"
@@ -170,6 +178,8 @@ def _is_signature(below: Sequence[str], named: bool) -> bool:
     if not below or len(below) > _BARE_LINES_MAX or any(len(line) > 160 for line in below[:3]):
         return False
     first = below[0].strip("*_ ")
+    if named and len(below) <= 6 and max(map(len, below)) <= 60 and _CLOSING.match(first):
+        return True
     if first.endswith(("?", "!", ":", ".")) or len(first) > 80:
         return False
     if len(below) > 1 or "|" in first:
