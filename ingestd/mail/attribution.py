@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ingestd.mail.quote_words import LANGUAGES, Words
+from ingestd.mail.words import LANGUAGES, Words
 
 LINE_CHARS_MAX = 700
 """Of an attribution, its wrapped lines joined."""
@@ -24,7 +24,7 @@ _NAME_CHARS_MAX = 60
 
 _MARKS = " \t\u00a0>*_|#\"'"
 """Around a line or a label: quote marks, and what stands for bold type in plain text."""
-_DASHES = "-_=*~#—–\u2500\u2501\uff0d+ \t\u00a0"
+_DASHES = "-\u2010_=*~#—–\u2500\u2501\uff0d+ \t\u00a0"
 # Hebrew and Arabic clients set direction marks around addresses, and one after the colon.
 _INVISIBLE = dict.fromkeys(
     map(ord, "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -64,7 +64,7 @@ _DATE = re.compile(
 _INNER_COLON = re.compile(r"[^\W\d][:：=](?!$)|\w\[\d+\]:")
 _DIGIT = re.compile(r"\d")
 _NAME_BEFORE = re.compile(r"[\"'”’)]$|(?:^|[\s\"'(])([^\W\d_])[\w.'’\"()-]*$")
-_NAME_ONLY = re.compile(r"(?:[^\W\d_][\w.'’-]{0,30} ){1,4}$")
+_NAME_ONLY = re.compile(r"(?:[^\W\d_][\w.'’/-]{0,30} ){1,4}$")
 _ENDS = (":", "：", "wrote", "道", "écrit", "escribió", "escreveu", "scritto", "작성", "yazdı", "пишет", "--")
 _TRAILING = " \t\u00a0*_>\u200e\u200f\u202a\u202b\u202c\u2069"
 
@@ -93,31 +93,32 @@ def attribution(text: str) -> int:
     if len(text) > LINE_CHARS_MAX:
         return NONE
     text = (text if text.isprintable() else text.translate(_INVISIBLE)).lstrip(_MARKS).rstrip(_MARKS.replace(">", ""))
-    dashed = text.startswith("--") and text.endswith("--")
+    dashed = text.startswith("---") and text.endswith("---")
     text = text.strip(_DASHES + "\"'")
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
-    date, clock = _DATE.search(text) is not None, _CLOCK.search(text) is not None
+    figures = _DIGIT.search(text) is not None
+    date, clock = figures and _DATE.search(text) is not None, figures and _CLOCK.search(text) is not None
     begins = _begins(text)
     evident = angle is not None or (date and clock) or (begins and (date or clock)) or _ADDRESS.search(text) is not None
-    if not (evident or dashed or len(text) <= _NAME_CHARS_MAX):
-        return NONE
+    if not (evident or dashed):
+        return QUOTED if colon and _is_named(text, begins) else NONE
     verb = _verb(text.lower())
     if verb is None:
         return _without_verb(text, angle, colon)
     if not colon and verb["rest"].strip(" )"):
         return NONE
-    if dashed:
-        return ALONE  # Zoho, old Android, Lotus Notes: `---- Jane Doe wrote ----`
     person = _person(text)
     if person is not None:
         # The Bat! writes `Вы писали 2 марта 2026 г., 10:00:12:`, but no client says "I wrote".
         return QUOTED if evident and person not in _FIRST_PERSON else NONE
-    if angle is not None and (date or clock) and (colon or begins):
+    if dashed and (evident or _is_name(text[: verb.start()])):
+        return ALONE  # Zoho, old Android, Lotus Notes: `---- Jane Doe wrote ----`
+    if angle is not None and ((colon and (date or clock)) or (begins and date and clock)):
         return ALONE
     if begins and date and clock and colon and _names(text, verb):
         return ALONE
-    return QUOTED if evident or (colon and _is_name(text[: verb.start()])) else NONE
+    return QUOTED
 
 
 def _without_verb(text: str, angle: re.Match[str] | None, colon: bool) -> int:
@@ -171,6 +172,16 @@ def _names(text: str, verb: re.Match[str]) -> bool:
         return True
     rest = text[verb.end("verb") :].strip(" :：")  # `verb` was found in lower case
     return bool(rest) and not rest[0].islower() and not rest[0].isdigit()
+
+
+def _is_named(text: str, begins: bool) -> bool:
+    """`Jane Doe wrote:`, or `On Tuesday Jane wrote:`."""
+    if len(text) > _NAME_CHARS_MAX or text.count(" ") > 6 or (text[:1].islower() and not begins):
+        return False
+    verb = _verb(text.lower())
+    if verb is None or (begins and _person(text) is not None):
+        return False
+    return (begins and _names(text, verb)) or (not verb["rest"].strip() and _is_name(text[: verb.start()]))
 
 
 def _is_name(text: str) -> bool:
@@ -233,7 +244,7 @@ _ABOVE = re.compile(
     rf"[\W_]{{0,60}}(?:\w{{1,12}} )?(?:{_literals(_terms(lambda w: w.above))})|##-.{{0,160}}-##$", re.IGNORECASE
 )
 _ABOVE_KEYS = frozenset(term[:3] for term in _terms(lambda w: w.above))
-_RULE = re.compile(r"[\s\-_–—=*~#\u2500\u2501]{3,}$")
+_RULE = re.compile(r"[\s\-\u2010_–—=*~#\u2500\u2501]{3,}$")
 
 
 def is_rule(line: str) -> bool:
@@ -245,7 +256,7 @@ def _between_dashes(line: str) -> str | None:
     """Return the words between two dashes or more, "" where there are none; None for other lines."""
     line = bare(line) if not line.isascii() else line.strip(" \t>")
     core = line.strip(_DASHES)
-    if len(line) > 140 or not line.startswith(("--", "__", "==", "**", "——", "––", "──")):
+    if len(line) > 140 or not line.startswith(("--", "\u2010\u2010", "__", "==", "**", "——", "––", "──")):
         return None
     return core.rstrip(":： ").lower()
 
@@ -288,7 +299,7 @@ def is_ordinary(line: str) -> bool:
     )
 
 
-_SPECIAL = frozenset("-_=*—–─#~[(|>`\uff1e")
+_SPECIAL = frozenset("-\u2010_=*—–─#~[(|>`\uff1e")
 
 
 def is_above_line(line: str) -> bool:

@@ -6,12 +6,19 @@ client always writes, or with an address and a time of day.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ingestd.mail.attribution import field, has_clock, has_date
 
 _LINES_MAX = 16
 _FOLDED_MAX = 4
+_RAW = re.compile(
+    r"[\s>]*(?:received|message-id|mime-version|content-[a-z-]+|x-[a-z0-9-]+|return-path|dkim-signature|"
+    r"authentication-results|delivered-to)\s?:",
+    re.IGNORECASE,
+)
+"""Fields of the raw header, which customers paste and clients never write."""
 _MAIN = frozenset({"from", "to", "date", "subject"})
 
 
@@ -25,6 +32,8 @@ def header_block(lines: Sequence[str], at: int) -> bool:
     """
     first = field(lines[at])
     if first is None or first[0] not in _MAIN:
+        return False
+    if any(_RAW.match(line[:60]) for line in lines[max(0, at - 1) : at + _LINES_MAX]):
         return False
     found = _fields(lines, at)
     senders = found.get("from", "") + found.get("to", "")

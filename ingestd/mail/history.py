@@ -31,8 +31,12 @@ from ingestd.mail.attribution import field as header_field
 from ingestd.mail.header_block import header_block
 
 _JOINED_LINES_MAX = 5
+_INTRODUCING_LINES_MAX = 16
+"""Fields and attribution between a separator and quoted lines."""
 _ADDRESS_LINES_MAX = 4
 """To, Subject and rule that Yandex writes between the text and the attribution."""
+_TRIES_MAX = 400
+"""Lines of a message that are judged as the beginning of history; a real one has a dozen."""
 _WRAPPED_FROM = 60
 _WRAP_AT = 72
 _VERB_CHARS_MAX = 25
@@ -64,6 +68,11 @@ class History:
     """Why history was kept, if it was."""
     introduced: bool = False
     """An attribution was seen, so that what is marked as quoted is."""
+    tries: int = 0
+
+    def may_try(self) -> bool:
+        self.tries += 1
+        return self.tries <= _TRIES_MAX
 
     def goes_to_the_end(self) -> bool:
         """Tell whether what is kept ends with something that is not the sender's."""
@@ -87,9 +96,14 @@ def scan(lines: Sequence[str], forwarded: bool, hints: Mapping[int, Span]) -> Hi
             at = fences[at]
         else:
             span = _span(lines, at, history, forwarded, hints)
-            if span is None or (span.kind == "tail" and not history.texts):
-                history.texts.append(at)  # with nothing above it, even history is the content
+            if span is None:
+                history.texts.append(at)
                 at += 1
+            elif span.kind == "tail" and not history.texts:
+                # With nothing above it, even history is the content.
+                while at < len(lines) and lines[at].strip():
+                    history.texts.append(at)
+                    at += 1
             else:
                 history.spans.append(span)
                 history.introduced = history.introduced or span.sure
@@ -102,24 +116,32 @@ def _span(lines: Sequence[str], at: int, history: History, forwarded: bool, hint
     line, texts = lines[at], history.texts
     if at in hints:
         hint = hints[at]
-        return hint if hint.kind == "forward" else replace(hint, begin=_separated(lines, at, texts))
+        if hint.kind == "forward":
+            return hint
+        return replace(hint, begin=_separated(lines, at, texts, titles=hint.kind == "tail"))
     if history.introduced and _INITIALS.match(line):
         return Span("quote", at, _quote_end(lines, at, history.introduced), "quoted lines")
     if is_ordinary(line):
         return None
-    if _is_groupwise(line):
+    if _is_groupwise(line, history):
         return _tail(lines, at, "attribution line", texts, forwarded=False)
     if quoted(line) and not _ends_address(lines, at):
         end = _quote_end(lines, at, history.introduced)
-        return Span("quote", at, end, "quoted lines", history.introduced or _introduced_inside(lines, at, end))
-    return _unquoted(lines, at, forwarded, texts)
+        return Span(
+            "quote",
+            at,
+            end,
+            "quoted lines",
+            history.introduced or (history.may_try() and _introduced_inside(lines, at, end)),
+        )
+    return _unquoted(lines, at, forwarded, history)
 
 
-def _unquoted(lines: Sequence[str], at: int, forwarded: bool, texts: list[int]) -> Span | None:
+def _unquoted(lines: Sequence[str], at: int, forwarded: bool, history: History) -> Span | None:
     """Judge a line that is not quoted."""
-    line = lines[at]
+    line, texts = lines[at], history.texts
     first = line.lstrip()[:1]
-    if first in "-_=*—–─#~[(" and len(line) < 300:
+    if first in "-‐_=*—–─#~[(" and len(line) < 300:
         if is_forward_separator(line):
             return Span("forward", at, len(lines), "")
         if is_above_line(line):
@@ -129,9 +151,9 @@ def _unquoted(lines: Sequence[str], at: int, forwarded: bool, texts: list[int]) 
     if ":" in line or "：" in line or first == "|":
         if is_forward_separator(line):
             return Span("forward", at, len(lines), "")
-        if header_block(lines, at):
+        if header_field(line) is not None and history.may_try() and header_block(lines, at):
             return _tail(lines, at, "header block", texts, forwarded)
-    if may_end_attribution(line):
+    if may_end_attribution(line) and history.may_try():
         return _attributed(lines, at, texts)
     if is_above_line(line):
         return _tail(lines, at, "reply-above line", texts, forwarded=False)
@@ -139,16 +161,39 @@ def _unquoted(lines: Sequence[str], at: int, forwarded: bool, texts: list[int]) 
 
 
 def _tail(lines: Sequence[str], at: int, why: str, texts: list[int], forwarded: bool) -> Span:
-    """All from here on is history, unless it is forwarded, or the line above says "look at this:"."""
+    """All from here on is history, unless it is forwarded, or the line above says "look at this:".
+
+    If the history is marked line by line, answers may stand in it, and what was found only introduces it.
+    """
     if forwarded or (texts and lines[texts[-1]].rstrip().endswith((":", "："))):
         return Span("forward", at, len(lines), "")
-    return Span("tail", _separated(lines, at, texts), len(lines), why)
+    begin = _separated(lines, at, texts, titles=why == "header block")
+    marked = _marked_below(lines, at)
+    return Span("tail", begin, len(lines), why) if marked is None else Span("intro", begin, marked, why)
 
 
-def _separated(lines: Sequence[str], at: int, texts: list[int]) -> int:
-    """Return where a span that begins at a line begins with the rule or dashed title above it."""
+def _marked_below(lines: Sequence[str], at: int) -> int | None:
+    """Return the first quoted line beneath a separator or header, if but fields and an attribution stand between."""
+    between: list[str] = []
+    for index in range(at + 1, min(at + _INTRODUCING_LINES_MAX, len(lines))):
+        line = lines[index]
+        if quoted(line):
+            joined = " ".join(between)
+            return index if not between or attribution(joined) > NONE else None
+        if line.strip() and header_field(line) is None:
+            between.append(line.strip())
+            if len(between) > _JOINED_LINES_MAX:
+                return None
+    return None
+
+
+def _separated(lines: Sequence[str], at: int, texts: list[int], titles: bool) -> int:
+    """Return where a span that begins at a line begins with the rule, or `---- Title ----`, above it."""
     begin = at
-    while texts and begin - texts[-1] <= 3 and (is_rule(lines[texts[-1]]) or is_dashed_title(lines[texts[-1]])):
+    while texts and begin - texts[-1] <= 3:
+        above = lines[texts[-1]]
+        if not is_rule(above) and not (titles and is_dashed_title(above)):
+            break
         begin = texts.pop()
     return begin
 
@@ -162,7 +207,7 @@ def _attributed(lines: Sequence[str], at: int, texts: list[int]) -> Span | None:
         return None
     while texts and texts[-1] >= found:
         texts.pop()
-    begin = _separated(lines, _addressed(lines, found, texts), texts)
+    begin = _separated(lines, _addressed(lines, found, texts), texts, titles=False)
     if above_quote:
         return Span("intro", begin, at + 1, "attribution line")
     span = _tail(lines, begin, "attribution line", texts, forwarded=False)
@@ -221,10 +266,12 @@ def _ends_address(lines: Sequence[str], at: int) -> bool:
     return above.rfind("<") > above.rfind(">") and "@" in above and len(lines[at]) <= _VERB_CHARS_MAX
 
 
-def _is_groupwise(line: str) -> bool:
+def _is_groupwise(line: str, history: History) -> bool:
     """GroupWise writes `>>> Jane <jane@example.com> 02.03.2026 10:00 >>>` above the history."""
     line = line.strip()
-    return line.endswith(">>>") and line.startswith(">>>") and attribution(bare(line) + ":") > NONE
+    if not (line.endswith(">>>") and line.startswith(">>>") and history.may_try()):
+        return False
+    return attribution(bare(line) + ":") > NONE
 
 
 def _quote_end(lines: Sequence[str], at: int, introduced: bool) -> int:
@@ -258,6 +305,8 @@ def _driven_out(above: str, line: str) -> bool:
 
 def _introduced_inside(lines: Sequence[str], begin: int, end: int) -> bool:
     """Apple Mail quotes the attribution, Orange its header block, too."""
+    if not any(":" in line or may_end_attribution(line) for line in lines[begin : min(end, begin + 5)]):
+        return False
     block = [bare(line) for line in lines[begin : min(end, begin + 4)]]
     if any(header_block(lines, at) for at in range(begin, min(end, begin + 3))):
         return True

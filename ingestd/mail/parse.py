@@ -52,10 +52,10 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     parts = root.walk()
     notice = read_bounce(text_bytes, head, parts, text)
     kind, evidence = classify(head, parts, notice, text)
-    answered = _ids(head, "in-reply-to", limits)
+    answered, references = _ids(head, "in-reply-to", limits), _ids(head, "references", limits)
     authors, senders = _addresses(head, "from", limits, hints), _addresses(head, "sender", limits, hints)
     author = authors[0].name if authors else ""
-    new = read_new_text(pieces, text, html, subject, answers=bool(answered), sender=author)
+    new = read_new_text(pieces, text, html, subject, answers=bool(answered or references), sender=author)
     auth_results = _auth_results(head)
     return ParsedMail(
         subject=subject,
@@ -67,7 +67,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         delivered_to=_delivered_to(head, limits),
         message_id=next(iter(_ids(head, "message-id", limits)), ""),
         in_reply_to=answered,
-        references=_ids(head, "references", limits),
+        references=references,
         date=parse_date(decode_value(head.get("date"))),
         text=text,
         new_text=new.text,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from ingestd.mail.attribution import bare, is_rule
-from ingestd.mail.quote_words import LANGUAGES
+from ingestd.mail.words import LANGUAGES
 
 _ROUNDS_MAX = 6
 _SIGNATURE_LINES_MAX = 25
@@ -18,83 +18,50 @@ _BARE_LINES_MAX = 12
 _DISCLAIMER_LINES_MAX = 40
 _DEVICE_CHARS_MAX = 130
 
+
+def _keys(words: str) -> tuple[str, ...]:
+    return tuple(words.split("|"))
+
+
 _DEVICE = re.compile(
     rf"(?:{'|'.join(words.device for words in LANGUAGES if words.device)})(?: ?[<(\[]?https?://\S{{1,80}}[>)\]]?)?$",
     re.IGNORECASE,
 )
-_FOOTER_KEYS = ("vir", "вирус", "print", "imprim", "umwelt", "milieu", "stampar", "wydruk", "yazdır")
+_FOOTER_KEYS = _keys("vir|вирус|print|imprim|umwelt|milieu|stampar|wydruk|yazdır")
 _FOOTER = re.compile(
     r"(?:this (?:e-?mail|message) has been (?:checked|scanned) for viruses|virus[- ]free\.|virenfrei\.|без вирусов\.|"
     r"diese e-?mail wurde .{0,30}auf viren geprüft|garanti sans virus\.|l'absence de virus dans ce courrier|"
     r"libre de virus\.|livre de vírus\.|(?:privo|mail priva) di virus\.|wolny od wirusów\.|virusvrij\.|"
     r"virüs bulunmuyor\.|(?:please )?(?:consider|think (?:of|about)) the environment before|think before you print|"
     r"(?:bitte )?denken sie an die umwelt|bitte prüfen sie der umwelt|(?:merci de )?pense[rz] à l['’]environnement|"
-    r"antes de imprimir|prima di stampare|denk aan het milieu|zanim wydrukujesz|bu e-postayı yazdırmadan).{0,100}$",
+    r"antes de imprimir est[ea]|prima di stampare quest[ao]|denk aan het milieu|"
+    r"zanim wydrukujesz t[ęeą]|bu e-postayı yazdırmadan).{0,100}$",
     re.IGNORECASE,
 )
-_DEVICE_KEYS = tuple(key for words in LANGUAGES for key in words.device_key.split("|") if key)
+_DEVICE_KEYS = _keys("|".join(words.device_key for words in LANGUAGES if words.device_key))
 _CONTACT = re.compile(r"\S@\S+\.\S|https?://|\bwww\.|(?:\+|\b00?|\()\d[\d ()./-]{6,}|\d{3}[ .-]\d{3,4}|📧|📱|☎|[|·•]")
 _LIST = re.compile(
-    r"mailing[ -]?list|mailinglist|/listinfo/|google groups|groups\.io|/mailman|unsubscribe|liste de diffusion|"
-    r"список рассылки|lista de correo|lista de discussão|メーリングリスト",
+    r"^[^\n]{1,80}\b(?:mailing[ -]?list|mailingliste?|liste de diffusion|список рассылки|lista de correo|"
+    r"lista de discussão|メーリングリスト)$.*(?:\S@\S|https?://)|/listinfo/|^https://groups\.google\.com/",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
+_CLOSING = re.compile(
+    r"(?:(?:best|kind|warm|many)\b.{0,12}(?:regards|wishes)|regards|sincerely|cheers|thanks|thank you|best|"
+    r"mit freundlichen|viele grüße|freundliche grüße|beste grüße|cordialement|bien à vous|saludos|un saludo|"
+    r"atenciosamente|cumprimentos|cordiali saluti|saluti|pozdrawiam|z poważaniem|met vriendelijke|groet|saygılar|"
+    r"с уважением|з повагою|此致|よろしく|敬具|감사)",
     re.IGNORECASE,
 )
+"""Words that close a letter: beneath dashes they belong to the signature, anywhere else to the text."""
 _OWN_NAME = re.compile(r"[-–—][^\W\d_a-z][\w.'’-]{0,25}(?: [^\W\d_a-z][\w.'’-]{0,25}){1,2}$")
-_SECRET = frozenset(
-    {
-        "confidenti",
-        "confidenci",
-        "confidenz",
-        "vertraulich",
-        "riservat",
-        "poufn",
-        "vertrouwelijk",
-        "gizli",
-        "privileged",
-    }
-    | {
-        "конфиденциал",
-        "конфіденц",
-        "机密",
-        "機密",
-        "保密",
-        "기밀",
-        "비밀",
-        "秘密",
-        "sekret",
-        "důvěrn",
-        "bizalmas",
-        "fortrol",
-    }
+_SECRET = _keys(
+    "confidenti|confidenci|confidenz|vertraulich|riservat|poufn|vertrouwelijk|gizli|privileged|конфиденциал|"
+    "конфіденц|机密|機密|保密|기밀|비밀|秘密|sekret|důvěrn|bizalmas|fortrol"
 )
-_RECIPIENT = frozenset(
-    {
-        "recipient",
-        "addressee",
-        "addressed",
-        "intended",
-        "empfänger",
-        "adressat",
-        "destinat",
-        "odbiorc",
-        "adresat",
-        "címzett",
-    }
-    | {"ontvanger", "geadresseerde", "bestemd", "alıcı", "muhatap", "адресат", "получател", "предназначен"}
-    | {
-        "одержувач",
-        "призначен",
-        "收件人",
-        "接收",
-        "收件者",
-        "受信者",
-        "宛先",
-        "수신",
-        "mottag",
-        "modtager",
-        "mottaker",
-        "příjemc",
-    }
+_RECIPIENT = _keys(
+    "recipient|addressee|addressed|intended|empfänger|adressat|destinat|odbiorc|adresat|címzett|ontvanger|"
+    "geadresseerde|bestemd|alıcı|muhatap|адресат|получател|предназначен|одержувач|призначен|收件人|接收|收件者|受信者|"
+    "宛先|수신|mottag|modtager|mottaker|příjemc"
 )
 _MAIL = re.compile(
     r"(?:[\W_]{0,20}(?:disclaimer|confidentiality|confidential|notice|important|legal|privileged|avis|aviso|hinweis|wichtig|"
@@ -211,6 +178,8 @@ def _is_signature(below: Sequence[str], named: bool) -> bool:
     if not below or len(below) > _BARE_LINES_MAX or any(len(line) > 160 for line in below[:3]):
         return False
     first = below[0].strip("*_ ")
+    if named and len(below) <= 6 and max(map(len, below)) <= 60 and _CLOSING.match(first):
+        return True
     if first.endswith(("?", "!", ":", ".")) or len(first) > 80:
         return False
     if len(below) > 1 or "|" in first:
