@@ -12,7 +12,7 @@ import codecs
 import re
 from collections.abc import Sequence
 
-from ingestd.mail.guess import Reading, likeliest, rate, sample
+from ingestd.mail.guess import Reading, is_plausible, knows, likeliest, rate, sample
 from ingestd.mail.labels import charset_name, python_codec
 from ingestd.mail.stateful import decode_euc_jp, decode_iso2022_jp, decode_shifted
 
@@ -120,7 +120,7 @@ def _is_utf8(data: bytes, codec: str) -> bool:
     return len(data) - len(text) >= least
 
 
-_COMMON = frozenset({"cp1252", "cp1251", "koi8-r", "koi8-u", "cp1250", "iso8859-2", "iso8859-15"})
+_COMMON = _MULTI_BYTE | {"cp1252", "cp1251", "koi8-r", "koi8-u", "cp1250", "iso8859-2", "iso8859-15"}
 """Labels that are believed without a look at others where the text is plausible."""
 _ONE_IS_ENOUGH = frozenset(
     {"cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-15", "koi8-r", "mac-roman", "cp850", "cp437"}
@@ -227,19 +227,18 @@ def _whole(text: str) -> str:
 
 def _better(data: bytes, codec: str, hints: Sequence[str]) -> str | None:
     """Return the codec in which the text is far likelier than in the labelled one, or None."""
-    stretches = sample(data)
-    glance = rate(stretches[:2], codec)
-    if glance is None or glance.mean <= (12 if codec in _MULTI_BYTE else 6 if codec in _COMMON else 0):
+    if not knows(codec) or (codec in _COMMON and is_plausible(data, codec)):
         return None
+    stretches = sample(data)
     labelled = rate(stretches, codec)
+    if labelled is None or labelled.units < (4 if codec in _MULTI_BYTE else 2):
+        return None  # two letters are unlikely in every charset
     best = likeliest(stretches, _codecs(hints))
-    return best.charset if labelled is not None and _refutes(best, labelled) else None
+    return best.charset if _refutes(best, labelled) else None
 
 
 def _refutes(best: Reading, labelled: Reading) -> bool:
-    # In doubt the label is right: a rare language, or two letters, are unlikely in every charset.
-    if labelled.units < (4 if labelled.charset in _MULTI_BYTE else 2):
-        return False
+    # In doubt the label is right: a rare language is unlikely in every charset.
     likely = best.mean <= (13 if best.charset in _MULTI_BYTE else 8.5)
     # Cyrillic of Apple and of Windows differs in few letters: there a few are enough.
     margin = 13 if labelled.charset == "mac-cyrillic" else max(13, 9 + labelled.units * 2 // 3)

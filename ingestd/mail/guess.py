@@ -70,6 +70,9 @@ _WINDOW_BYTES = 96
 _SAMPLE_BYTES = 480
 _WINDOWS_MAX = 40
 _AHEAD = 14
+_GLANCE_BYTES = 64
+_PLAIN, _PLAIN_WIDE = 6, 12
+"""Bits a character of plain text of a known language, at most: in single-byte charsets, and in the others."""
 _SURVIVORS_MAX = 8
 _SURVIVOR_BITS = 60
 """How much worse than the best a charset may look at first glance to be read closely."""
@@ -100,7 +103,7 @@ class Reading:
 
     @property
     def mean(self) -> float:
-        """Bits a character: below 7 it is plain text of a known language, above 11 it is none."""
+        """Bits a character."""
         return self.bits / max(self.units, 1)
 
 
@@ -141,6 +144,34 @@ def rate(stretches: list[bytes], codec: str) -> Reading | None:
         return _rate_multi(stretches, codec)
     known = _SINGLE.get(codec) or _LABELLED.get(codec)
     return _rate_single(_count_pairs(stretches), codec, *known) if known else None
+
+
+def is_plausible(data: bytes, codec: str) -> bool:
+    """Return whether the first words of `data` are text in `codec`, at a glance: then no other reading is looked at.
+
+    >>> is_plausible("Привет".encode("koi8-r"), "koi8-r"), is_plausible("Привет".encode("koi8-r"), "cp1251")
+    (True, False)
+    """
+    start = _next_high(data, 0)
+    stretch = data[max(start - 1, 0) : start + _GLANCE_BYTES]
+    if codec in _MULTI:
+        return _rate_multi([data[start : start + _WINDOW_BYTES + 1]], codec).mean <= _PLAIN_WIDE
+    _, languages = _SINGLE.get(codec) or _LABELLED[codec]
+    alphabet = _alphabet(codec)
+    if not alphabet.foreign:
+        stretch = b" ".join(sample(data))  # its letters beyond ASCII stand far apart
+    kinds = stretch.translate(alphabet.kinds)
+    text = "".join([alphabet.letters[byte] for byte in stretch])
+    pairs = [pair for at in range(len(text) - 1) if not (pair := text[at : at + 2]).isascii()]
+    cost = 9 * (kinds.count(b"lL") + kinds.count(b"aL")) + 14 * (kinds.count(b"s") + kinds.count(b"x"))
+    cost += kinds.count(b"LL") + 2 * kinds.count(b" L")
+    most = _PLAIN * len(pairs) - cost
+    return any(sum([bits.get(pair, _UNSEEN) for pair in pairs]) <= most for bits in map(_bits, languages))
+
+
+def knows(codec: str) -> bool:
+    """Return whether readings in `codec` can be rated."""
+    return codec in _SINGLE or codec in _MULTI or codec in _LABELLED
 
 
 def likeliest(stretches: list[bytes], favoured: Iterable[str] = ()) -> Reading:
