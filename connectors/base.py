@@ -89,6 +89,10 @@ class RawMessage:
     """The header block alone; always there, also when `content` is None."""
     provider_id: str | None = None
     """The provider's own id that outlives moves (RFC 8474 EMAILID, X-GM-MSGID, Graph immutable id)."""
+    withheld: bool = False
+    """Whether the server would not give the content, asked again and again, although it is within the limit; then
+    `content` is None. It may not have given the header either, which is empty then: `locator` and `size_bytes` are
+    all that is known, and tell two such messages apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class ReadPlan:
 
     folders: Sequence[str] = ("INBOX",)
     r"""Names, as people write them, or roles: `\Junk` is the folder that plays that role, whatever its name; where
-    no folder plays it there is nothing to read."""
+    no folder plays it there is nothing to read. A role whose folder was named by an override is as that name."""
     start_at: datetime | None = None
     """When the mailbox was linked: mail that came from here on is new. None: from the first reading. Mail that
     comes between the two, be it hours because the server was away, would be lost without it."""
@@ -238,8 +242,18 @@ class Reader(Protocol):
 
         A batch holds at most the plan's limits, but at least one message. A
         batch without messages can still move the cursor. After a yield returns
-        control, the caller has committed the batch. Raises CursorInvalid,
-        AuthError, RateLimited, TemporaryError, PermanentError.
+        control, the caller has committed the batch. A folder that is not there keeps
+        no other from being read and is no error: `missing_folders` tells of it. Raises
+        CursorInvalid, AuthError, RateLimited, TemporaryError, PermanentError.
+        """
+        ...
+
+    def missing_folders(self) -> Sequence[int]:
+        """Return the positions, from 0, in the plan's `folders` of those that the last `changes` did not find.
+
+        Counted anew by each `changes` that came to its end; empty before. Each of them is looked for again by
+        the next one, and is read from where it was left once it is there. A role that no folder plays is not
+        among them, unless an override says which folder is to play it. A connector without folders returns ().
         """
         ...
 
@@ -259,7 +273,9 @@ class Reader(Protocol):
 
         Returns for each locator the one that the message has afterwards: the same where it did not
         move, the new one where the server tells it, None where it lies there no more (moved to a
-        place the server does not tell, deleted, or gone before).
+        place the server does not tell, deleted, or gone before). A locator that is **not in the answer**
+        means no place at present, as its folder is missing or was numbered anew: nothing was done, and the
+        message may lie elsewhere. The edit is to be kept until `changes` tells the new place.
         """
         ...
 

@@ -33,13 +33,13 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
-    Trouble,
 )
 from connectors.imap_access import ImapAccess
+from connectors.imap_aside import ask_again, put_aside, require_others
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
-from connectors.imap_fetch import Window, group, list_messages, of_time, search_window
+from connectors.imap_fetch import Window, group, of_time, search_window
 from connectors.imap_folders import role_of
 from connectors.imap_history import read_history
 from connectors.imap_idle import Woken, wait_in_idle
@@ -60,6 +60,7 @@ class ImapReader:
         self._connection = Connection(access, token_source, tools, message_bytes_max=plan.message_bytes_max)
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
+        self._missing: Sequence[int] = ()
 
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what is new, folder by folder in the plan's order; see `Reader.changes`."""
@@ -67,80 +68,80 @@ class ImapReader:
         self._polled_at = time.monotonic()
         failed: ConnectorError | None = None
         done: set[str] = set()
+        missing: set[int] = set()
         # The folder that IDLE watches comes last, so that it stays selected.
-        for entry in reversed(self._plan.folders):
+        for position, entry in reversed(list(enumerate(self._plan.folders))):
             try:
-                folder = await self._find(entry)
-                if folder is None or folder in done:
-                    continue
-                done.add(folder)
-                async for batch in self._folder_changes(folder, state):
-                    yield batch
+                folder = await self._connection.find(entry)
+                if folder is None:
+                    missing.add(position)
+                elif folder not in done:
+                    done.add(folder)
+                    async for batch in self._folder_changes(folder, state):
+                        yield batch
             except FolderMissing:
-                if role_of(entry) is None:
-                    failed = failed or self._missing(entry)
+                missing.add(position)
             except (PermanentError, TemporaryError) as error:
-                # A folder that is gone, or refused for now, must not keep the others from being read.
+                # A folder that is refused for now must not keep the others from being read.
                 if not self._connection.alive:
                     raise
                 failed = failed or error
+        self._missing = [position for position in sorted(missing) if self._is_named(self._plan.folders[position])]
         if failed is not None:
             raise failed
 
-    async def _find(self, entry: str) -> str | None:
-        """Return the server's name of a folder of the plan; None for a role that no folder plays."""
-        folder = await self._connection.find(entry)
-        if folder is None and role_of(entry) is None:
-            raise self._missing(entry)
-        return folder
+    def missing_folders(self) -> Sequence[int]:
+        """Return which folders of the plan the last reading did not find; see `Reader.missing_folders`."""
+        return self._missing
 
-    def _missing(self, entry: str) -> PermanentError:
-        """Return the error; the name of a folder can be personal, so it tells which it is by its number."""
-        number = self._plan.folders.index(entry) + 1
-        return PermanentError(
-            f"folder {number} of those to be read is not at {self._access.imap.host}: create it there, give it its "
-            "name back, or take it out of the folders to be read",
-            # The way in is open, and the folder can come back at any moment.
-            trouble=Trouble.TRANSIENT,
-        )
+    def _is_named(self, entry: str) -> bool:
+        """Whether somebody named this folder: a role that no folder plays is no folder that is missing."""
+        role = role_of(entry)
+        return role is None or bool(self._access.role_folders.get(role))
 
     async def _folder_changes(self, folder: str, state: dict[str, FolderCursor]) -> AsyncIterator[Batch]:
         _, selected = await self._connection.select(folder)
         known, uidnext = state.get(folder), selected.uidnext
         if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
             uidnext = max(uidnext, known.uid + 1)
-        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, plan=self._plan, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, plan=self._plan, now=now)
         end = uidnext - 1
         changed, recovering = at != known, at.recovering
         window, witness = Window(), at.last
         while at.uid < end:
             low, high = at.uid + 1, min(at.uid + window.size, end)
-            session = await self._connection.same(selected)
             wanted_from = at.filter_from(low)
             if wanted_from is not None and at.below is not None:
                 high = min(high, at.below - 1)
+            session = await self._connection.same(selected)
             uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
             # The witness is asked together with the first new messages: it costs nothing then.
-            listed = await list_messages(session, [witness[0], *uids] if witness and uids else uids)
+            listed = await self._connection.describe(selected, [witness[0], *uids] if witness and uids else uids)
             if witness and uids:
-                if any(item.uid == witness[0] and item.received_at != witness[1] for item in listed):
+                if any(item.uid == witness[0] and item.received_at not in (witness[1], None) for item in listed):
                     at, changed, recovering = at.anew(selected.uidvalidity, uidnext), True, True
                     window, witness = Window(), None
                     continue
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                messages = await self._connection.fetch(selected, items)
-                at = state[folder] = at.advanced(items[-1].uid, end, items[-1].received_at)
+                fetched = await self._connection.fetch(selected, items)
+                await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
+                at = at.advanced(items[-1].uid, end, items[-1].received_at)
+                at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
                 changed = False
                 last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
-                yield Batch(messages, format_cursor(state), more=not last, recovering=recovering)
+                yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
             if at.uid < high:
                 at, changed = at.advanced(high, end), True
         at = at.advanced(end, end)
         state[folder] = self._read_upto[folder] = at
         if changed:
             yield Batch((), format_cursor(state), more=False, recovering=recovering)
+        async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
+            state[folder] = self._read_upto[folder] = behind
+            yield Batch(messages, format_cursor(state), more=False)
 
     def history(self, plan: HistoryPlan, cursor: str | None) -> AsyncIterator[HistoryBatch]:
         """Yield old mail, folder by folder in the plan's order; see `Reader.history`."""
@@ -160,7 +161,7 @@ class ImapReader:
         _, selected = await self._connection.select(folder)
         if selected.uidvalidity != at.uidvalidity:
             return
-        low, window = 1, Window()
+        low, window, aside = 1, Window(), {one.uid for one in at.aside}
         while low <= at.uid:
             session = await self._connection.same(selected)
             high = min(low + window.size - 1, at.uid)
@@ -169,7 +170,8 @@ class ImapReader:
                 high = min(high, at.below - 1)
             uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
             if wanted_from is not None:
-                uids = [item.uid for item in of_time(await list_messages(session, uids), wanted_from)]
+                uids = [item.uid for item in of_time(await self._connection.describe(selected, uids), wanted_from)]
+            uids = [uid for uid in uids if uid not in aside]
             if uids:
                 yield [str(Locator(at.uidvalidity, uid, folder)) for uid in uids]
             low = high + 1
@@ -180,25 +182,32 @@ class ImapReader:
         poll_at = self._polled_at + self._access.poll_seconds
         folder = await self._watched()
         session = await self._connection.open()
-        if folder is None or "IDLE" not in session.capabilities:
-            await asyncio.sleep(max(0.0, min(deadline, poll_at) - time.monotonic()))
-        else:
-            while (left := min(deadline, poll_at) - time.monotonic()) > 0:
-                session = await self._connection.open()
-                if await self._has_news(session, folder):
-                    return True
-                # Renewals are spread out: a thousand DONEs at once upset a real server.
-                share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
-                renew = self._access.idle_renew_seconds * share
-                ends = max(0.0, session.renew_at - time.monotonic())
-                woken = await wait_in_idle(session, min(left, renew, ends))
-                # After a loss, what came in between is found by reading again.
-                if woken is not Woken.TIMEOUT:
-                    return True
+        until = min(deadline, poll_at)
+        if folder is not None and "IDLE" in session.capabilities and await self._idle(folder, until):
+            return True
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
         if time.monotonic() < poll_at:
             return False
         self._polled_at = time.monotonic()
         return True
+
+    async def _idle(self, folder: str, until: float) -> bool:
+        """Stay in IDLE; return True where something may have come, False at the end, or where IDLE is refused."""
+        while (left := until - time.monotonic()) > 0:
+            session = await self._connection.open()
+            if await self._has_news(session, folder):
+                return True
+            if session.refuses_idle:
+                return False
+            # Renewals are spread out: a thousand DONEs at once upset a real server.
+            share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
+            renew = self._access.idle_renew_seconds * share
+            ends = max(0.0, session.renew_at - time.monotonic())
+            woken = await wait_in_idle(session, min(left, renew, ends))
+            # After a loss, what came in between is found by reading again.
+            if woken in (Woken.NEWS, Woken.LOST):
+                return True
+        return False
 
     async def _watched(self) -> str | None:
         """Return the first folder of the plan that is there: `changes` left it selected."""
@@ -220,17 +229,18 @@ class ImapReader:
         return at.uidvalidity != selected.uidvalidity or selected.uidnext > at.uid + 1
 
     async def fetch(self, locator: str) -> RawMessage | None:
-        """Return one message whole (its header alone where it is over the plan's limit)."""
+        """Return one message whole (its header alone where it is over the plan's limit, or withheld)."""
         place = Locator.parse(locator)
         try:
-            session, selected = await self._connection.select(place.folder)
+            _, selected = await self._connection.select(place.folder)
         except FolderMissing:
             return None
         if selected.uidvalidity != place.uidvalidity:
             return None
-        listed = await list_messages(session, [place.uid])
-        messages = await self._connection.fetch(selected, listed)
-        return messages[0] if messages else None
+        fetched = await self._connection.fetch(selected, await self._connection.describe(selected, [place.uid]))
+        for item in fetched.withheld:
+            return await self._connection.fetch_withheld(selected, item)
+        return fetched.messages[0] if fetched.messages else None
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""

@@ -25,9 +25,10 @@ async def edit_messages(
     """Do `edit` folder by folder; see `Reader.edit`. Raises ValueError for a keyword that is none.
 
     A message that is gone, or marked as deleted already, is left as it is: the edit was done
-    before, or somebody else did more. What fails in the middle can be repeated as a whole.
+    before, or somebody else did more. A place that is none at present is left out: what UID 7
+    was lies elsewhere, if anywhere. What fails in the middle can be repeated as a whole.
     """
-    done: dict[str, str | None] = dict.fromkeys(locators)
+    done: dict[str, str | None] = {}
     by_folder: dict[tuple[str, int], list[Locator]] = {}
     for place in dict.fromkeys(map(Locator.parse, locators)):
         by_folder.setdefault((place.folder, place.uidvalidity), []).append(place)
@@ -39,8 +40,9 @@ async def edit_messages(
         if selected.uidvalidity != uidvalidity:
             continue
         for at in range(0, len(places), EDIT_MESSAGES_MAX):
-            outcome = await _edit(session, selected, places[at : at + EDIT_MESSAGES_MAX], edit, role_folders)
-            done.update({str(place): str(now) if now else None for place, now in outcome.items()})
+            some = places[at : at + EDIT_MESSAGES_MAX]
+            outcome = await _edit(session, selected, some, edit, role_folders)
+            done.update({str(place): str(now) if (now := outcome.get(place)) else None for place in some})
     return done
 
 

@@ -122,6 +122,8 @@ class TicketRecord(msgspec.Struct, frozen=True):
 
     subject: str
     requester: Address
+    offered_requester: Address | None = None
+    """Whom the mail is from that an agent forwarded to us: a person decides whether it is the requester."""
 
     @staticmethod
     def place(ticket_id: UUID) -> Place:
@@ -142,7 +144,7 @@ class MessageRecord(msgspec.Struct, frozen=True):
     author: str = ""
     """For a reply: who wrote it, as the helpdesk names its agent."""
     truncated: bool = False
-    """The mail was over the size limit: only its header was taken."""
+    """The mail was over the size limit, or the server withheld its body: only its header was taken."""
 
     @staticmethod
     def place(message_id: UUID) -> Place:

@@ -16,6 +16,7 @@ from uuid import UUID
 from connectors.base import Edit, RawMessage
 from ingestd.inbound.identity import identity_key, identity_of, identity_of_bytes
 from ingestd.inbound.parser import ParserPool, ParserRejected
+from ingestd.inbound.rules import Rules
 from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
 from ingestd.records import MailboxRecord, chunk_place
@@ -23,6 +24,8 @@ from storage.blobs import FolderBlobs
 from storage.messages import BLOB, ROWS, Raw
 from storage.sealing import DataKey
 from storage.types import new_id
+
+_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,13 @@ class MailboxContext:
     contact_forms: frozenset[str]
     """Senders whose Reply-To is the requester."""
     authserv_ids: frozenset[str]
-    """Names whose Authentication-Results are believed (RFC 8601 §5)."""
+    """Names whose Authentication-Results are believed (RFC 8601 §5); none: the provider proves nobody."""
     edit: Edit | None = None
     """What is done in the mailbox to each message that was taken."""
+    authserv_several: bool = False
+    """The provider spreads its Authentication-Results over several headers."""
+    rules: Rules = _RULES
+    """What an operator decides about tickets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Read:
     mail: ParsedMail | None
     """None for a message that the parser gave up on."""
     rejected: str | None
-    """Why it did: timeout, memory or crash."""
+    """Why it did: timeout, memory or crash; or withheld, where the server gave nothing to parse."""
 
     def is_among(self, known: Collection[bytes]) -> bool:
         """Whether it is one of the `known` messages. What was quarantined once may be understood at its second
@@ -120,16 +127,17 @@ async def seal_raw(
 async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool) -> Read:
     truncated = message.content is None
     raw = message.header if message.content is None else message.content
-    mail, rejected = None, None
-    try:
-        transformed = await parser.transform(raw, live=live)
-    except ParserRejected as rejection:
-        rejected = rejection.reason
+    mail, rejected = None, "withheld" if message.withheld and not raw else None
+    if rejected is None:
+        try:
+            transformed = await parser.transform(raw, live=live)
+            mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
+        except ParserRejected as rejection:
+            rejected = rejection.reason
+    if mail is None:
         chunks = await asyncio.to_thread(compress_chunks, raw)
         digest = hashlib.sha256(raw).digest()
-    else:
-        mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
-    bytes_key = identity_of_bytes(key, digest, message.provider_id)
+    bytes_key = identity_of_bytes(key, _bytes_told(message) or digest, message.provider_id)
     return Read(
         row_id=new_id(),
         identity_key=bytes_key if mail is None else _identity(key, message, mail, digest),
@@ -144,6 +152,13 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         mail=mail,
         rejected=rejected,
     )
+
+
+def _bytes_told(message: RawMessage) -> bytes | None:
+    """Return what stands for the bytes of a message that has none: two such are no one message."""
+    if not message.withheld or message.header:
+        return None
+    return hashlib.sha256(b"withheld %s %d" % (message.locator.encode(), message.size_bytes)).digest()
 
 
 def _identity(key: DataKey, message: RawMessage, mail: ParsedMail, digest: bytes) -> bytes:

@@ -80,16 +80,21 @@ class Metrics:
         self._health = self._gauge("health", "1 where a check of /readyz is good, else 0, by check.", "check")
         self._messages = self._counter("messages", "Messages that became part of a ticket, by kind.", "kind")
         self._quarantined = self._counter("quarantined", "Messages that were quarantined, by reason.", "reason")
+        self._muted = self._counter("muted", "Messages that came beyond a limit and were muted, by limit.", "limit")
         self._tickets = self._counter("tickets", "Tickets that were opened.")
         self._replies = self._counter("replies", "Changes of a reply's status, by the new status.", "status")
         self._failures = self._counter("failures", "Failures to work on a mailbox, by trouble.", "trouble")
         self._refreshes = self._counter("token_refreshes", "Refreshes of access tokens, by outcome.", "outcome")
+        self._server_alerts = self._counter(
+            "server_alerts", "Alerts that mail servers sent for a person to read; what they say is not kept."
+        )
         self._parser_restarts = self._counter("parser_restarts", "Parser processes that were replaced.")
         self._erasures = self._counter("erasures", "Erasures that ended, by outcome.", "outcome")
         # From the first moment on, or the first failure would be a new series, in which no increase is seen.
         self._begin(self._replies, "replies", ReplyStatus)
         self._begin(self._failures, "failures", Trouble)
         self._begin(self._erasures, "erasures", ("done", "failed"))
+        self._begin(self._muted, "muted", ("sender", "ticket"))
         self._commit = Histogram(
             "ingestd_batch_commit_seconds",
             "Time to commit a batch of messages.",
@@ -171,6 +176,9 @@ class Metrics:
     def message_quarantined(self, reason: str) -> None:
         self._quarantined.labels(self._label("quarantined", reason)).inc()
 
+    def message_muted(self, limit: str) -> None:
+        self._muted.labels(self._label("muted", limit)).inc()
+
     def tickets_opened(self, count: int = 1) -> None:
         self._tickets.inc(count)
 
@@ -185,6 +193,9 @@ class Metrics:
 
     def token_refreshed(self, outcome: str) -> None:
         self._refreshes.labels(self._label("token_refreshes", outcome)).inc()
+
+    def server_alerted(self, count: int) -> None:
+        self._server_alerts.inc(count)
 
     def parser_replaced(self) -> None:
         self._parser_restarts.inc()

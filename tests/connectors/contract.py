@@ -365,9 +365,14 @@ class EditContract:
         await session.close()
         assert len(box.server.mails(box.user)) == 1
 
-    async def test_a_place_that_is_none_any_more_holds_no_message(self, box: Mailbox) -> None:
-        locators = ["7:1:No such folder", "7:1:INBOX"]
-        assert await box.reader().edit(locators, Edit(EditKind.READ)) == dict.fromkeys(locators)
+    async def test_a_place_that_is_none_is_told_from_a_message_that_is_gone(self, box: Mailbox) -> None:
+        """A folder that is missing or numbered anew: the message may lie elsewhere, and its edit is still due."""
+        reader, (there, gone) = await self.read(box, 2)
+        await reader.edit([gone], Edit(EditKind.DELETE))
+        nowhere = ["7:1:No such folder", "7:1:INBOX"]
+        for edit in (Edit(EditKind.READ), Edit(EditKind.TRASH), Edit(EditKind.DELETE)):
+            assert await reader.edit([*nowhere, gone], edit) == {gone: None}
+        assert await reader.edit([*nowhere, there], Edit(EditKind.READ)) == {there: there}
 
     async def test_a_keyword_must_be_an_atom(self, box: Mailbox) -> None:
         reader, locators = await self.read(box, 1)

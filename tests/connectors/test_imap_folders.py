@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from connectors.base import Edit, EditKind, PermanentError, ReadPlan
+from connectors.base import Edit, EditKind, ReadPlan
 from tests.connectors.mailbox import LONG_AGO, Mailbox, read_messages, subjects
 
 
@@ -32,14 +33,12 @@ def plan(*folders: str) -> ReadPlan:
 async def read_where_one_is_missing(
     box: Mailbox, reading: ReadPlan, cursor: str | None
 ) -> tuple[list[str], str | None]:
-    """Return what came all the same before the error."""
-    reader, got = box.reader(reading), []
-    with pytest.raises(PermanentError, match="folder 2 of those") as error:  # noqa: PT012 (what came before matters)
-        async for batch in reader.changes(cursor):
-            got += subjects(list(batch.messages))
-            cursor = batch.cursor
-    assert "Support" not in str(error.value)
-    return got, cursor
+    """Return what comes all the same."""
+    reader = box.reader(reading)
+    assert list(reader.missing_folders()) == []
+    messages, cursor = await read_messages(reader, cursor)
+    assert list(reader.missing_folders()) == [1]
+    return subjects(messages), cursor
 
 
 async def test_a_folder_that_was_renamed_comes_back_without_loss_or_doubles(box: Mailbox) -> None:
@@ -54,7 +53,7 @@ async def test_a_folder_that_was_renamed_comes_back_without_loss_or_doubles(box:
     got, cursor = await read_where_one_is_missing(box, reading, cursor)
     assert got == ["i1"]
     assert await box.reader().fetch(messages[0].locator) is None
-    assert await box.reader().edit([messages[0].locator], Edit(EditKind.READ)) == {messages[0].locator: None}
+    assert await box.reader().edit([messages[0].locator], Edit(EditKind.READ)) == {}
     box.deliver("s2", "Elsewhere")
     box.deliver("i2")
     got, cursor = await read_where_one_is_missing(box, reading, cursor)
@@ -73,12 +72,47 @@ async def test_one_reader_notices_that_a_folder_goes_and_comes_back(box: Mailbox
     reader = box.reader(reading)
     _, cursor = await read_messages(reader, None)
     box.server.rename_folder(box.user, "Support", "Elsewhere")
-    with pytest.raises(PermanentError, match="folder 2 of those"):
-        await read_messages(reader, cursor)
+    messages, cursor = await read_messages(reader, cursor)
+    assert (messages, list(reader.missing_folders())) == ([], [1])
     box.deliver("s1", "Elsewhere")
     box.server.rename_folder(box.user, "Elsewhere", "Support")
     messages, _ = await read_messages(reader, cursor)
     assert subjects(messages) == ["s1"]
+    assert list(reader.missing_folders()) == []
+
+
+async def test_where_all_folders_are_missing_the_wait_is_a_poll(box: Mailbox) -> None:
+    reader = box.reader(plan("Support"))
+    messages, cursor = await read_messages(reader, None)
+    assert (messages, list(reader.missing_folders())) == ([], [0])
+    assert not await reader.wait(0.05)
+    box.server.create_folder(box.user, "Support")
+    box.deliver("s1", "Support")
+    assert subjects((await read_messages(reader, cursor))[0]) == ["s1"]
+
+
+async def test_a_folder_that_is_missing_keeps_nobody_from_waiting_for_another(box: Mailbox) -> None:
+    box.change(poll_seconds=2.0)
+    reader = box.reader(plan("No such folder", "INBOX"))
+    _, cursor = await read_messages(reader, None)
+    waiting = asyncio.create_task(reader.wait(20))
+    await asyncio.to_thread(box.deliver, "m1")
+    assert await waiting
+    messages, _ = await read_messages(reader, cursor)
+    assert (subjects(messages), list(reader.missing_folders())) == (["m1"], [0])
+
+
+async def test_an_override_that_names_no_folder_is_a_missing_folder(box: Mailbox) -> None:
+    """Whoever names the folder of a role wants that one read: another in its place, or none, would go unnoticed."""
+    box.change(role_folders={"junk": "Quarantine"})
+    reader = box.reader(plan("INBOX", "\\Junk"))
+    box.deliver("m1")
+    messages, cursor = await read_messages(reader, None)
+    assert (subjects(messages), list(reader.missing_folders())) == (["m1"], [1])
+    box.server.create_folder(box.user, "Quarantine")
+    box.deliver("unwanted", "Quarantine")
+    messages, _ = await read_messages(reader, cursor)
+    assert (subjects(messages), list(reader.missing_folders())) == (["unwanted"], [])
 
 
 @pytest.mark.parametrize("name", ["Спам", "Junk E-mail"])
