@@ -227,8 +227,8 @@ class Attachments:
     def _name_inside(self, part: Part, data: bytes) -> str:
         """Return a name for a part that has none: a message is named by its subject."""
         if part.content_type not in _MESSAGES:
-            location = unquote(decode_value(part.get("content-location")).rpartition("/")[2])
-            hints = (decode_value(part.get("content-description")), location)
+            location = unquote(part.text("content-location").rpartition("/")[2])
+            hints = (part.text("content-description"), location)
             return next((hint for hint in hints if _FILE_NAME.fullmatch(hint)), "")
         fields, _ = read_fields(data, 0, len(data), self.limits, {}, top=True)
         subject = next((decode_value(value) for name, value in fields if name == "subject"), "")

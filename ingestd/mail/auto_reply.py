@@ -131,10 +131,10 @@ def automatic_signs(root: Part, text: str) -> tuple[Automatic, tuple[str, ...]]:
     names = {name for name, _ in root.fields}
     submitted = ""
     if "auto-submitted" in names:
-        submitted = decode_value(root.get("auto-submitted")).split(";")[0].split("(")[0].strip().lower()
+        submitted = root.text("auto-submitted").split(";")[0].split("(")[0].strip().lower()
     seen = ["header Auto-Submitted"] if submitted.startswith("auto-repl") else []
     seen += [f"header {name.title()}" for name, says in _HEADERS if name in names and _says(root, name, says)]
-    subject = decode_value(root.get("subject"))
+    subject = root.text("subject")
     prefixed = _has_prefix(subject)
     seen += ["subject prefix of an auto-reply"] if prefixed else []
     weaker = _weaker(root, names, text, "" if prefixed else subject, submitted)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 
 from ingestd.mail.bounce_status import has_code
-from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
 from ingestd.mail.phrases import Phrases, prepare
 
@@ -218,12 +217,11 @@ def evidence_of_notice(root: Part, notice: str) -> tuple[str, ...]:
 
 
 def _sender(root: Part) -> str:
-    return prepare(decode_value(root.get("from")) or decode_value(root.get("sender")), _FIELD_CHARS)
+    return prepare(root.text("from") or root.text("sender"), _FIELD_CHARS)
 
 
 def _field(root: Part, name: str) -> str:
-    value = root.get(name)
-    return prepare(decode_value(value), _FIELD_CHARS) if value else ""
+    return prepare(text, _FIELD_CHARS) if (text := root.text(name)) else ""
 
 
 def _is_daemon(root: Part, sender: str) -> bool:

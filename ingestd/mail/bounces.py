@@ -194,8 +194,8 @@ def _guessed(notice: Notice, root: Part) -> list[str]:
     line = re.search(r"^[ \t>]*to:[ \t]*(.*(?:\n[ \t].*){0,20})", notice.returned, re.IGNORECASE | re.MULTILINE)
     sent_to = find_addresses([line[1]]) if line is not None else []
     both = [one for one in mentioned if one in set(sent_to)]
-    subject = find_addresses([decode_value(root.get("subject"))])
-    own = set(find_addresses([decode_value(root.get("from")), decode_value(root.get("to"))]))
+    subject = find_addresses([root.text("subject")])
+    own = set(find_addresses([root.text("from"), root.text("to")]))
     return both or sent_to[:1] or subject[:1] or [one for one in mentioned if one not in own][:1]
 
 

@@ -14,7 +14,6 @@ from ingestd.mail.addresses import domain_of, parse_addresses
 from ingestd.mail.auto_reply import Automatic, automatic_signs
 from ingestd.mail.bounces import BounceNotice, outside_messages
 from ingestd.mail.feedback import complaint_signs, receipt_signs
-from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
 from ingestd.mail.types import Kind
 
@@ -78,7 +77,7 @@ def classify(root: Part, parts: Sequence[Part], notice: BounceNotice | None, tex
 def _bulk(root: Part) -> tuple[bool, tuple[str, ...]]:
     """Tell whether one text was sent to many by a machine, with the evidence for that or against it."""
     names = {name for name, _ in root.fields}
-    precedence = decode_value(root.get("precedence")).lower() if "precedence" in names else ""
+    precedence = root.text("precedence").lower() if "precedence" in names else ""
     headers = [f"header {name.title()}" for name in (*_LIST, *_CAMPAIGN) if name in names]
     headers += ["header Precedence"] if precedence in ("bulk", "junk", "list") else []
     if not headers:

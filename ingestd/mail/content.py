@@ -11,7 +11,6 @@ from ingestd.mail.attachments import Attachments
 from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.encoding import decode_part, encoding_of_text
 from ingestd.mail.flowed import from_enriched, unflow
-from ingestd.mail.headers import decode_value
 from ingestd.mail.html import sanitize, text_to_html, to_text
 from ingestd.mail.inline import locate, locations_in, spellings, tie
 from ingestd.mail.limits import Limits
@@ -157,11 +156,7 @@ class Content:
         inner.charsets, inner.hints = self.charsets, self.hints
         text = join_text(inner.read(root))
         self.charset, self.text_bytes = inner.charset, inner.text_bytes
-        head = [
-            f"{name.title()}: {value}"
-            for name in ("from", "date", "subject")
-            if (value := decode_value(root.get(name)))
-        ]
+        head = [f"{name.title()}: {value}" for name in ("from", "date", "subject") if (value := root.text(name))]
         return [Piece(plain="\n".join([*head, "", text]))] if head or text else []
 
     def _alternative(self, part: Part) -> list[Piece]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
 from ingestd.mail.phrases import Phrases, prepare
 
@@ -59,14 +58,14 @@ def complaint_signs(root: Part, types: Collection[str], text: str) -> tuple[str,
         return ("header Content-Type: report-type=feedback-report",)
     if root.get("x-apple-unsubscribe").lower() == b"true":
         return ("header X-Apple-Unsubscribe",)  # "stop this", sent by the client: the opt-out of a feedback report
-    loop = _LOOP_SENDER.search(prepare(decode_value(root.get("from")), 500))
+    loop = _LOOP_SENDER.search(prepare(root.text("from"), 500))
     start = text[:_TEXT_CHARS]
     if "eedback-" in start and not root.get("in-reply-to") and _FIELDS.search(start) and _MORE_FIELDS.search(start):
         return ("fields of a feedback report in the text",)
     if not loop:
         return ()
     seen = ["sender is a feedback loop"]
-    if _LOOP_SUBJECT.search(prepare(decode_value(root.get("subject")), 500)):
+    if _LOOP_SUBJECT.search(prepare(root.text("subject"), 500)):
         seen.append("subject of a feedback loop")
     if {"message/rfc822", "text/rfc822-headers"} & set(types) or root.get("x-hmxmroriginalrecipient"):
         seen.append("part message/rfc822")
@@ -82,7 +81,7 @@ def receipt_signs(root: Part, types: Collection[str], text: str) -> tuple[str, .
         and root.parameters.get("report-type", "").lower() == "disposition-notification"
     ):
         return ("header Content-Type: report-type=disposition-notification",)
-    subject = decode_value(root.get("subject"))
+    subject = root.text("subject")
     before, colon, _ = subject[:100].replace("：", ":").partition(":")
     if colon and _READ_PREFIX.equals(prepare(before, 100)) and _READ_TEXT.search(prepare(text, _TEXT_CHARS)):
         return ("subject of a read receipt", "text of a read receipt")

@@ -47,7 +47,7 @@ def locations_in(related: Part) -> dict[str, str]:
 
 def _location(part: Part) -> str:
     # Long ones are folded anywhere (RFC 2557 §4.4.2).
-    return re.sub(r"\s+", "", decode_value(part.get("content-location")))[:2000]
+    return re.sub(r"\s+", "", part.text("content-location"))[:2000]
 
 
 def locate(html: str, part: Part, locations: Mapping[str, str]) -> str:

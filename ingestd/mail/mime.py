@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.encoding import encoding_name
-from ingestd.mail.headers import parse_parameters
+from ingestd.mail.headers import decode_value, parse_parameters
 from ingestd.mail.limits import Limits
 
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")
@@ -52,10 +52,27 @@ class Part:
     """Where a multipart's first delimiter stands: what is before it belongs to no part."""
     tail: int = -1
     """Where its last delimiter ends: what is behind it belongs to no part."""
+    _values: dict[str, bytes] | None = None
+    _texts: dict[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> bytes:
         """Return the first value of a header field (lower-case name) that says something, or empty bytes."""
-        return next((value for key, value in self.fields if key == name and value), b"")
+        if self._values is None:
+            self._values = {}
+            for key, value in self.fields:
+                if value:
+                    self._values.setdefault(key, value)
+        return self._values.get(name, b"")
+
+    def text(self, name: str, hints: tuple[str, ...] = ()) -> str:
+        """Return the first value of a field, decoded; once, as each judge of a message asks for the same few.
+
+        `hints` count at the first call only.
+        """
+        known = self._texts.get(name)
+        if known is None:
+            known = self._texts[name] = decode_value(self.get(name), hints)
+        return known
 
     def get_all(self, name: str) -> list[bytes]:
         return [value for key, value in self.fields if key == name]

@@ -48,7 +48,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
     pieces = content.read_all(root)
     text, html = join_text(pieces), join_html(pieces)
     hints = tuple(content.hints)  # a client that sends raw 8-bit headers writes them in the charset of its text
-    subject = decode_value(head.get("subject"), hints)[:_SUBJECT_CHARS_MAX]
+    subject = head.text("subject", hints)[:_SUBJECT_CHARS_MAX]
     parts = root.walk()
     notice = read_bounce(text_bytes, head, parts, text)
     kind, evidence = classify(head, parts, notice, text)
@@ -68,7 +68,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         message_id=next(iter(_ids(head, "message-id", limits)), ""),
         in_reply_to=answered,
         references=references,
-        date=parse_date(decode_value(head.get("date"))),
+        date=parse_date(head.text("date")),
         text=text,
         new_text=new.text,
         html=html,
@@ -119,7 +119,7 @@ def _addresses(head: Part, name: str, limits: Limits, hints: Sequence[str]) -> t
 
 
 def _ids(head: Part, name: str, limits: Limits) -> tuple[str, ...]:
-    return message_ids(clean(decode_value(head.get(name))), limits.references_max)
+    return message_ids(clean(head.text(name)), limits.references_max)
 
 
 def _delivered_to(head: Part, limits: Limits) -> tuple[str, ...]:
