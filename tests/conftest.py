@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.postgres import PostgresServer, find_binaries
 from tests.stores import Stores, StoreUrls, postgres_urls, sqlite_urls
+
+# Time says more about the machine than about the code: what must be quick has a bound of its own.
+settings.register_profile("ingestd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ingestd")
 
 
 def missing(what: str, package: str) -> None:
