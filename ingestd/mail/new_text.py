@@ -68,7 +68,7 @@ def read_new_text(
         return NewText()
     forwarded = is_forward_subject(subject) or not (answers or is_reply_subject(subject))
     only_html = not any((plain := piece.plain.strip()) and plain[:_SURE_TEXT_CHARS] in text for piece in pieces)
-    stripped = strip_quotes(text, forwarded=forwarded, marks=not only_html, sender=sender)
+    stripped = strip_quotes(text, forwarded=forwarded, marks=not (only_html or forwarded), sender=sender)
     if forwarded or not html or not (has_container(html) or _holds(html, stripped.first)):
         return NewText(stripped.text, "", stripped.why)
     cut = cut_history(html)
