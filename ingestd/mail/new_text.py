@@ -13,6 +13,9 @@ from ingestd.mail.quotes import Stripped, strip_quotes
 from ingestd.mail.signature import strip_signature
 
 _SURE_CHARS = 12
+"""Letters and figures by which a place in the text is known to be that in the HTML."""
+_SURE_TEXT_CHARS = 200
+"""Of a text part: a stub ("this message is HTML") is not what the text was made of."""
 _FORWARD_PREFIX = re.compile(
     r"\s*(?:\[[^\]]{0,60}\]\s*)?(?:fwd?|wg|tr|rv|enc|i|doorst|pd|пересл|turn|vs|vb|vl|ilt|i̇lt|fs|转发|转寄|轉寄|"
     r"轉發|転送|전달)\s*(?:\[\d{1,3}\])?\s*[:：]",
@@ -64,8 +67,8 @@ def read_new_text(
     if not text:
         return NewText()
     forwarded = is_forward_subject(subject) or not (answers or is_reply_subject(subject))
-    only_html = all(piece.html and not piece.plain.strip() for piece in pieces)
-    stripped = strip_quotes(text, forwarded=forwarded, marks=not only_html, sender=sender)
+    only_html = not any((plain := piece.plain.strip()) and plain[:_SURE_TEXT_CHARS] in text for piece in pieces)
+    stripped = strip_quotes(text, forwarded=forwarded, marks=not (only_html or forwarded), sender=sender)
     if forwarded or not html or not (has_container(html) or _holds(html, stripped.first)):
         return NewText(stripped.text, "", stripped.why)
     cut = cut_history(html)

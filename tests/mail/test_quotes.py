@@ -89,6 +89,12 @@ def test_a_header_block_in_a_message_that_answers_nothing_is_content() -> None:
     assert parse(b"Subject: A question\r\nIn-Reply-To: <a@example.com>\r\n\r\n" + body).new_text == "Look at this."
 
 
+def test_a_quote_that_nothing_introduces_is_content_in_a_message_that_answers_nothing() -> None:
+    text = "Is this true?\n\n> You have won.\n>\n> Click here.\n>> Now!"
+    assert parse(f"Subject: A question\r\n\r\n{text}".encode()).new_text == text
+    assert parse(f"Subject: Re: A question\r\n\r\n{text}".encode()).new_text == "Is this true?"
+
+
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_signatures_are_cut(signature: str) -> None:
     assert strip_quotes(f"Thanks, it works.\n\n{signature}\n").text == "Thanks, it works."
