@@ -152,7 +152,9 @@ class MailboxReader:
                 async with self._tools.batches:
                     await self._commit(batch, sequence)
                 sequence += 1
-                await self._edits.run_due()
+                # While a folder is read anew, what is to be edited may lie in what is still to come.
+                if self._repair is None:
+                    await self._edits.run_due()
 
     async def _commit(self, batch: Batch, cursor_sequence: int) -> None:
         """Take one batch in. Only after its commit does the connector go on."""

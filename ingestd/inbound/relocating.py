@@ -33,4 +33,4 @@ def relocate(conn: Connection, account_id: UUID, context: MailboxContext, seen: 
             edit_place = EditRecord.place(edit_id)
             edit = context.key.open_record(edit_place, sealed_edit, EditRecord)
             edit = msgspec.structs.replace(edit, locator=read.locator, folder=read.folder)
-            edits.replace_record(conn, account_id, edit_id, context.key.seal_record(edit_place, edit))
+            edits.relocate(conn, account_id, edit_id, context.key.seal_record(edit_place, edit))

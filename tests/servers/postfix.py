@@ -6,7 +6,6 @@ import contextlib
 import pwd
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot
