@@ -143,7 +143,7 @@ class MailboxDefaults(Section):
     start_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """How many days back `start_from: days` reads."""
     folders: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = ("INBOX",)
-    """The folders that are watched."""
+    """The folders that are watched. One that is added later is read from then on, what is older by a backfill."""
     contact_forms: Annotated[tuple[MailAddress, ...], Field(max_length=1000)] = ()
     """Senders (contact forms) whose Reply-To is the requester."""
     after_import: AfterImport = "nothing"

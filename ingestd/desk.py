@@ -12,12 +12,21 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from ingestd.inbound.folders import open_folders
 from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
-from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, QuarantineRecord, ReplyRecord, TicketRecord
+from ingestd.records import (
+    AttachmentRecord,
+    FoldersRecord,
+    MailboxRecord,
+    MessageRecord,
+    QuarantineRecord,
+    ReplyRecord,
+    TicketRecord,
+)
 from storage import mailboxes, messages, outbox, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
@@ -36,6 +45,8 @@ class MailboxView:
     mailbox: Mailbox
     record: MailboxRecord | None
     """None while the mailbox is being forgotten: its key is gone, or about to be."""
+    folders: FoldersRecord | None = None
+    """Also None before its worker began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +218,8 @@ class Desk:
             return MailboxView(mailbox, None)
         key = await self.keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
         place = MailboxRecord.place(mailbox.mailbox_id)
-        return MailboxView(mailbox, key.open_record(place, mailbox.sealed, MailboxRecord))
+        record = key.open_record(place, mailbox.sealed, MailboxRecord)
+        return MailboxView(mailbox, record, open_folders(key, mailbox))
 
     async def _ticket_record(self, ticket: Ticket) -> TicketRecord:
         key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)

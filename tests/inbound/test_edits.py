@@ -235,6 +235,9 @@ class QuietServer(ScriptedServer):
         await asyncio.sleep(timeout_seconds)
         return False
 
+    def missing_folders(self) -> Sequence[int]:
+        return ()
+
     async def close(self) -> None: ...
 
 

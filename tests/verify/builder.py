@@ -263,6 +263,8 @@ async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID)
         grants.put_grant(conn, account, mailbox_id, None, sealed)
         cursor = key.seal_record(records.CursorRecord.place(mailbox_id), records.CursorRecord("INBOX 1 1"))
         mailboxes.advance_cursor(conn, account, mailbox_id, fence=1, cursor_sequence=0, cursor_sealed=cursor)
+        folders = key.seal_record(records.FoldersRecord.place(mailbox_id), records.FoldersRecord(missing=("Spam",)))
+        mailboxes.set_folders(conn, account, mailbox_id, sealed=folders, missing=1)
         _, sequence = accounts.draw_numbers(conn, account, events=1)
         events.insert_events(conn, account, sequence, [NewEvent("mailbox.linked", mailbox_id)])
 

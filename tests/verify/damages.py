@@ -273,6 +273,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("records_open", "a message's record is damaged", flip(messages, "message_id", "message")),
     Damage("records_open", "a grant is damaged", flip(grants, "mailbox_id", "mailbox")),
     Damage("records_open", "a cursor is damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="cursor_sealed")),
+    Damage("records_open", "folders are damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="folders_sealed")),
     Damage(
         "records_open",
         "a backfill's cursor is damaged",

@@ -1,4 +1,4 @@
-"""Edits in the mailbox, backfills, replays of the quarantine, and when a failing mailbox is tried again."""
+"""Edits in the mailbox, backfills, replays of the quarantine, folders, and when a failing mailbox is tried again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,9 @@ def upgrade() -> None:
     op.add_column("mailboxes", sa.Column("send_reason", sa.Text(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_since", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_retry_at", Instant(), nullable=True))
+    op.add_column("mailboxes", sa.Column("folders_sealed", sa.LargeBinary(), nullable=True))
+    op.add_column("mailboxes", sa.Column("folders_missing", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("mailboxes", sa.Column("folders_missing_since", Instant(), nullable=True))
     op.add_column("quarantine", sa.Column("status", sa.Text(), nullable=False, server_default="held"))
     op.add_column("quarantine", sa.Column("replays", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("quarantine", sa.Column("replayed_at", Instant(), nullable=True))
