@@ -36,6 +36,8 @@ from storage.errors import NotFound
 from storage.sealing import DataKey
 from storage.types import new_id
 
+_BOUNCED = "reply.bounced"
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -48,7 +50,8 @@ class Committed:
     """The reasons."""
     known: int = 0
     """Messages that were there already."""
-    bounced: int = 0
+    bounced: Sequence[UUID] = ()
+    """The replies of ours that came back."""
 
 
 def commit_batch(
@@ -130,7 +133,7 @@ def _commit(
         tickets=len(draft.new_tickets),
         quarantined=[one.reason for one in draft.new_quarantine],
         known=sum(one.read.is_among(known) for one in prepared),
-        bounced=draft.bounced,
+        bounced=[one.message_id for one in draft.new_events if one.type == _BOUNCED and one.message_id is not None],
     )
 
 
@@ -291,8 +294,7 @@ def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: Parse
             due_at=reply.due_at if reply.sent_copy is outbox.SentCopy.DUE else None,
             reason="bounced",
         )
-        draft.bounced += 1
-        draft.new_events.append(events.NewEvent("reply.bounced", context.mailbox_id, ticket_id, message_id))
+        draft.new_events.append(events.NewEvent(_BOUNCED, context.mailbox_id, ticket_id, message_id))
 
 
 def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: Draft) -> None:
