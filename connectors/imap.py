@@ -35,10 +35,11 @@ from connectors.base import (
     TokenSource,
 )
 from connectors.imap_access import ImapAccess
+from connectors.imap_aside import ask_again, put_aside, require_others
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
-from connectors.imap_fetch import Window, group, list_messages, of_time, search_window
+from connectors.imap_fetch import Window, group, of_time, search_window
 from connectors.imap_folders import role_of
 from connectors.imap_history import read_history
 from connectors.imap_idle import Woken, wait_in_idle
@@ -129,38 +130,44 @@ class ImapReader:
         known, uidnext = state.get(folder), selected.uidnext
         if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
             uidnext = max(uidnext, known.uid + 1)
-        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, start_at=start_at, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, start_at=start_at, now=now)
         end = uidnext - 1
         changed, recovering = at != known, at.recovering
         window, witness = Window(), at.last
         while at.uid < end:
             low, high = at.uid + 1, min(at.uid + window.size, end)
-            session = await self._connection.same(selected)
             wanted_from = at.filter_from(low)
             if wanted_from is not None and at.below is not None:
                 high = min(high, at.below - 1)
+            session = await self._connection.same(selected)
             uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
             # The witness is asked together with the first new messages: it costs nothing then.
-            listed = await list_messages(session, [witness[0], *uids] if witness and uids else uids)
+            listed = await self._connection.describe(selected, [witness[0], *uids] if witness and uids else uids)
             if witness and uids:
-                if any(item.uid == witness[0] and item.received_at != witness[1] for item in listed):
+                if any(item.uid == witness[0] and item.received_at not in (witness[1], None) for item in listed):
                     at, changed, recovering = at.anew(selected.uidvalidity, uidnext), True, True
                     window, witness = Window(), None
                     continue
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                messages = await self._connection.fetch(selected, items)
-                at = state[folder] = at.advanced(items[-1].uid, end, items[-1].received_at)
+                fetched = await self._connection.fetch(selected, items)
+                await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
+                at = at.advanced(items[-1].uid, end, items[-1].received_at)
+                at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
                 changed = False
                 last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
-                yield Batch(messages, format_cursor(state), more=not last, recovering=recovering)
+                yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
             if at.uid < high:
                 at, changed = at.advanced(high, end), True
         at = at.advanced(end, end)
         state[folder] = self._read_upto[folder] = at
         if changed:
             yield Batch((), format_cursor(state), more=False, recovering=recovering)
+        async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
+            state[folder] = self._read_upto[folder] = behind
+            yield Batch(messages, format_cursor(state), more=False)
 
     def history(self, plan: HistoryPlan, cursor: str | None) -> AsyncIterator[HistoryBatch]:
         """Yield old mail, folder by folder in the plan's order; see `Reader.history`."""
@@ -180,7 +187,7 @@ class ImapReader:
         _, selected = await self._connection.select(folder)
         if selected.uidvalidity != at.uidvalidity:
             return
-        low, window = 1, Window()
+        low, window, aside = 1, Window(), {one.uid for one in at.aside}
         while low <= at.uid:
             session = await self._connection.same(selected)
             high = min(low + window.size - 1, at.uid)
@@ -189,7 +196,8 @@ class ImapReader:
                 high = min(high, at.below - 1)
             uids, _, high = window.cut(await search_window(session, low, high, wanted_from), low, high)
             if wanted_from is not None:
-                uids = [item.uid for item in of_time(await list_messages(session, uids), wanted_from)]
+                uids = [item.uid for item in of_time(await self._connection.describe(selected, uids), wanted_from)]
+            uids = [uid for uid in uids if uid not in aside]
             if uids:
                 yield [str(Locator(at.uidvalidity, uid, folder)) for uid in uids]
             low = high + 1
@@ -200,25 +208,32 @@ class ImapReader:
         poll_at = self._polled_at + self._access.poll_seconds
         folder = await self._watched()
         session = await self._connection.open()
-        if folder is None or "IDLE" not in session.capabilities:
-            await asyncio.sleep(max(0.0, min(deadline, poll_at) - time.monotonic()))
-        else:
-            while (left := min(deadline, poll_at) - time.monotonic()) > 0:
-                session = await self._connection.open()
-                if await self._has_news(session, folder):
-                    return True
-                # Renewals are spread out: a thousand DONEs at once upset a real server.
-                share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
-                renew = self._access.idle_renew_seconds * share
-                ends = max(0.0, session.renew_at - time.monotonic())
-                woken = await wait_in_idle(session, min(left, renew, ends))
-                # After a loss, what came in between is found by reading again.
-                if woken is not Woken.TIMEOUT:
-                    return True
+        until = min(deadline, poll_at)
+        if folder is not None and "IDLE" in session.capabilities and await self._idle(folder, until):
+            return True
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
         if time.monotonic() < poll_at:
             return False
         self._polled_at = time.monotonic()
         return True
+
+    async def _idle(self, folder: str, until: float) -> bool:
+        """Stay in IDLE; return True where something may have come, False at the end, or where IDLE is refused."""
+        while (left := until - time.monotonic()) > 0:
+            session = await self._connection.open()
+            if await self._has_news(session, folder):
+                return True
+            if session.refuses_idle:
+                return False
+            # Renewals are spread out: a thousand DONEs at once upset a real server.
+            share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
+            renew = self._access.idle_renew_seconds * share
+            ends = max(0.0, session.renew_at - time.monotonic())
+            woken = await wait_in_idle(session, min(left, renew, ends))
+            # After a loss, what came in between is found by reading again.
+            if woken in (Woken.NEWS, Woken.LOST):
+                return True
+        return False
 
     async def _watched(self) -> str | None:
         """Return the first folder of the plan that is there: `changes` left it selected."""
@@ -240,17 +255,18 @@ class ImapReader:
         return at.uidvalidity != selected.uidvalidity or selected.uidnext > at.uid + 1
 
     async def fetch(self, locator: str) -> RawMessage | None:
-        """Return one message whole (its header alone where it is over the plan's limit)."""
+        """Return one message whole (its header alone where it is over the plan's limit, or withheld)."""
         place = Locator.parse(locator)
         try:
-            session, selected = await self._connection.select(place.folder)
+            _, selected = await self._connection.select(place.folder)
         except FolderMissing:
             return None
         if selected.uidvalidity != place.uidvalidity:
             return None
-        listed = await list_messages(session, [place.uid])
-        messages = await self._connection.fetch(selected, listed)
-        return messages[0] if messages else None
+        fetched = await self._connection.fetch(selected, await self._connection.describe(selected, [place.uid]))
+        for item in fetched.withheld:
+            return await self._connection.fetch_withheld(selected, item)
+        return fetched.messages[0] if fetched.messages else None
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""

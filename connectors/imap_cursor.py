@@ -8,8 +8,9 @@ The cursor is JSON, one record a folder:
 wanted (null: all of it), and `below` the UID up to which (exclusive) a message's
 INTERNALDATE is held against it: what arrives later is wanted whatever its date
 says, as mail moved in from elsewhere keeps its old one. Where there is something to say, a
-record also has `last`, the UID and INTERNALDATE of the last message that was read, and
-`anew`, while a folder is read again from its begin.
+record also has `last`, the UID and INTERNALDATE of the last message that was read,
+`anew`, while a folder is read again from its begin, and `aside`, the messages before `uid`
+that the server withholds: [UID, how often it was asked, when to ask again].
 """
 
 from __future__ import annotations
@@ -27,6 +28,19 @@ CLOCK_SLACK = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """A message that is read later than those behind it, as the server did not give it."""
+
+    uid: int
+    tries: int
+    """How often the server was asked for it."""
+    again_at: datetime
+
+    def row(self) -> list[object]:
+        return [self.uid, self.tries, self.again_at.isoformat()]
+
+
+@dataclass(frozen=True, slots=True)
 class FolderCursor:
     uidvalidity: int
     uid: int
@@ -36,6 +50,8 @@ class FolderCursor:
     """Whether the folder is being read again, because its UIDs have come to mean other messages."""
     last: tuple[int, datetime] | None = None
     """UID and INTERNALDATE of the last message that was read: the two belong together for ever (RFC 3501 §2.3)."""
+    aside: tuple[Aside, ...] = ()
+    """Messages at or before `uid` that are still to be read."""
 
     def filter_from(self, low: int) -> datetime | None:
         """Return the date that messages from UID `low` on must have, None where any will do."""
@@ -98,6 +114,7 @@ def format_cursor(folders: Cursor) -> str:
             "below": folder.below,
             **({"anew": True} if folder.recovering else {}),
             **({"last": [folder.last[0], folder.last[1].isoformat()]} if folder.last else {}),
+            **({"aside": [one.row() for one in folder.aside]} if folder.aside else {}),
         }
         for name, folder in folders.items()
     }
@@ -158,6 +175,7 @@ def _folder(record: Mapping[str, object]) -> FolderCursor:
         below=int(str(below)) if below is not None else None,
         recovering=record.get("anew") is True,
         last=_last(record.get("last")),
+        aside=_aside(record.get("aside")),
     )
 
 
@@ -166,3 +184,11 @@ def _last(pair: object) -> tuple[int, datetime] | None:
         return None
     uid, received_at = pair
     return int(uid), datetime.fromisoformat(received_at).astimezone(UTC)
+
+
+def _aside(rows: object) -> tuple[Aside, ...]:
+    if not isinstance(rows, list):
+        return ()
+    return tuple(
+        Aside(int(uid), int(tries), datetime.fromisoformat(again_at).astimezone(UTC)) for uid, tries, again_at in rows
+    )

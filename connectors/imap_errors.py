@@ -23,6 +23,8 @@ _THROTTLED_TEXTS = (
     "too many login",
 )
 BACKOFF_SECONDS_MAX = 3600.0
+OWN_TROUBLES = frozenset({Trouble.TRANSIENT, Trouble.PROTOCOL_DISABLED})
+"""Troubles of a refusal that may concern the one command, or the messages that it names; others are the mailbox's."""
 
 
 def response_code(text: str) -> str | None:

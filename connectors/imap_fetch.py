@@ -3,15 +3,20 @@
 The limits are asked for before they are needed, because imaplib takes literals
 of any size into memory: RFC822.SIZE comes first, and a body over the limit is
 never asked for. Only BODY.PEEK is used: reading a message marks nothing.
+
+A server may leave out of an answer what it cannot read, say NIL for it, or refuse the
+whole command (RFC 3501 §6.4.5). What is there and was not given is *withheld*, and
+told apart from what was expunged by SEARCH, which needs no message to be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from connectors.base import RawMessage, ReadPlan, TemporaryError
+from connectors.base import ConnectorError, RawMessage, ReadPlan
 from connectors.imap_cursor import Locator
 from connectors.imap_session import ImapSession, Selected
 
@@ -25,12 +30,24 @@ WINDOW_UIDS_MAX = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What is known of a message before its body is fetched."""
+    """What is known of a message before its body is fetched; None where the server does not tell."""
 
     uid: int
-    size_bytes: int
-    received_at: datetime
-    provider_id: str | None
+    size_bytes: int | None = None
+    received_at: datetime | None = None
+    provider_id: str | None = None
+
+
+@dataclass(slots=True)
+class Fetched:
+    """Messages in their order, and those that are there and that the server did not give."""
+
+    messages: list[RawMessage] = field(default_factory=list)
+    withheld: list[Listed] = field(default_factory=list)
+
+    def add(self, more: Fetched) -> None:
+        self.messages += more.messages
+        self.withheld += more.withheld
 
 
 class Window:
@@ -67,12 +84,14 @@ def header_of(content: bytes) -> bytes:
 def group(listed: Iterable[Listed], plan: ReadPlan) -> list[list[Listed]]:
     """Cut into batches within the plan's limits, each of at least one message.
 
-    A message over `message_bytes_max` weighs as much as a header, for no more of it is fetched.
+    A message over `message_bytes_max` weighs as much as a header, for no more of it is fetched; one whose size
+    is not known may be as large as that.
     """
     groups: list[list[Listed]] = []
     weight = 0
     for item in listed:
-        weighs = item.size_bytes if item.size_bytes <= plan.message_bytes_max else HEADER_BYTES_MAX
+        size_bytes = plan.message_bytes_max if item.size_bytes is None else item.size_bytes
+        weighs = size_bytes if size_bytes <= plan.message_bytes_max else HEADER_BYTES_MAX
         full = not groups or len(groups[-1]) >= plan.batch_messages_max or weight + weighs > plan.batch_bytes_max
         if full:
             groups.append([])
@@ -112,12 +131,26 @@ async def search_window(
 
 
 def of_time(listed: Iterable[Listed], since: datetime | None, before: datetime | None = None) -> list[Listed]:
-    """Return the messages of the time from `since` to `before`, exclusive."""
+    """Return the messages of the time from `since` to `before`, exclusive; one without a date may be of any time."""
     return [
         item
         for item in listed
-        if (since is None or item.received_at >= since) and (before is None or item.received_at < before)
+        if item.received_at is None
+        or ((since is None or item.received_at >= since) and (before is None or item.received_at < before))
     ]
+
+
+async def fetch_rows(
+    session: ImapSession, uids: Sequence[int], items: Sequence[str], *, bytes_max: int | None = None
+) -> dict[int, dict[bytes, Any]]:
+    """FETCH; the literals may have `bytes_max` in all, None where each may have the wire's limit."""
+    try:
+        return await session.run("FETCH", lambda client: client.fetch_within(bytes_max, uids, items))
+    except ConnectorError:
+        if session.alive:
+            # What was given before the refusal would lie in memory, and in the next answer.
+            session.take_untagged("FETCH")
+        raise
 
 
 async def list_messages(session: ImapSession, uids: Sequence[int]) -> list[Listed]:
@@ -126,59 +159,71 @@ async def list_messages(session: ImapSession, uids: Sequence[int]) -> list[Liste
         return []
     id_item = id_item_of(session)
     items = ["UID", "RFC822.SIZE", "INTERNALDATE", *([id_item] if id_item else [])]
-    found = await session.run("FETCH", lambda client: client.fetch(list(uids), items))
+    found = await fetch_rows(session, uids, items)
     listed = []
     for uid in uids:
         row = found.get(uid)
-        if row is None:
-            continue
-        if b"RFC822.SIZE" not in row:
-            # Not expunged, so not to be passed over.
-            raise TemporaryError(f"FETCH at {session.where}: a message without its size")
-        received_at = row.get(b"INTERNALDATE") or datetime.fromtimestamp(0, UTC)
-        received_at = received_at.astimezone(UTC)
-        listed.append(Listed(uid, row[b"RFC822.SIZE"], received_at, provider_id_of(row, id_item)))
+        if row is not None:
+            received_at = row.get(b"INTERNALDATE")
+            received_at = received_at.astimezone(UTC) if received_at else None
+            listed.append(Listed(uid, row.get(b"RFC822.SIZE"), received_at, provider_id_of(row, id_item)))
     return listed
 
 
 async def fetch_messages(
     session: ImapSession, selected: Selected, listed: Sequence[Listed], message_bytes_max: int
-) -> list[RawMessage]:
+) -> Fetched:
     """Fetch bodies, or headers alone for those over the limit; the expunged are left out."""
-    whole = [item.uid for item in listed if item.size_bytes <= message_bytes_max]
-    large = [item.uid for item in listed if item.size_bytes > message_bytes_max]
+    sizes = {item.uid: item.size_bytes or 0 for item in listed}
+    whole = [uid for uid, size_bytes in sizes.items() if size_bytes <= message_bytes_max]
+    large = [uid for uid, size_bytes in sizes.items() if size_bytes > message_bytes_max]
     bodies: dict[int, bytes] = {}
     headers: dict[int, bytes] = {}
     if whole:
-        told = sum(item.size_bytes for item in listed if item.size_bytes <= message_bytes_max)
+        told = sum(sizes[uid] for uid in whole)
         # Exchange's sizes are estimates; what is far from them is a server that lies.
         limit = 2 * told + SIZE_SLACK_BYTES if len(whole) > 1 else message_bytes_max
-        rows = await session.run("FETCH", lambda client: client.fetch_within(limit, whole, ["UID", "BODY.PEEK[]"]))
+        rows = await fetch_rows(session, whole, ["UID", "BODY.PEEK[]"], bytes_max=limit)
         bodies = {uid: row[b"BODY[]"] for uid, row in rows.items() if row.get(b"BODY[]") is not None}
     if large:
-        item = f"BODY.PEEK[HEADER]<0.{HEADER_BYTES_MAX}>"
-        limit = len(large) * HEADER_BYTES_MAX
-        rows = await session.run("FETCH", lambda client: client.fetch_within(limit, large, ["UID", item]))
-        headers = {uid: row[b"BODY[HEADER]<0>"] for uid, row in rows.items() if row.get(b"BODY[HEADER]<0>") is not None}
-    missing = [uid for uid in (*whole, *large) if uid not in bodies and uid not in headers]
-    if missing:
-        await _require_gone(session, missing)
-    return [
-        _raw(selected, item, bodies.get(item.uid), headers.get(item.uid, b""), message_bytes_max)
-        for item in listed
-        if item.uid in bodies or item.uid in headers
-    ]
+        headers = await fetch_headers(session, large)
+    given = bodies.keys() | headers.keys()
+    missing = [uid for uid in sizes if uid not in given]
+    there = await still_there(session, missing)
+    return Fetched(
+        [
+            _raw(selected, item, bodies.get(item.uid), headers.get(item.uid, b""), message_bytes_max)
+            for item in listed
+            if item.uid in given
+        ],
+        [item for item in listed if item.uid in there],
+    )
 
 
-async def _require_gone(session: ImapSession, uids: Sequence[int]) -> None:
-    """Tell an expunged message from one whose body the server would not give (BODY[] NIL): that is not skipped."""
-    rows = await session.run("FETCH", lambda client: client.fetch(list(uids), ["UID", "RFC822.SIZE"]))
-    if any(b"RFC822.SIZE" in row for row in rows.values()):
-        raise TemporaryError(f"FETCH at {session.where}: a message without its body")
+async def fetch_headers(session: ImapSession, uids: Sequence[int]) -> dict[int, bytes]:
+    """Fetch the begin of messages, as much as a header may have; those that are not given are left out."""
+    item = f"BODY.PEEK[HEADER]<0.{HEADER_BYTES_MAX}>"
+    limit = len(uids) * HEADER_BYTES_MAX
+    rows = await fetch_rows(session, uids, ["UID", item], bytes_max=limit)
+    return {uid: row[b"BODY[HEADER]<0>"] for uid, row in rows.items() if row.get(b"BODY[HEADER]<0>") is not None}
+
+
+async def still_there(session: ImapSession, uids: Sequence[int]) -> set[int]:
+    """Return those of the messages that were not expunged."""
+    if not uids:
+        return set()
+    named = ",".join(map(str, uids))
+    found = await session.run("SEARCH", lambda client: client.search(["UID", named]))
+    return set(found) & set(uids)
+
+
+def withheld_message(selected: Selected, item: Listed, header: bytes) -> RawMessage:
+    """Return what there is of a message that the server does not give."""
+    return replace(_raw(selected, item, None, header, 0), withheld=True)
 
 
 def _raw(selected: Selected, item: Listed, content: bytes | None, header: bytes, message_bytes_max: int) -> RawMessage:
-    size_bytes = item.size_bytes if content is None else len(content)
+    size_bytes = (item.size_bytes or 0) if content is None else len(content)
     if content is not None:
         header = header_of(content)
         if len(content) > message_bytes_max:
@@ -188,7 +233,7 @@ def _raw(selected: Selected, item: Listed, content: bytes | None, header: bytes,
         locator=str(Locator(selected.uidvalidity, item.uid, selected.folder)),
         folder=selected.folder,
         size_bytes=size_bytes,
-        received_at=item.received_at,
+        received_at=item.received_at or datetime.now(UTC),
         content=content,
         header=header,
         provider_id=item.provider_id,

@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from connectors.base import HistoryBatch, HistoryPlan, RawMessage, ReadPlan, TemporaryError
+from connectors.imap_aside import ASIDE_MAX, require_others, with_withheld
 from connectors.imap_connection import Connection
-from connectors.imap_fetch import Listed, Window, date_criteria, group, list_messages, of_time, search_window
+from connectors.imap_fetch import Listed, Window, date_criteria, group, of_time, search_window
 from connectors.imap_session import FolderMissing, ImapSession, Selected
 
 _VERSION = 1
@@ -35,10 +36,16 @@ class FolderHistory:
     high: int
     seen: int = 0
     total: int = 0
+    aside: tuple[int, ...] = ()
+    """UIDs of messages that the server withheld: they are asked for once more at the end."""
+
+    @property
+    def searched(self) -> bool:
+        return self.low > self.high
 
     @property
     def done(self) -> bool:
-        return self.low > self.high
+        return self.searched and not self.aside
 
     def window(self, size: int, *, newest_first: bool) -> tuple[int, int]:
         """Return the next `size` UIDs to look at, first and last.
@@ -52,11 +59,14 @@ class FolderHistory:
             return max(self.low, self.high - size + 1), self.high
         return self.low, min(self.high, self.low + size - 1)
 
-    def behind(self, low: int, high: int, messages: int, *, newest_first: bool) -> FolderHistory:
-        """Return what is left after `messages` between `low` and `high`; at the end the total is what it was."""
-        left = replace(self, high=low - 1) if newest_first else replace(self, low=high + 1)
+    def behind(self, low: int, high: int, *, newest_first: bool) -> FolderHistory:
+        """Return what is left after the messages between `low` and `high`."""
+        return replace(self, high=low - 1) if newest_first else replace(self, low=high + 1)
+
+    def counted(self, messages: int) -> FolderHistory:
+        """Count messages that were read; at the end the total is what it was."""
         seen = self.seen + messages
-        return replace(left, seen=seen, total=seen if left.done else max(self.total, seen))
+        return replace(self, seen=seen, total=seen if self.done else max(self.total, seen))
 
 
 def parse_history(text: str | None) -> dict[str, FolderHistory]:
@@ -78,7 +88,10 @@ def format_history(folders: Mapping[str, FolderHistory]) -> str:
     >>> format_history({"INBOX": FolderHistory(7, 1, 80, 40, 120)})
     '{"v":1,"history":{"INBOX":{"uidvalidity":7,"low":1,"high":80,"seen":40,"total":120}}}'
     """
-    records = {name: asdict(folder) for name, folder in folders.items()}
+    # What is empty is left out, as almost always there is nothing aside.
+    records = {
+        name: {key: value for key, value in asdict(folder).items() if value != ()} for name, folder in folders.items()
+    }
     return json.dumps({"v": _VERSION, "history": records}, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -134,18 +147,45 @@ async def _read_folder(
     if selected.uidvalidity != state[name].uidvalidity:
         raise TemporaryError(f"SELECT at {session.where}: UIDVALIDITY changed")
     window = Window()
-    while not (left := state[name]).done:
+    while not (left := state[name]).searched:
         low, high = left.window(window.size, newest_first=newest_first)
         session = await connection.same(selected)
         uids = await search_window(session, low, high, wanted.since, wanted.before)
         uids, low, high = window.cut(uids, low, high, from_end=newest_first)
-        listed = of_time(await list_messages(session, uids), wanted.since, wanted.before)
+        listed = of_time(await connection.describe(selected, uids), wanted.since, wanted.before)
         for items in _groups(listed, plan, newest_first=newest_first):
-            messages = await connection.fetch(selected, items)
-            state[name] = state[name].behind(items[0].uid, items[-1].uid, len(messages), newest_first=newest_first)
-            yield _batch(messages, state)
-        state[name] = state[name].behind(low, high, 0, newest_first=newest_first)
+            fetched = await connection.fetch(selected, items)
+            await require_others(connection, selected, fetched, None)
+            left = state[name].behind(items[0].uid, items[-1].uid, newest_first=newest_first)
+            left = _put_aside(left, [item.uid for item in fetched.withheld], connection.where)
+            state[name] = left.counted(len(fetched.messages))
+            yield _batch(fetched.messages, state)
+        state[name] = state[name].behind(low, high, newest_first=newest_first).counted(0)
+    async for messages in _read_aside(connection, selected, plan, name, state):
+        yield _batch(messages, state)
     yield _batch((), state)
+
+
+def _put_aside(left: FolderHistory, uids: Sequence[int], where: str) -> FolderHistory:
+    if uids and len(left.aside) + len(uids) > ASIDE_MAX:
+        raise TemporaryError(f"FETCH at {where}: too many messages are withheld")
+    return replace(left, aside=(*left.aside, *uids))
+
+
+async def _read_aside(
+    connection: Connection, selected: Selected, plan: ReadPlan, name: str, state: dict[str, FolderHistory]
+) -> AsyncIterator[list[RawMessage]]:
+    """Ask once more for what was withheld; what is still withheld is taken as what there is. Old mail needs no more."""
+    listed = await connection.describe(selected, sorted(state[name].aside))
+    for items in group(listed, plan):
+        fetched = await connection.fetch(selected, items)
+        await require_others(connection, selected, fetched, None)
+        messages = await with_withheld(connection, selected, fetched)
+        uids = {item.uid for item in items}
+        left = replace(state[name], aside=tuple(uid for uid in state[name].aside if uid not in uids))
+        state[name] = left.counted(len(messages))
+        yield messages
+    state[name] = replace(state[name], aside=()).counted(0)
 
 
 def _groups(listed: Sequence[Listed], plan: ReadPlan, *, newest_first: bool) -> list[list[Listed]]:
@@ -177,4 +217,5 @@ def _batch(messages: Sequence[RawMessage], state: Mapping[str, FolderHistory]) -
 
 def _folder(record: Mapping[str, object]) -> FolderHistory:
     numbers = {name: int(str(record[name])) for name in ("uidvalidity", "low", "high", "seen", "total")}
-    return FolderHistory(**numbers)
+    aside = record.get("aside")
+    return FolderHistory(**numbers, aside=tuple(map(int, aside)) if isinstance(aside, list) else ())

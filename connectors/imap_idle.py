@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import enum
 
-from connectors.imap_errors import farewell
+from connectors.base import PermanentError, TemporaryError
+from connectors.imap_errors import OWN_TROUBLES, farewell
 from connectors.imap_session import ImapSession
 from connectors.imap_wire import WireClient
 
@@ -23,16 +24,24 @@ class Woken(enum.Enum):
     NEWS = "news"
     TIMEOUT = "timeout"
     LOST = "lost"
+    REFUSED = "refused"
 
 
 async def wait_in_idle(session: ImapSession, timeout_seconds: float) -> Woken:
     """Stay in IDLE on the selected folder until news, a loss, or the timeout.
 
-    After NEWS and TIMEOUT the connection is ready for commands, after LOST it is
-    gone. Raises TemporaryError and the like where IDLE itself is refused, RateLimited and the like where
-    the server says goodbye with a reason to stay away.
+    After NEWS, TIMEOUT and REFUSED the connection is ready for commands, after LOST it is
+    gone. Who is refused asks no more on this connection: servers offer IDLE in all folders and
+    take it in some, or switch it off for an account; reading works all the same. Raises RateLimited
+    and the like where the server wants us to stay away, TemporaryError where the connection is lost.
     """
-    tag = await session.run("IDLE", _begin)
+    try:
+        tag = await session.run("IDLE", _begin)
+    except (TemporaryError, PermanentError) as error:
+        if not session.alive or error.trouble not in OWN_TROUBLES:
+            raise
+        session.refuses_idle = True
+        return Woken.REFUSED
     woken: asyncio.Future[Woken] = asyncio.get_running_loop().create_future()
     try:
         result = await _watch(session, woken, timeout_seconds)
@@ -100,6 +109,7 @@ async def _watch(session: ImapSession, woken: asyncio.Future[Woken], timeout_sec
         if not woken.done():
             woken.cancel()
         loop.remove_reader(fd)
+        wire.report_alerts()
 
 
 def _read_lines(session: ImapSession, woken: asyncio.Future[Woken]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from connectors.base import ReadPlan, TokenSource
@@ -22,9 +23,10 @@ def imap_reader(
     ssl_context: ssl.SSLContext,
     guard: EgressGuard,
     executor: Executor,
+    alerted: Callable[[int], None] = lambda _: None,
     plan: ReadPlan,
 ) -> ImapReader:
-    return ImapReader(access, token_source, ImapTools(ssl_context, guard, executor), plan)
+    return ImapReader(access, token_source, ImapTools(ssl_context, guard, executor, alerted), plan)
 
 
 def smtp_sender(
@@ -34,5 +36,6 @@ def smtp_sender(
     ssl_context: ssl.SSLContext,
     guard: EgressGuard,
     executor: Executor,
+    alerted: Callable[[int], None] = lambda _: None,
 ) -> SmtpSender:
-    return SmtpSender(access, token_source, ImapTools(ssl_context, guard, executor))
+    return SmtpSender(access, token_source, ImapTools(ssl_context, guard, executor, alerted))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import imaplib
 import json
 import math
 import re
@@ -37,6 +36,7 @@ from connectors.egress import EgressGuard, dial
 from connectors.imap_access import ImapAccess
 from connectors.imap_errors import command_refusal, login_refusal
 from connectors.imap_folders import ListedFolder, find_folder, is_listed, name_to_create, personal_prefix
+from connectors.imap_thread import run_in_thread
 from connectors.imap_wire import Wire, WireClient
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class ImapTools:
     guard: EgressGuard
     executor: Executor
     """The bounded pool that blocking commands run in."""
+    alerted: Callable[[int], None] = lambda _: None
+    """Told in the event loop how many [ALERT]s a server has sent; never what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class ImapSession:
         self.alive = True
         self.renew_at = math.inf
         """When it is to be opened anew, as its token is about to end (time.monotonic)."""
+        self.refuses_idle = False
+        """Whether IDLE was offered and refused."""
         self.where = where
         self._tools = tools
         self._command_seconds = command_seconds
@@ -99,7 +103,7 @@ class ImapSession:
             if not self.alive:
                 raise TemporaryError(f"{command} at {self.where}: connection lost")
             try:
-                return await _in_thread(
+                return await run_in_thread(
                     self._tools.executor,
                     lambda: work(self.client),
                     wire=self.client.wire,
@@ -245,14 +249,14 @@ async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -
     endpoint = access.imap
     where = f"{endpoint.host}:{endpoint.port}"
     sock = await dial(tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
-    wire = Wire(sock, read_seconds=access.read_seconds, literal_bytes_max=LITERAL_BYTES_MAX)
+    wire = Wire(sock, read_seconds=access.read_seconds, literal_bytes_max=LITERAL_BYTES_MAX, alerted=tools.alerted)
 
     def open_in_thread() -> tuple[WireClient, frozenset[str]]:
         client = _greet(wire, access, tools.ssl_context, where)
         _authenticate(client, access, token.value, where)
-        return client, _ask_capabilities(client)
+        return client, _ask_capabilities(client, where)
 
-    client, capabilities = await _in_thread(
+    client, capabilities = await run_in_thread(
         tools.executor,
         open_in_thread,
         wire=wire,
@@ -309,7 +313,7 @@ class _Answers:
 
 
 def _authenticate(client: WireClient, access: ImapAccess, token: str, where: str) -> None:
-    offered = _ask_capabilities(client)
+    offered = _ask_capabilities(client, where)
     mechanism = sasl.choose_mechanism([name[5:] for name in offered if name.startswith("AUTH=")], access.mechanisms)
     if mechanism is None:
         raise PermanentError(
@@ -325,11 +329,19 @@ def _authenticate(client: WireClient, access: ImapAccess, token: str, where: str
     client._imap.state = "AUTH"
 
 
-def _ask_capabilities(client: WireClient) -> frozenset[str]:
-    """Ask CAPABILITY anew: servers offer more after login than before (and less before TLS than after)."""
+def _ask_capabilities(client: WireClient, where: str) -> frozenset[str]:
+    """Ask CAPABILITY anew: servers offer more after login than before (and less before TLS than after).
+
+    Raises TemporaryError and the like where there is no answer to go by. Taken for a server that can do nothing,
+    it would be one without IDLE and MOVE, whose deleted messages are only marked.
+    """
     client._imap.untagged_responses.pop("CAPABILITY", None)
     status, data = client._imap.capability()
-    names = _text(data).upper().split() if status == "OK" else []
+    if status != "OK":
+        raise command_refusal("CAPABILITY", _text(data), where)
+    names = _text(data).upper().split()
+    if not names:
+        raise TemporaryError(f"CAPABILITY at {where}: no answer")
     client._imap.capabilities = tuple(names)
     client._cached_capabilities = tuple(name.encode() for name in names)
     return frozenset(names)
@@ -348,66 +360,3 @@ def _challenge_status(challenge: bytes) -> str | None:
 def _text(data: Any) -> str:
     last = data[-1] if data else b""
     return last.decode("utf-8", "replace") if isinstance(last, bytes) else ""
-
-
-async def _in_thread(
-    executor: Executor,
-    work: Callable[[], T],
-    *,
-    wire: Wire,
-    said: str,
-    seconds: float,
-    refusal: Callable[[str], ConnectorError],
-    close_on_refusal: bool = False,
-) -> T:
-    """Run `work` in the pool and turn what it raises into our errors."""
-    running = executor.submit(work)
-
-    def discard() -> None:
-        # The socket is closed only when its thread has left it: a closed descriptor can be given to
-        # another connection at once, and the thread would read the mail of another mailbox.
-        wire.abort()
-        running.add_done_callback(lambda _: wire.close())
-
-    try:
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(running)
-    except ConnectorError:
-        if close_on_refusal:
-            discard()
-        raise
-    except ssl.SSLCertVerificationError:
-        discard()
-        raise PermanentError(f"{said}: certificate not accepted", trouble=Trouble.ADMIN_BLOCKED) from None
-    except imaplib.IMAP4.abort as error:
-        discard()
-        raise _lost(str(error), said, refusal, too_large=wire.literal_too_large) from None
-    except imaplib.IMAP4.error as error:
-        if close_on_refusal:
-            discard()
-        raise refusal(str(error)) from None
-    except (OSError, ValueError, AssertionError, IndexError, KeyError, TypeError, AttributeError):
-        # The parsers of imaplib and imapclient raise all of these on broken answers.
-        discard()
-        raise TemporaryError(f"{said}: connection lost or answer broken") from None
-    except BaseException:
-        # Cancelled in the middle of a command: the answer would be taken for the next one's.
-        discard()
-        raise
-
-
-class OversizeLiteral(TemporaryError):
-    """A message is larger than the server had said, and over the limit of a literal."""
-
-
-def _lost(text: str, said: str, refusal: Callable[[str], ConnectorError], *, too_large: bool) -> ConnectorError:
-    """Return what a connection's end means. It is never permanent, whatever the server's last words were."""
-    if too_large:
-        return OversizeLiteral(f"{said}: literal over the limit")
-    lost = TemporaryError(f"{said}: connection lost")
-    # imaplib quotes a line it does not understand, and that can be content: a sender must not pick our verdict.
-    if "unexpected response" in text or "unterminated line" in text:
-        return lost
-    # A BYE can name the reason (Microsoft's back-off, "Too many simultaneous connections").
-    verdict = refusal(text)
-    return lost if isinstance(verdict, PermanentError) else verdict

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import logging
+import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imapclient import IMAPClient, SocketTimeout
@@ -22,12 +23,20 @@ from imapclient import IMAPClient, SocketTimeout
 LINE_BYTES_MAX = 4 * 1024 * 1024
 """A longer line is a broken or hostile server."""
 _CHUNK = 64 * 1024
+_ALERT = re.compile(rb"(?:\*|[A-Za-z0-9]{1,32}) (?:OK|NO|BAD|BYE|PREAUTH) \[ALERT\]", re.IGNORECASE)
 
 
 class Wire:
     """A connected socket with its buffer. Blocking calls are for threads, `receive_now` for the event loop."""
 
-    def __init__(self, sock: socket.socket, *, read_seconds: float, literal_bytes_max: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        read_seconds: float,
+        literal_bytes_max: int,
+        alerted: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._sock = sock
         self._read_seconds = read_seconds
         self._literal_bytes_max = literal_bytes_max
@@ -37,6 +46,8 @@ class Wire:
         """Bytes that the literals of the present command may have in all, None where each may have the limit."""
         self.literal_too_large = False
         """Whether a literal over the limit ended the connection (imaplib loses the type of what is raised)."""
+        self._alerts = 0
+        self._alerted = alerted
         self._sock.settimeout(read_seconds)
 
     @property
@@ -125,6 +136,13 @@ class Wire:
                 self._sock.settimeout(self._read_seconds)
         return False
 
+    def report_alerts(self) -> None:
+        """Tell how many [ALERT]s have come since the last call. Their texts are for the mailbox's owner (RFC 3501
+        §7.1) and may say anything, so they go nowhere; that there was one is for whoever runs us."""
+        count, self._alerts = self._alerts, 0
+        if count:
+            self._alerted(count)
+
     def abort(self) -> None:
         """Break the connection from any thread; a thread that waits in a read wakes with an error."""
         self.aborted = True
@@ -140,6 +158,9 @@ class Wire:
     def _cut(self, length: int) -> bytes:
         line = bytes(self._buffer[:length])
         del self._buffer[:length]
+        # Where a line begins a server speaks; content stands in literals, or behind something.
+        if _ALERT.match(line):
+            self._alerts += 1
         return line
 
 
@@ -192,11 +213,13 @@ class WireClient(IMAPClient):  # type: ignore[misc]
         self._imap.debug = 0
         self.normalise_times = False
 
-    def fetch_within(self, bytes_max: int, uids: Sequence[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
+    def fetch_within(
+        self, bytes_max: int | None, uids: Sequence[int], items: Sequence[str]
+    ) -> dict[int, dict[bytes, Any]]:
         """FETCH, whose literals may have `bytes_max` in all: everything is in memory before it returns."""
         self.wire.literals_left = bytes_max
         try:
-            rows: dict[int, dict[bytes, Any]] = self.fetch(uids, items)
+            rows: dict[int, dict[bytes, Any]] = self.fetch(list(uids), items)
         finally:
             self.wire.literals_left = None
         return rows

@@ -92,13 +92,16 @@ _AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
         "the mailbox: Set-CASMailbox -SmtpClientAuthenticationDisabled $false.",
         ("microsoft", Trouble.PROTOCOL_DISABLED): "Microsoft 365: Exchange admin center, Mailboxes, Manage email apps: "
         "IMAP, and Authenticated SMTP for sending.",
-        ("microsoft", Trouble.WRONG_MAILBOX): "A shared mailbox is linked by a user that may sign in as it.",
+        ("microsoft", Trouble.WRONG_MAILBOX): "A shared mailbox has no sign-in of its own and "
+        "cannot be linked: link the mailbox of a person or a licensed mailbox.",
         ("yandex", Trouble.ADMIN_BLOCKED): "Yandex 360: an administrator can forbid external services; changed rights "
         "of the application end all its grants.",
         ("yandex", Trouble.PROTOCOL_DISABLED): "Yandex: in the mailbox's settings, Email clients, allow access by IMAP "
         "with portal passwords or OAuth tokens.",
-        ("mailru", Trouble.PROTOCOL_DISABLED): "Mail.ru: in the mailbox's settings, All settings, Mail programs, allow "
-        "access by IMAP.",
+        (
+            "mailru",
+            Trouble.PROTOCOL_DISABLED,
+        ): "Mail.ru: in the mailbox's settings, All settings, Access from mail clients, allow access by IMAP.",
     }
 )
 

@@ -155,7 +155,7 @@ class MessageRecord(msgspec.Struct, frozen=True):
     author: str = ""
     """For a reply: who wrote it, as the helpdesk names its agent."""
     truncated: bool = False
-    """The mail was over the size limit: only its header was taken."""
+    """The mail was over the size limit, or the server withheld its body: only its header was taken."""
 
     @staticmethod
     def place(message_id: UUID) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
@@ -47,10 +47,40 @@ def put_grant(
 ) -> None:
     """Store the tokens of a new link, in place of older ones."""
     hold_unfenced(conn, account_id, mailbox_id)
-    values = {"refreshed_at": now(conn), "expires_at": expires_at, "sealed": sealed}
+    values = {"refreshed_at": now(conn), "expires_at": expires_at, "renewing_until": None, "sealed": sealed}
     same = (grants.c.account_id == account_id) & (grants.c.mailbox_id == mailbox_id)
     if conn.execute(update(grants).where(same).values(version=grants.c.version + 1, **values)).rowcount == 0:
         conn.execute(insert(grants).values(account_id=account_id, mailbox_id=mailbox_id, version=1, **values))
+
+
+def claim_renewal(conn: Connection, account_id: UUID, mailbox_id: UUID, *, version: int, seconds: float) -> bool:
+    """Keep every other process from refreshing this version for a while; False where one is at it, or was.
+
+    A refresh token that is used twice can end the whole grant (RFC 9700 §4.14.2). Raises NotFound once it is
+    being disconnected.
+    """
+    hold_unfenced(conn, account_id, mailbox_id)
+    moment = now(conn)
+    claimed = conn.execute(
+        update(grants)
+        .where(
+            grants.c.account_id == account_id,
+            grants.c.mailbox_id == mailbox_id,
+            grants.c.version == version,
+            grants.c.renewing_until.is_(None) | (grants.c.renewing_until <= moment),
+        )
+        .values(renewing_until=moment + timedelta(seconds=seconds))
+    )
+    return claimed.rowcount == 1
+
+
+def end_renewal(conn: Connection, account_id: UUID, mailbox_id: UUID, *, version: int) -> None:
+    """Let others refresh again, after a refresh that brought nothing."""
+    conn.execute(
+        update(grants)
+        .where(grants.c.account_id == account_id, grants.c.mailbox_id == mailbox_id, grants.c.version == version)
+        .values(renewing_until=None)
+    )
 
 
 def replace_grant(
@@ -76,6 +106,7 @@ def replace_grant(
             version=version + 1,
             refreshed_at=now(conn),
             expires_at=expires_at,
+            renewing_until=None,
             sealed=sealed,
         )
     )

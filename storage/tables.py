@@ -105,6 +105,7 @@ grants = Table(
     Column("version", BigInteger, nullable=False),
     Column("refreshed_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("renewing_until", Instant),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),

@@ -13,6 +13,7 @@ from connectors.imap import ImapReader
 from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
 from ingestd.build.outside import Outside
 from ingestd.build.store import Store
+from ingestd.inbound.alerts import note_alerts
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.edits import edit_of
 from ingestd.inbound.folders import begin_folders, open_folders
@@ -76,6 +77,7 @@ class Mailboxes:
         settings = store.settings
         self._store = store
         self._outside = outside
+        self._metrics = metrics
         self._keeper = TokenKeeper(
             store.content,
             store.keys,
@@ -83,6 +85,7 @@ class Mailboxes:
             metrics,
             refresh_ahead_seconds=settings.linking.refresh_ahead_seconds,
             rejection_pause_seconds=settings.linking.rejection_pause_seconds,
+            renewal_seconds_max=3 * settings.linking.http_timeout_seconds,  # it may connect more than once
         )
         self._diagnostician = Diagnostician(store.content, store.keys, outside.clients, self._keeper)
         self._reader_tools = ReaderTools(
@@ -156,6 +159,7 @@ class Mailboxes:
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,
+            alerted=partial(note_alerts, self._metrics, one.mailbox.mailbox_id),
             plan=plan or self._plan(one),
         )
 
@@ -175,6 +179,7 @@ class Mailboxes:
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,
+            alerted=partial(note_alerts, self._metrics, one.mailbox.mailbox_id),
         )
         policy = SentPolicy(one.provider.sent_copy, one.provider.sent_wait_seconds)
         return MailboxOutbox(held, one.context.key, sender, policy, self._sender_tools, why_refused)

@@ -154,7 +154,7 @@ def _print_message(one: MessageView, full: bool) -> None:
         for address, code in one.reply.record.refused.items():
             click.echo(f"  refused for {clean(address)}: {code}")
     if one.record.truncated:
-        click.echo("  (larger than the limit: only its header was taken)")
+        click.echo("  (larger than the limit, or withheld by the server: only its header was taken)")
     for line in (mail.text if full else mail.new_text).splitlines():
         click.echo(f"  {clean(line)}".rstrip())
     if not full and mail.new_text.split() != mail.text.split():

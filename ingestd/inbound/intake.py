@@ -61,7 +61,7 @@ class Read:
     mail: ParsedMail | None
     """None for a message that the parser gave up on."""
     rejected: str | None
-    """Why it did: timeout, memory or crash."""
+    """Why it did: timeout, memory or crash; or withheld, where the server gave nothing to parse."""
 
     def is_among(self, known: Collection[bytes]) -> bool:
         """Whether it is one of the `known` messages. What was quarantined once may be understood at its second
@@ -120,16 +120,17 @@ async def seal_raw(
 async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool) -> Read:
     truncated = message.content is None
     raw = message.header if message.content is None else message.content
-    mail, rejected = None, None
-    try:
-        transformed = await parser.transform(raw, live=live)
-    except ParserRejected as rejection:
-        rejected = rejection.reason
+    mail, rejected = None, "withheld" if message.withheld and not raw else None
+    if rejected is None:
+        try:
+            transformed = await parser.transform(raw, live=live)
+            mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
+        except ParserRejected as rejection:
+            rejected = rejection.reason
+    if mail is None:
         chunks = await asyncio.to_thread(compress_chunks, raw)
         digest = hashlib.sha256(raw).digest()
-    else:
-        mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
-    bytes_key = identity_of_bytes(key, digest, message.provider_id)
+    bytes_key = identity_of_bytes(key, _bytes_told(message) or digest, message.provider_id)
     return Read(
         row_id=new_id(),
         identity_key=bytes_key if mail is None else _identity(key, message, mail, digest),
@@ -144,6 +145,13 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         mail=mail,
         rejected=rejected,
     )
+
+
+def _bytes_told(message: RawMessage) -> bytes | None:
+    """Return what stands for the bytes of a message that has none: two such are no one message."""
+    if not message.withheld or message.header:
+        return None
+    return hashlib.sha256(b"withheld %s %d" % (message.locator.encode(), message.size_bytes)).digest()
 
 
 def _identity(key: DataKey, message: RawMessage, mail: ParsedMail, digest: bytes) -> bytes:

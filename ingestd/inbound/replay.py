@@ -35,7 +35,8 @@ class Replayed:
     ticket_id: UUID | None = None
     """The ticket that the message is in now."""
     rejected: str | None = None
-    """Why the parser gave up again: timeout, memory or crash. With neither, the mailbox has the message already."""
+    """Why the parser gave up again: timeout, memory or crash; or withheld, where the server gave nothing. With neither,
+    the mailbox has the message already."""
 
 
 async def replay(
@@ -51,7 +52,7 @@ async def replay(
     raw_place = RawPlace(row.quarantine_id, row.chunks, row.raw_place)
     raw = await load_raw(desk.content, desk.blobs, context.key, raw_place)
     try:
-        transformed = await parser.transform(raw)
+        transformed = await _understand(parser, raw)
     except ParserRejected as rejection:
         await desk.content.transaction(
             row.account_id, note_failed_replay, context.mailbox_id, row.quarantine_id, rejection.reason
@@ -65,6 +66,13 @@ async def replay(
     if ticket_id is None:
         await _delete_blob(desk, row)
     return Replayed(ticket_id=ticket_id)
+
+
+async def _understand(parser: ParserPool, raw: bytes) -> Transformed:
+    """Raises ParserRejected, also where the server gave nothing: an empty ticket would say less than the quarantine."""
+    if not raw:
+        raise ParserRejected("withheld")
+    return await parser.transform(raw)
 
 
 async def drop(desk: Desk, key: DataKey, row: Quarantined) -> None:

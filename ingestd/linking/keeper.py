@@ -1,5 +1,10 @@
 """Keeps the access tokens of mailboxes fresh: one refresh at a time each, ahead of need.
 
+One at a time in this process by a lock, and among processes by a claim on the grant's
+row: a command or another worker may want a token of the same mailbox, and a provider
+that sees a refresh token twice may end the grant (RFC 9700 §4.14.2). A claim ends by
+itself, so a process that dies in a refresh blocks the others for that long.
+
 A rotated refresh token is stored before the new access token is used: were it used
 first, a crash in between would lose the grant. Between the provider's answer and our
 commit lies a moment in which a crash costs the grant all the same; nobody can close it
@@ -13,6 +18,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -41,6 +47,9 @@ from storage.grants import Grant
 
 log = structlog.get_logger()
 
+_LOOK_SECONDS: Final = 0.2
+"""How often a grant is looked at that another process refreshes."""
+
 
 @dataclass(frozen=True, slots=True)
 class MailboxTokens:
@@ -67,6 +76,7 @@ class TokenKeeper:
         *,
         refresh_ahead_seconds: float,
         rejection_pause_seconds: float = 300.0,
+        renewal_seconds_max: float = 60.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._content = content
@@ -75,6 +85,7 @@ class TokenKeeper:
         self._metrics = metrics
         self._ahead = timedelta(seconds=refresh_ahead_seconds)
         self._rejection_pause = timedelta(seconds=rejection_pause_seconds)
+        self._renewal_seconds_max = renewal_seconds_max
         self._now = now
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._rejected_at: dict[UUID, datetime] = {}
@@ -94,13 +105,13 @@ class TokenKeeper:
                 return AccessToken(record.access_token, grant.expires_at)
             if record.access_token == rejected:
                 self._limit_rejections(mailbox.mailbox_id)
-            tokens = await self._refresh(mailbox, grant, record)
+            tokens = await self._renew(mailbox, grant, record)
             return AccessToken(tokens.access_token, tokens.expires_at)
 
     async def renew(self, mailbox: MailboxTokens) -> TokenSet:
         """Refresh now, however good the token looks, to hear the token endpoint's verdict; raises as `token`."""
         async with self._alone(mailbox):
-            return await self._refresh(mailbox, *await self._stored(mailbox))
+            return await self._renew(mailbox, *await self._stored(mailbox))
 
     @contextlib.asynccontextmanager
     async def _alone(self, mailbox: MailboxTokens) -> AsyncIterator[None]:
@@ -129,9 +140,50 @@ class TokenKeeper:
             raise AuthError("the server refuses the token, and refused a fresh one shortly before")
         self._rejected_at[mailbox_id] = self._now()
 
-    async def _refresh(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
+    async def _renew(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
+        """Refresh, or wait for the process that is at it and return what it got."""
         if record.refresh_token is None:
-            raise PermanentError("the grant has no refresh token", trouble=Trouble.GRANT_REVOKED)
+            # Not the provider's verdict: it never gave what it could have been asked with.
+            raise PermanentError("the grant has no refresh token", trouble=Trouble.CONSENT_OR_MFA)
+        if (theirs := await self._claim(mailbox, grant)) is not None:
+            return theirs
+        try:
+            return await self._refresh(mailbox, grant, record)
+        except PermanentError as error:
+            # Where our claim ran out, another's refresh may have used the token up: the verdict is of the old one.
+            if (await self._stored(mailbox))[0].version != grant.version:
+                raise TemporaryError("the grant was renewed meanwhile") from error
+            await self._unclaim(mailbox, grant)
+            raise
+        except ConnectorError:
+            await self._unclaim(mailbox, grant)
+            raise
+
+    async def _claim(self, mailbox: MailboxTokens, grant: Grant) -> TokenSet | None:
+        """Return None once the refresh is ours to do, else what another process's refresh brought meanwhile."""
+        try:
+            async with asyncio.timeout(2 * self._renewal_seconds_max):
+                while not await self._content.transaction(
+                    mailbox.account_id,
+                    grants.claim_renewal,
+                    mailbox.mailbox_id,
+                    version=grant.version,
+                    seconds=self._renewal_seconds_max,
+                ):
+                    current, record = await self._stored(mailbox)
+                    if current.version != grant.version:
+                        return TokenSet(record.access_token, None, current.expires_at, None)
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError as error:
+            raise TemporaryError("other processes refresh the token, and bring nothing") from error
+        return None
+
+    async def _unclaim(self, mailbox: MailboxTokens, grant: Grant) -> None:
+        await self._content.transaction(
+            mailbox.account_id, grants.end_renewal, mailbox.mailbox_id, version=grant.version
+        )
+
+    async def _refresh(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
         try:
             client = await self._clients.get(mailbox.provider)
             tokens = await client.refresh(record)

@@ -29,7 +29,7 @@ from ingestd.keys import KeyRing
 from ingestd.linking.client import DeviceCode, ProviderClient
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.device import await_consent
-from ingestd.linking.errors import IdentityUnproved, LinkingError, PartialConsent, reason_of
+from ingestd.linking.errors import LinkingError, reason_of
 from ingestd.linking.flow import Flow as FlowSecrets
 from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
@@ -186,12 +186,15 @@ class Linking:
         """Return the device id that a mailbox has already, so that its new grant replaces the old one, or a new one."""
         if mailbox_id is not None:
             with contextlib.suppress(NotFound, KeyDestroyed):
-                grant = await self._content.read(account_id, grants.get_grant, mailbox_id)
-                key = await self._keys.mailbox(account_id, mailbox_id)
-                record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
+                record = await self._grant_of(account_id, mailbox_id)
                 if record.device_id:
                     return record.device_id
         return str(uuid4())
+
+    async def _grant_of(self, account_id: UUID, mailbox_id: UUID) -> GrantRecord:
+        grant = await self._content.read(account_id, grants.get_grant, mailbox_id)
+        key = await self._keys.mailbox(account_id, mailbox_id)
+        return key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
 
     async def open(self, state: str, browser: str) -> str:
         """Bind the request to the browser; return the provider's address to go on with. Raises LinkRefused."""
@@ -315,7 +318,7 @@ class Linking:
             client.require_all(tokens)
             identity = await client.identity(tokens, asked)
             await self._store(flow, record, tokens, grant, identity)
-        except (PartialConsent, IdentityUnproved, LinkRefused, NotFound):
+        except (LinkingError, LinkRefused, NotFound):
             # What we cannot use we do not keep: the grant goes back. But not with a linked mailbox's grant.
             ends_all = self._provider(flow.provider).oauth.revoke_ends_all
             if not (ends_all and await self._is_linked(flow, client, tokens, asked)):
@@ -326,13 +329,15 @@ class Linking:
         try:
             identity = await client.identity(tokens, asked)
         except LinkingError:
-            return False
+            return True  # not known: a grant too many is the lesser evil
         return await self._mailbox_of(flow.account_id, identity) is not None
 
     async def _store(
         self, flow: Flow, record: FlowRecord, tokens: TokenSet, grant: GrantRecord, identity: Identity
     ) -> None:
         if flow.relink:
+            # The grant that this one replaces is not revoked: some servers (Keycloak) end the owner's consent, and
+            # the new grant, with it. Its tokens are overwritten here, so nobody holds them any more.
             key, mailbox = await self._relinked(flow, identity)
         else:
             # One mailbox linked twice in an account would make every mail two tickets.
@@ -369,7 +374,13 @@ class Linking:
         known = key.open_record(MailboxRecord.place(flow.mailbox_id), mailbox.sealed, MailboxRecord)
         if (known.issuer, known.subject) != (identity.issuer, identity.subject):
             raise LinkRefused("wrong_mailbox")
-        return key, known
+        if known.address.casefold() == identity.address.casefold():
+            return key, known
+        # Its owner was renamed (a new name, a new domain): the old address stays one that mail comes to.
+        others = tuple(one for one in known.addresses if one.casefold() != identity.address.casefold())
+        return key, msgspec.structs.replace(
+            known, address=identity.address, login=identity.address, addresses=(*others, known.address)
+        )
 
     async def _mailbox_of(self, account_id: UUID, identity: Identity) -> UUID | None:
         """Return the mailbox of an account that is linked as this identity."""

@@ -39,6 +39,8 @@ _OWNER_IS_WANTED: Final = frozenset(
 )
 # Microsoft says invalid_grant and tells the reason beside it: a number, or a suberror.
 _OWNER_SUBERRORS: Final = frozenset({"consent_required", "basic_action", "additional_action", "message_only"})
+# Google's session control: the grant lives, and works again once its owner has signed in.
+_OWNER_SUBTYPES: Final = frozenset({"invalid_rapt", "rapt_required"})
 _CODE_IS_OLD: Final = frozenset({"expired_token", "code_expired", "bad_verification_code"})
 _OPERATOR_IS_WANTED: Final = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request"}
@@ -94,7 +96,11 @@ def verdict(status: int, document: Mapping[str, Any] | None, *, refreshing: bool
     if number is not None and number in MEANINGS:
         return _by_number(number, refreshing=refreshing)
     if error in _OWNER_IS_WANTED or (
-        error == "invalid_grant" and _is_one_of(document.get("suberror"), _OWNER_SUBERRORS)
+        error == "invalid_grant"
+        and (
+            _is_one_of(document.get("suberror"), _OWNER_SUBERRORS)
+            or _is_one_of(document.get("error_subtype"), _OWNER_SUBTYPES)
+        )
     ):
         return ConsentNeeded("token: the owner must consent or sign in again")
     if error in _CODE_IS_OLD:

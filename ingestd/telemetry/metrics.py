@@ -105,6 +105,9 @@ class Metrics:
         )
         self._failures = self._counter("failures", "Failures to work on a mailbox, by trouble.", "trouble")
         self._refreshes = self._counter("token_refreshes", "Refreshes of access tokens, by outcome.", "outcome")
+        self._server_alerts = self._counter(
+            "server_alerts", "Alerts that mail servers sent for a person to read; what they say is not kept."
+        )
         self._parser_restarts = self._counter("parser_restarts", "Parser processes that were replaced.")
         self._erasures = self._counter("erasures", "Erasures that ended, by outcome.", "outcome")
         # From the first moment on, or the first failure would be a new series, in which no increase is seen.
@@ -220,6 +223,9 @@ class Metrics:
 
     def token_refreshed(self, outcome: str) -> None:
         self._refreshes.labels(self._label("token_refreshes", outcome)).inc()
+
+    def server_alerted(self, count: int) -> None:
+        self._server_alerts.inc(count)
 
     def parser_replaced(self) -> None:
         self._parser_restarts.inc()

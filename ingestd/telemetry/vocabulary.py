@@ -26,6 +26,7 @@ MAILBOX_BATCH_COMMITTED: Final = "mailbox.batch_committed"
 MAILBOX_STATE_CHANGED: Final = "mailbox.state_changed"
 MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
 MAILBOX_THROTTLED: Final = "mailbox.throttled"
+MAILBOX_ALERTED: Final = "mailbox.alerted"
 MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
@@ -88,6 +89,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_STATE_CHANGED: "The mailbox changed between active, failing, reauth_required and the rest.",
     MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",
     MAILBOX_THROTTLED: "The provider asked for a pause.",
+    MAILBOX_ALERTED: "The mail server sent an alert for a person: sign in to the mailbox at its provider to read it.",
     MAILBOX_SEND_FAILED: "No reply could be sent, and nothing left; they wait, and are tried again after a pause.",
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
     MAILBOX_FOLDERS_MISSING: "So many watched folders are not there; `mailbox show` names them. The others are read.",

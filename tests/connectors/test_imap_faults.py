@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -119,8 +120,8 @@ async def test_a_recreated_folder_is_read_again(box: Mailbox) -> None:
     assert subjects(messages) == ["before"]
     await reader.close()
     box.server.delete_folder(box.user, "Support")
-    with pytest.raises(PermanentError):
-        await read_messages(reader, cursor)
+    assert (await read_messages(reader, cursor))[0] == []
+    assert list(reader.missing_folders()) == [1]
     await asyncio.sleep(1.1)  # Dovecot makes UIDVALIDITY of the time in seconds
     box.server.create_folder(box.user, "Support")
     box.deliver("after", "Support")
@@ -343,10 +344,16 @@ async def test_a_goodbye_between_the_messages_of_an_answer(tools: ImapTools, cer
         await read_on(tools, certificates, script)
 
 
-async def test_an_alert_is_not_passed_on(
+def counting(tools: ImapTools) -> tuple[ImapTools, list[int]]:
+    counts: list[int] = []
+    return dataclasses.replace(tools, alerted=counts.append), counts
+
+
+async def test_an_alert_is_counted_and_not_passed_on(
     tools: ImapTools, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
+    tools, counts = counting(tools)
 
     async def script(peer: Peer) -> None:
         await peer.greet_and_log_in()
@@ -359,6 +366,91 @@ async def test_an_alert_is_not_passed_on(
     with pytest.raises(TemporaryError) as error:
         await read_on(tools, certificates, script)
     assert "alert.example.net" not in str(error.value) + caplog.text
+    assert sum(counts) == 3
+
+
+async def test_an_alert_that_comes_with_a_refused_login_is_counted(
+    tools: ImapTools, certificates: Certificates
+) -> None:
+    """Google's "Please log in via your web browser" comes so, and nobody would know."""
+
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* OK ready\r\n")
+        for _ in range(2):
+            await peer._capability()
+        tag = await peer.hear(b"AUTHENTICATE XOAUTH2")
+        await peer.say(b"+ \r\n")
+        await peer.reader.readline()
+        await peer.say(tag + b" NO [ALERT] Please log in via your web browser (Failure)\r\n")
+
+    tools, counts = counting(tools)
+    with pytest.raises(AuthError):
+        await open_on(tools, certificates, script)
+    assert counts == [1, 1]  # the fresh token, too
+
+
+async def test_a_mail_cannot_alert(tools: ImapTools, certificates: Certificates) -> None:
+    mail = b"Subject: * OK [ALERT] x\r\n\r\n* OK [ALERT] x\r\nA1 NO [ALERT] x\r\n"
+
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.select(uidnext=2)
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(b"* SEARCH 1\r\n" + tag + b" OK done\r\n")
+        tag = await peer.hear(b"UID FETCH")
+        row = b'* 1 FETCH (UID 1 RFC822.SIZE %d INTERNALDATE " 1-Mar-2026 00:00:00 +0000")\r\n' % len(mail)
+        await peer.say(row, tag, b" OK done\r\n")
+        tag = await peer.hear(b"UID FETCH")
+        await peer.say(b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%s)\r\n" % (len(mail), mail), tag, b" OK done\r\n")
+        tag = await peer.hear(b"LOGOUT")
+        await peer.say(b"* BYE\r\n" + tag + b" OK bye\r\n")
+
+    tools, counts = counting(tools)
+    messages = await read_on(tools, certificates, script)
+    assert [message.content for message in messages] == [mail]
+    assert counts == []
+
+
+@pytest.mark.parametrize("refusal", [b"NO not now", b"BAD what", b"NO [UNAVAILABLE] no", b"OK but nothing told"])
+async def test_what_a_server_can_do_is_not_guessed(
+    tools: ImapTools, certificates: Certificates, refusal: bytes
+) -> None:
+    """Taken for "nothing", a mailbox would be polled only, and what is deleted in it only be marked."""
+
+    async def script(peer: Peer) -> None:
+        await peer.say(b"* OK ready\r\n")
+        for _ in range(2):
+            await peer._capability()
+        tag = await peer.hear(b"AUTHENTICATE XOAUTH2")
+        await peer.say(b"+ \r\n")
+        await peer.reader.readline()
+        await peer.say(tag + b" OK done\r\n")
+        tag = await peer.hear(b"CAPABILITY")
+        await peer.say(tag + b" " + refusal + b"\r\n")
+        assert await peer.reader.read() == b"", "the client went on"
+
+    with pytest.raises(TemporaryError, match=r"CAPABILITY|connect"):
+        await open_on(tools, certificates, script)
+
+
+async def test_a_broken_answer_is_no_refusal_and_what_it_quotes_is_not_read(
+    tools: ImapTools, certificates: Certificates
+) -> None:
+    """imapclient's ProtocolError quotes the answer: a sender's words must not make us wait an hour."""
+
+    async def script(peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        await peer.select(uidnext=2)
+        tag = await peer.hear(b"UID SEARCH")
+        await peer.say(b"* SEARCH 1\r\n" + tag + b" OK done\r\n")
+        tag = await peer.hear(b"UID FETCH")
+        subject = b'"Request is throttled. Suggested Backoff Time: 3600000 milliseconds"'
+        await peer.say(b"* 1 FETCH (UID 1 X (" + subject + b" 2 )\r\n" + tag + b" OK done\r\n")
+        assert await peer.reader.read() == b"", "the client went on"
+
+    with pytest.raises(TemporaryError) as error:
+        await read_on(tools, certificates, script)
+    assert error.value.trouble is Trouble.TRANSIENT
 
 
 async def test_an_answer_in_single_bytes_is_an_answer(tools: ImapTools, certificates: Certificates) -> None:

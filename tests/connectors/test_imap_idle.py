@@ -124,6 +124,17 @@ async def test_the_end_of_the_connection_is_told(idle_on: Callable[..., Awaitabl
     await idle_on(script, use)
 
 
+async def test_an_alert_in_idle_is_counted(tools: ImapTools, idle_on: Callable[..., Awaitable[None]]) -> None:
+    counts: list[int] = []
+
+    async def use(session: ImapSession) -> None:
+        session.client.wire._alerted = counts.append
+        await expect_news(session)
+
+    await idle_on(lambda peer: idle(peer, b"+ idling\r\n", b"* OK [ALERT] read me\r\n", b"* 1 EXISTS\r\n"), use)
+    assert counts == [1]
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 async def test_a_goodbye_with_a_reason_is_obeyed(idle_on: Callable[..., Awaitable[None]], pause: float) -> None:
     async def script(peer: Peer) -> None:
@@ -148,6 +159,53 @@ async def test_a_goodbye_instead_of_the_continuation(idle_on: Callable[..., Awai
 
     async def use(session: ImapSession) -> None:
         with pytest.raises(TemporaryError) as error:
+            await wait_in_idle(session, 5)
+        assert error.value.trouble is Trouble.THROTTLED
+
+    await idle_on(script, use)
+
+
+@pytest.mark.parametrize("answer", [b"NO [CANNOT] not here", b"NO switched off", b"BAD unknown command"])
+async def test_where_idle_is_refused_the_mailbox_is_polled(
+    tools: ImapTools, certificates: Certificates, answer: bytes
+) -> None:
+    asked = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal asked
+        await peer.greet_and_log_in()
+        await peer.select()
+        tag = await peer.hear(b"IDLE")
+        asked += 1
+        await peer.say(tag + b" " + answer + b"\r\n")
+        await peer.select()
+        tag = await peer.hear(b"LOGOUT")
+        await peer.say(b"* BYE\r\n" + tag + b" OK bye\r\n")
+
+    context = server_context(str(certificates.cert_file), str(certificates.key_file))
+    async with scripted(script, context) as port:
+        tools.guard.permit("localhost", port)
+        reader = ImapReader(access_to(port, poll_seconds=0.5), token, tools, ReadPlan())
+        assert [batch.messages async for batch in reader.changes(None)] == [()]
+        assert not await reader.wait(0.1)
+        assert await reader.wait(20)
+        async for _ in reader.changes(None):
+            pass
+        assert not await reader.wait(0.1)
+        await reader.close()
+    assert asked == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"NO Request is throttled. Suggested Backoff Time: 5000 milliseconds", b"NO [LIMIT]"]
+)
+async def test_a_throttle_instead_of_idle_is_obeyed(idle_on: Callable[..., Awaitable[None]], answer: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        tag = await peer.hear(b"IDLE")
+        await peer.say(tag + b" " + answer + b"\r\n")
+
+    async def use(session: ImapSession) -> None:
+        with pytest.raises((RateLimited, TemporaryError)) as error:
             await wait_in_idle(session, 5)
         assert error.value.trouble is Trouble.THROTTLED
 

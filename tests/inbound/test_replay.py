@@ -55,6 +55,35 @@ async def replayed(office: Office, parser: Any = UNDERSTANDS) -> replay.Replayed
     return await replay.replay(office.desk, office.context, parser, row)
 
 
+def withheld(uid: int, header: bytes = b"") -> RawMessage:
+    return RawMessage(f"7:{uid}:INBOX", "INBOX", 500, datetime.now(UTC), None, header, withheld=True)
+
+
+async def test_what_the_server_gives_nothing_of_is_quarantined_each_by_itself(stores: Stores) -> None:
+    office = await Office.open(stores)
+    committed = await office.take_fetched([withheld(1), withheld(2)])
+    assert list(committed.quarantined) == ["withheld", "withheld"]
+    assert (await office.take_fetched([withheld(2), withheld(3)])).quarantined == ["withheld"]
+    assert [row.reason for row in await quarantined(office)] == ["withheld"] * 3
+    for row in await quarantined(office):
+        outcome = await replay.replay(office.desk, office.context, UNDERSTANDS, row)
+        assert (outcome.rejected, outcome.ticket_id) == ("withheld", None)
+    await office.check()
+
+
+async def test_what_the_server_gives_the_header_of_is_a_ticket_that_says_so(stores: Stores) -> None:
+    office = await Office.open(stores, after_import="delete")
+    header = mail("Printer").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    committed = await office.take_fetched([withheld(1, header)])
+    assert committed.tickets == 1
+    view = await office.ticket(1)
+    assert (view.record.subject, view.messages[0].record.truncated) == ("Printer", True)
+    # It is not deleted: the server has what we do not.
+    due, _ = await office.stores.content.read(office.held.account_id, edits.list_due, office.held.mailbox_id, limit=9)
+    assert due == []
+    await office.check()
+
+
 async def test_one_poison_mail_among_fifty(stores: Stores, mailbox: Mailbox) -> None:
     """From a real server, with real parser processes, one of which it kills."""
     office = await Office.open(stores, after_import="keyword:Ticketed")

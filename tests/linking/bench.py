@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import httpx2
+import msgspec
 
 from config import Provider
 from config.presets import PRESETS
@@ -88,6 +89,20 @@ class Bench(Played):
         row = await self.stores.content.read(self.account_id, grants.get_grant, mailbox_id)
         key = await self.keys.mailbox(self.account_id, mailbox_id)
         return key.open_record(GrantRecord.place(mailbox_id), row.sealed, GrantRecord)
+
+    async def put_grant(self, mailbox_id: UUID, **changes: Any) -> None:
+        """Change the stored grant behind everybody's back."""
+        row = await self.stores.content.read(self.account_id, grants.get_grant, mailbox_id)
+        key = await self.keys.mailbox(self.account_id, mailbox_id)
+        record = msgspec.structs.replace(await self.grant(mailbox_id), **changes)
+        await self.stores.content.transaction(
+            self.account_id,
+            grants.replace_grant,
+            mailbox_id,
+            version=row.version,
+            expires_at=row.expires_at,
+            sealed=key.seal_record(GrantRecord.place(mailbox_id), record),
+        )
 
     async def state(self, mailbox_id: UUID) -> mailboxes.Mailbox:
         return await self.stores.content.read(self.account_id, mailboxes.get_mailbox, mailbox_id)

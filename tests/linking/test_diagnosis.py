@@ -13,8 +13,8 @@ from connectors.base import AuthError, ConnectorError, PermanentError, RateLimit
 from ingestd.demo.authserver import Failure
 from ingestd.demo.certificates import make_certificates
 from ingestd.linking.diagnosis import Diagnostician
-from ingestd.records import GrantRecord, MailboxRecord
-from storage import grants, mailboxes
+from ingestd.records import MailboxRecord
+from storage import mailboxes
 from storage.types import new_id
 from tests.linking.bench import ADDRESS, OTHER, Bench, running_bench
 from tests.stores import Stores
@@ -46,7 +46,7 @@ async def test_a_living_token_of_this_mailbox(bench: Bench, provider: str) -> No
 @pytest.mark.parametrize("provider", ASKED)
 async def test_a_living_token_of_another_mailbox(bench: Bench, provider: str) -> None:
     mailbox_id = await bench.consent(ADDRESS, provider=provider)
-    await _put(bench, mailbox_id, access_token=bench.server.issue(OTHER).access_token)
+    await bench.put_grant(mailbox_id, access_token=bench.server.issue(OTHER).access_token)
     assert (await verdict(bench, mailbox_id, provider)).trouble is Trouble.WRONG_MAILBOX
 
 
@@ -128,20 +128,6 @@ async def test_a_provider_or_mailbox_that_is_gone(bench: Bench) -> None:
     mailbox_id = await bench.consent(ADDRESS)
     assert (await verdict(bench, mailbox_id, "gone")).trouble is Trouble.ADMIN_BLOCKED
     assert isinstance(await verdict(bench, new_id(), "local"), AuthError)
-
-
-async def _put(bench: Bench, mailbox_id: UUID, **changes: str) -> None:
-    row = await bench.stores.content.read(bench.account_id, grants.get_grant, mailbox_id)
-    key = await bench.keys.mailbox(bench.account_id, mailbox_id)
-    record = msgspec.structs.replace(await bench.grant(mailbox_id), **changes)
-    await bench.stores.content.transaction(
-        bench.account_id,
-        grants.replace_grant,
-        mailbox_id,
-        version=row.version,
-        expires_at=row.expires_at,
-        sealed=key.seal_record(GrantRecord.place(mailbox_id), record),
-    )
 
 
 async def _put_record(bench: Bench, mailbox_id: UUID, record: MailboxRecord) -> None:

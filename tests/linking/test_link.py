@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -84,6 +85,22 @@ async def test_linking_again_keeps_the_mailbox_and_refuses_another_identity(benc
     fence = (await bench.state(mailbox_id)).fence
     assert await bench.consent(ADDRESS, mailbox_id=mailbox_id) == mailbox_id
     assert (await bench.state(mailbox_id)).fence == fence + 1
+
+
+async def test_an_owner_who_was_renamed_signs_in_by_the_new_address(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS)
+    subject = bench.server.users[ADDRESS].sub
+    bench.server.users[OTHER] = replace(bench.server.users[OTHER], subject=subject)
+    assert await bench.consent(OTHER, mailbox_id=mailbox_id) == mailbox_id
+    record = await bench.record(mailbox_id)
+    assert (record.address, record.login, record.addresses) == (OTHER, OTHER, (ADDRESS,))
+
+
+async def test_a_grant_whose_owner_nobody_names_is_given_back(bench: Bench) -> None:
+    bench.server.fail_next("userinfo", Failure.SERVER_ERROR, times=3)
+    with pytest.raises(LinkRefused, match="provider_unavailable"):
+        await bench.consent(ADDRESS)
+    assert bench.server.grants.living_grants(ADDRESS) == 0
 
 
 async def test_partial_consent_is_refused_and_given_back(bench: Bench) -> None:

@@ -131,6 +131,7 @@ def test_odd_optional_fields_are_left_out() -> None:
     ("document", "error"),
     [
         ({"error": "invalid_grant"}, GrantRevoked),
+        ({"error": "invalid_grant", "error_subtype": "invalid_rapt"}, ConsentNeeded),  # Google: session control
         ({"error": "invalid_grant", "suberror": "bad_token", "error_codes": [700082]}, GrantRevoked),
         ({"error": "invalid_grant", "suberror": "consent_required"}, ConsentNeeded),
         ({"error": "invalid_grant", "error_codes": [50076]}, ConsentNeeded),

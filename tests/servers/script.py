@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -60,6 +60,18 @@ class ScriptedMessage:
     received_at: datetime
     size_bytes: int | None = None
     """What the server says the size is, where that is a lie."""
+    withheld: frozenset[str] = frozenset()
+    """What of it the server does not give: size, date, body, header."""
+    refusal: bytes = b""
+    """The tagged answer where that is asked for (b"NO [SERVERBUG] no"); b"": NIL, or nothing; b"BYE": it hangs up."""
+
+
+class _Refused(Exception):
+    """The command ends with this answer; what was given before it is sent."""
+
+    def __init__(self, rows: list[bytes], answer: bytes) -> None:
+        self.rows = rows
+        self.answer = answer
 
 
 @dataclass
@@ -74,10 +86,20 @@ class ScriptedFolder:
     permanent_flags: bytes = b"\\Seen \\Deleted \\*"
     commands: list[bytes] = field(default_factory=list)
     """Every line that was heard."""
+    refuses_fetch: bytes = b""
+    """The answer to every FETCH, as in an outage."""
 
-    def put(self, raw: bytes, received_at: datetime, *, size_bytes: int | None = None) -> int:
+    def put(
+        self,
+        raw: bytes,
+        received_at: datetime,
+        *,
+        size_bytes: int | None = None,
+        withheld: Collection[str] = (),
+        refusal: bytes = b"",
+    ) -> int:
         uid, self.uidnext = self.uidnext, self.uidnext + 1
-        self.messages[uid] = ScriptedMessage(raw, received_at, size_bytes)
+        self.messages[uid] = ScriptedMessage(raw, received_at, size_bytes, frozenset(withheld), refusal)
         return uid
 
     async def __call__(self, peer: Peer) -> None:
@@ -85,9 +107,15 @@ class ScriptedFolder:
         while line := await peer.reader.readline():
             self.commands.append(line)
             tag, _, command = line.rstrip(b"\r\n").partition(b" ")
-            for answer in self._answers(command.upper()):
+            try:
+                rows, end = self._answers(command.upper()), b"OK done"
+            except _Refused as refused:
+                rows, end = refused.rows, refused.answer
+            for answer in rows:
                 await peer.say(b"* " + answer + b"\r\n")
-            await peer.say(tag + b" OK done\r\n")
+            if end == b"BYE":
+                return
+            await peer.say(tag + b" " + end + b"\r\n")
 
     def _answers(self, command: bytes) -> list[bytes]:
         if command.startswith((b"SELECT", b"EXAMINE")):
@@ -98,31 +126,53 @@ class ScriptedFolder:
                 b"OK [PERMANENTFLAGS (%s)] ok" % self.permanent_flags,
             ]
         if command.startswith(b"UID SEARCH UID "):
-            low, high = (int(one) for one in command.split()[3].split(b":"))
-            return [b" ".join([b"SEARCH", *(b"%d" % uid for uid in sorted(self.messages) if low <= uid <= high)])]
+            wanted = _expand(command.split()[3])
+            return [b" ".join([b"SEARCH", *(b"%d" % uid for uid in sorted(self.messages) if uid in wanted)])]
         if command.startswith(b"UID SEARCH "):
             return [b" ".join([b"SEARCH", *(b"%d" % uid for uid in sorted(self.messages))])]
         if command.startswith(b"UID FETCH "):
-            uids = [int(one) for one in command.split()[2].split(b",")]
-            return [self._row(number, uid, command) for number, uid in enumerate(uids, 1) if uid in self.messages]
+            if self.refuses_fetch:
+                raise _Refused([], self.refuses_fetch)
+            rows: list[bytes] = []
+            for number, uid in enumerate(_expand(command.split()[2]), 1):
+                if uid in self.messages:
+                    message = self.messages[uid]
+                    if message.refusal and message.withheld & _asked_for(command):
+                        raise _Refused(rows, message.refusal)
+                    rows.append(self._row(number, uid, command))
+            return rows
         return []
 
     def _row(self, number: int, uid: int, command: bytes) -> bytes:
         message = self.messages[uid]
         items = [b"UID %d" % uid]
-        if b"RFC822.SIZE" in command:
+        if b"RFC822.SIZE" in command and "size" not in message.withheld:
             items.append(b"RFC822.SIZE %d" % (message.size_bytes or len(message.raw)))
-        if b"INTERNALDATE" in command:
+        if b"INTERNALDATE" in command and "date" not in message.withheld:
             items.append(message.received_at.strftime('INTERNALDATE "%d-%b-%Y %H:%M:%S +0000"').encode())
         if b"FLAGS" in command:
             items.append(b"FLAGS ()")
-        for name, content in (
-            (b"BODY[]", message.raw),
-            (b"BODY[HEADER]<0>", message.raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"),
+        for word, name, content in (
+            ("body", b"BODY[]", message.raw),
+            ("header", b"BODY[HEADER]<0>", message.raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"),
         ):
-            if name.partition(b"<")[0].replace(b"BODY", b"BODY.PEEK") in command:
-                items.append(name + b" {%d}\r\n" % len(content) + content)
+            if word in _asked_for(command):
+                given = name + (b"<0>" if b"[]<0." in command else b"")
+                items.append(given + (b" NIL" if word in message.withheld else b" {%d}\r\n" % len(content) + content))
         return b"%d FETCH (%s)" % (number, b" ".join(items))
+
+
+_ITEMS = {"size": b"RFC822.SIZE", "date": b"INTERNALDATE", "body": b"BODY.PEEK[]", "header": b"BODY.PEEK[HEADER]"}
+
+
+def _asked_for(command: bytes) -> set[str]:
+    return {word for word, item in _ITEMS.items() if item in command}
+
+
+def _expand(uid_set: bytes) -> Collection[int]:
+    """Return the UIDs of a set, of one range only where there is any."""
+    low, colon, high = uid_set.partition(b":")
+    return range(int(low), int(high) + 1) if colon else [int(one) for one in uid_set.split(b",")]
 
 
 @contextlib.asynccontextmanager

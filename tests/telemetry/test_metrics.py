@@ -33,6 +33,7 @@ def test_what_happens_is_counted() -> None:
     metrics.mailbox_failed(Trouble.THROTTLED)
     metrics.token_refreshed("refused")
     metrics.parser_replaced()
+    metrics.server_alerted(2)
     metrics.erasure_ended("done")
     assert value(metrics, "ingestd_messages_total", kind="customer") == 2
     assert value(metrics, "ingestd_messages_total", kind="bounce") == 1
@@ -45,6 +46,7 @@ def test_what_happens_is_counted() -> None:
     assert value(metrics, "ingestd_failures_total", trouble="throttled") == 1
     assert value(metrics, "ingestd_token_refreshes_total", outcome="refused") == 1
     assert value(metrics, "ingestd_parser_restarts_total") == 1
+    assert value(metrics, "ingestd_server_alerts_total") == 2
     assert value(metrics, "ingestd_erasures_total", outcome="done") == 1
     assert value(metrics, "ingestd_build_info", version="0.1.0", python_version="3.11.7") == 1
 

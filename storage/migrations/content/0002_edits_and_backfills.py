@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
 
+    op.add_column("grants", sa.Column("renewing_until", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("retry_at", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_trouble", sa.Text(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_reason", sa.Text(), nullable=True))
