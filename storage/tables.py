@@ -180,6 +180,7 @@ messages = Table(
     Column("direction", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("identity_key", LargeBinary, nullable=False),
+    Column("header_key", LargeBinary),
     Column("received_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -196,6 +197,7 @@ messages = Table(
         initially="DEFERRED",
     ),
     Index(None, "account_id", "ticket_id", "message_id"),
+    Index(None, "account_id", "mailbox_id", "header_key"),
 )
 
 thread_keys = Table(
@@ -247,6 +249,7 @@ quarantine = Table(
     Column("quarantine_id", Id, nullable=False),
     Column("mailbox_id", Id, nullable=False),
     Column("identity_key", LargeBinary, nullable=False),
+    Column("header_key", LargeBinary),
     Column("status", Text, nullable=False, server_default="held"),
     Column("reason", Text, nullable=False),
     Column("received_at", Instant, nullable=False),

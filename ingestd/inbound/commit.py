@@ -119,7 +119,7 @@ def _commit(
 ) -> Committed:
     """Write those messages of a batch that are new."""
     wanted = identities([one.read for one in prepared])
-    known = messages.known_identities(conn, account_id, context.mailbox_id, wanted) if wanted else set()
+    known = messages.known_identities(conn, account_id, context.mailbox_id, wanted)
     for one in prepared:
         if one.read.is_among(known):
             continue
@@ -236,6 +236,7 @@ def _message(
         direction="in",
         kind=kind.value,
         identity_key=read.identity_key,
+        header_key=read.header_key,
         received_at=read.received_at,
         raw=raw,
         sealed=context.key.seal_record(MessageRecord.place(read.row_id), record),
@@ -262,6 +263,7 @@ def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
             quarantine_id=read.row_id,
             mailbox_id=context.mailbox_id,
             identity_key=read.identity_key,
+            header_key=read.header_key,
             reason=read.rejected or "unknown",
             received_at=read.received_at,
             raw=one.raw,

@@ -22,6 +22,11 @@ def upgrade() -> None:
     op.add_column("mailboxes", sa.Column("folders_sealed", sa.LargeBinary(), nullable=True))
     op.add_column("mailboxes", sa.Column("folders_missing", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("mailboxes", sa.Column("folders_missing_since", Instant(), nullable=True))
+    op.add_column("messages", sa.Column("header_key", sa.LargeBinary(), nullable=True))
+    op.create_index(
+        op.f("ix_messages_account_id_mailbox_id_header_key"), "messages", ["account_id", "mailbox_id", "header_key"]
+    )
+    op.add_column("quarantine", sa.Column("header_key", sa.LargeBinary(), nullable=True))
     op.add_column("quarantine", sa.Column("status", sa.Text(), nullable=False, server_default="held"))
     op.add_column("quarantine", sa.Column("replays", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("quarantine", sa.Column("replayed_at", Instant(), nullable=True))
