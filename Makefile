@@ -6,7 +6,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup servers demo test test-long bench image-check check fmt lock audit clean
+.PHONY: setup servers demo test test-long fuzz bench image-check check fmt lock audit clean
 
 setup:
 	@deploy/dev/setup.sh
@@ -25,6 +25,12 @@ test: servers
 # The campaigns: kills, fuzzing, soak. An hour for each test at most.
 test-long: servers
 	$(BIN)/pytest -m long --timeout 3600 $(ARGS)
+
+# Coverage-guided fuzzing of the mail core, for SECONDS; see tests/fuzz/mail.py.
+SECONDS := 300
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python -m tests.fuzz.mail --seconds $(SECONDS) $(ARGS)
 
 # Performance, as ratios to a yardstick of the same run; ONLY=name,name runs some. See bench/README.md.
 bench: servers
@@ -52,6 +58,7 @@ lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: pipx install uv"; exit 1; }
 	$(COMPILE) pyproject.toml --output-file requirements.lock >/dev/null
 	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
+	$(COMPILE) --group fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock >/dev/null
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock >/dev/null
 
 # Known vulnerabilities of what the daemon runs on. Asks the network.

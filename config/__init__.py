@@ -22,6 +22,7 @@ from config.settings import (
     Parser,
     Settings,
     Storage,
+    Tickets,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Storage",
+    "Tickets",
     "after_import_note",
     "check_after_import",
     "check_not_watched",

@@ -146,6 +146,36 @@ def check_mail_address(text: str) -> str:
     return text
 
 
+def check_address_or_domain(text: str) -> str:
+    """Return a bare mail address, or a domain without its @. Raises ValueError."""
+    bare = text.removeprefix("@")
+    if "@" in bare:
+        return check_mail_address(bare)
+    try:
+        return check_host(bare)
+    except ValueError:
+        raise ValueError("must be a mail address or a domain: kim@example.com, or example.com") from None
+
+
+def check_authserv_id(text: str) -> str:
+    """Return a name of Authentication-Results: a host, `*.` before a domain, or "" for none. Raises ValueError.
+
+    >>> check_authserv_id("*.Example.net"), check_authserv_id("")
+    ('*.example.net', '')
+    """
+    if not text:
+        return ""
+    below = text.removeprefix("*.")
+    try:
+        host = check_host(below)
+    except ValueError:
+        host = ""
+    # A whole top-level domain would be everybody's.
+    if not host or (below != text and "." not in host):
+        raise ValueError('must be a host name (mx.example.com), *.example.com, or "" for headers without a name')
+    return host if below == text else f"*.{host}"
+
+
 def check_tenant(text: str) -> str:
     """Return a tenant of Microsoft's as it stands in addresses. Raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", text):
@@ -159,6 +189,8 @@ HostPort = Annotated[str, Strict(), AfterValidator(check_host_port)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ProviderName = Annotated[str, AfterValidator(check_provider_name)]
 MailAddress = Annotated[str, Strict(), AfterValidator(check_mail_address)]
+AddressOrDomain = Annotated[str, Strict(), AfterValidator(check_address_or_domain)]
+AuthservId = Annotated[str, Strict(), AfterValidator(check_authserv_id)]
 Tenant = Annotated[str, Strict(), AfterValidator(check_tenant)]
 WebUrl = Annotated[str, Strict(), AfterValidator(check_web_url)]
 DatabaseUrl = Annotated[SecretUrl, AfterValidator(check_database)]

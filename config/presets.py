@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from config.checks import HostName, Port, Tenant, Text, WebUrl
+from config.checks import AuthservId, HostName, Port, Tenant, Text, WebUrl
 from config.providers import (
     GenericProvider,
     Mechanism,
@@ -88,7 +88,7 @@ class GoogleProvider(GenericProvider):
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2", "OAUTHBEARER")
     """SASL mechanisms that we may use, the preferred one first."""
-    authserv_ids: tuple[HostName, ...] = ("mx.google.com",)
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("mx.google.com",)
     """Names under which the provider writes Authentication-Results."""
     session_ends_with_token: bool = True
     """An IMAP session lasts about as long as its token: an hour."""
@@ -152,6 +152,9 @@ class MicrosoftProvider(GenericProvider):
     """How the mailboxes' owners give access: `client_id`, `client_secret`, `tenant`."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
+    # Exchange Online removes foreign ones; its own begin with the first result, against RFC 8601 §2.2.
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("",)
+    """Names under which the provider writes Authentication-Results: Exchange Online gives none."""
     session_ends_with_token: bool = True
     """An IMAP session ends when its token runs out."""
     removal_page: WebUrl | None = "https://myapps.microsoft.com"
@@ -226,6 +229,10 @@ class YandexProvider(GenericProvider):
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
+    # Each front server under its own name: mxfront3q.mail, vla1-….qloud-c, mail-nwsmtp-mxfront-….yp-c. It tells of
+    # SPF and DKIM only.
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("*.yandex.net",)
+    """Names under which the provider writes Authentication-Results."""
     removal_page: WebUrl | None = "https://id.yandex.ru/personal/data-access"
     """The page where the owner takes our access away."""
 
@@ -280,6 +287,8 @@ class MailruProvider(GenericProvider):
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("mxs.mail.ru",)
+    """Names under which the provider writes Authentication-Results."""
     removal_page: WebUrl | None = "https://id.mail.ru/security"
     """The page where the owner takes our access away."""
 
@@ -343,6 +352,10 @@ class FastmailProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: FastmailOAuth
     """How the mailboxes' owners give access: `client_id`."""
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("*.messagingengine.com",)
+    """Names under which the provider writes Authentication-Results."""
+    authserv_several: bool = True
+    """Fastmail writes a header for each method, and removes foreign ones under its names."""
     removal_page: WebUrl | None = "https://app.fastmail.com/settings/security"
     """The page where the owner takes our access away."""
 
@@ -394,6 +407,8 @@ class YahooProvider(GenericProvider):
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2", "OAUTHBEARER")
     """SASL mechanisms that we may use, the preferred one first."""
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("*.yahoo.com",)
+    """Names under which the provider writes Authentication-Results: AOL too."""
     removal_page: WebUrl | None = "https://login.yahoo.com/account/security"
     """The page where the owner takes our access away."""
 

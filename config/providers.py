@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from config.checks import HostName, Port, Seconds, Section, Tenant, Text, WebUrl
+from config.checks import AuthservId, HostName, Port, Seconds, Section, Tenant, Text, WebUrl
 from config.secrets import Secret
 
 Tls = Literal["implicit", "starttls"]
@@ -140,8 +140,10 @@ class GenericProvider(Section):
     """`auto` (look in Sent, file a copy if there is none), `append` (always file one) or `never`."""
     sent_wait_seconds: Seconds | None = None
     """How long `auto` waits for the provider's own copy; when left out, that of `outbound`."""
-    authserv_ids: tuple[HostName, ...] = ()
-    """Names under which the provider writes Authentication-Results (RFC 8601); no other's are believed."""
+    authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ()
+    """Names under which it writes Authentication-Results (`mx.example.com`, `*.example.com`, `""`); then they count."""
+    authserv_several: bool = False
+    """Whether it writes one header for each method; only for a provider that removes foreign ones under its names."""
     folders: FolderNames = FolderNames()
     """Folder names that the server does not tell."""
     tls_ca_file: Path | None = None
@@ -184,6 +186,8 @@ class Provider(Section):
     """How long to wait for the provider's own copy."""
     authserv_ids: tuple[str, ...]
     """Names whose Authentication-Results are believed."""
+    authserv_several: bool
+    """Whether they are spread over several headers."""
     folders: FolderNames
     """Folder names that the server does not tell."""
     tls_ca_file: Path | None
@@ -208,6 +212,7 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         sent_copy=configured.sent_copy,
         sent_wait_seconds=configured.sent_wait_seconds or sent_wait_seconds,
         authserv_ids=configured.authserv_ids,
+        authserv_several=configured.authserv_several,
         folders=configured.folders,
         tls_ca_file=configured.tls_ca_file,
         session_ends_with_token=configured.session_ends_with_token,

@@ -145,12 +145,17 @@ def _plain(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
-        return f"`[{', '.join(map(str, value))}]`"
+        return f"`[{', '.join(map(_item, value))}]`"
     if isinstance(value, dict):
         return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _item(value: object) -> str:
+    text = str(value)
+    return text if text and text[0] != "*" else f'"{text}"'  # to YAML, a name after * is another thing
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 
 from config.after_import import AfterImport, check_not_watched
 from config.checks import (
+    AddressOrDomain,
     Bytes,
     Count,
     DatabaseUrl,
@@ -213,6 +214,21 @@ class Inbound(Section):
         return value
 
 
+class Tickets(Section):
+    """What becomes of answers to old tickets, of loops and of mail bombs."""
+
+    follow_up_after_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """An answer to a ticket that was closed so many days before opens a new one, linked to it; 0: the old one again."""
+    sender_tickets_max: Annotated[int, Field(ge=0, le=10_000)] = 30
+    """Tickets that a sender opens in `flood_window_seconds`; what is more goes, muted, into one. 0: no limit."""
+    ticket_messages_max: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Messages that a ticket gets in that time; what is more is muted: kept, but not announced. 0: no limit."""
+    flood_window_seconds: Seconds = 3600.0
+    """The time that both limits are about."""
+    agents: Annotated[tuple[AddressOrDomain, ...], Field(max_length=1000)] = ()
+    """Addresses, or domains, of those who forward customers' mail: its first sender is offered as requester."""
+
+
 class Backfill(Section):
     """How the mail is read that was in a mailbox before it was linked."""
 
@@ -341,6 +357,8 @@ class Settings(Section):
     """What holds for a mailbox unless it says otherwise."""
     inbound: Inbound = Inbound()
     """How mailboxes are read."""
+    tickets: Tickets = Tickets()
+    """What becomes of answers to old tickets, of loops and of mail bombs."""
     backfill: Backfill = Backfill()
     """How the mail is read that was in a mailbox before it was linked."""
     outbound: Outbound = Outbound()

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class EgressGuard:
     be private unless `allow_private` is off. `account_ports` are the ports that
     hosts supplied by an account may have; such hosts are never private. A name
     that is not resolved after `resolve_seconds` counts as one that cannot be.
+    `refused` is told why a connection was stopped, as a fixed word; it may be called in any thread.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class EgressGuard:
         allow_private: bool = True,
         account_ports: Collection[int] = (443,),
         resolve_seconds: float = 10.0,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._allowed = {(_normal_host(host), port) for host, port in allowed}
         self._allow_private = allow_private
         self._account_ports = frozenset(account_ports)
         self._resolve_seconds = resolve_seconds
+        self._refused = refused
         self._permitted: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -102,9 +105,9 @@ class EgressGuard:
         name = _normal_host(host)
         if account_supplied:
             if port not in self._account_ports:
-                raise EgressRefused(f"port {port} is not open to hosts that accounts supply")
+                raise self._refusal("port_closed", f"port {port} is not open to hosts that accounts supply")
         elif (name, port) not in self._allowed:
-            raise EgressRefused(f"{name}:{port} is not configured")
+            raise self._refusal("not_configured", f"{name}:{port} is not configured")
         try:
             # The look-up itself cannot be stopped: its thread ends when the system's resolver gives up.
             async with asyncio.timeout(self._resolve_seconds):
@@ -116,14 +119,18 @@ class EgressGuard:
             raise TemporaryError(f"{name}:{port} has no address")
         # One private address among public ones is refused whole: it is how rebinding looks.
         if (account_supplied or not self._allow_private) and not all(is_public(a.ip) for a in addresses):
-            raise EgressRefused(f"{name}:{port} has an address that is not public")
+            raise self._refusal("not_public", f"{name}:{port} has an address that is not public")
         self._record(addresses, port)
         return addresses
 
     def check(self, ip: str, port: int) -> None:
         """Raise EgressRefused unless `resolve` or `permit` gave this address out."""
         if (_normal_ip(ip), port) not in self._permitted:
-            raise EgressRefused("connection to an address that was not resolved by the guard")
+            raise self._refusal("not_resolved", "connection to an address that was not resolved by the guard")
+
+    def _refusal(self, why: str, text: str) -> EgressRefused:
+        self._refused(why)
+        return EgressRefused(text)
 
     def install_audit_hook(self) -> None:
         """Let CPython refuse every IP connection that this guard does not know; see `install_audit_hook`."""

@@ -8,9 +8,9 @@ When a folder's UIDs come to mean other messages, its cursor is not invalid for 
 caller: the folder is yielded again (see imap_cursor.start), and the caller, who keeps
 one message only once, gets nothing lost and nothing twice.
 
-UIDNEXT alone tells whether a folder has anything new, in the answer to SELECT that is
-needed in any case. CONDSTORE's HIGHESTMODSEQ would tell the same (RFC 7162 §3.1.2), and
-changes with every flag besides, which nobody here asks for; so it is not used.
+UIDNEXT tells whether a folder has anything new, in the answer to SELECT that is needed in
+any case. Where the server has CONDSTORE, HIGHESTMODSEQ tells in the same answer whether the
+folder is still the one that was read (see imap_changed).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from connectors.base import (
@@ -36,6 +37,7 @@ from connectors.base import (
 )
 from connectors.imap_access import ImapAccess
 from connectors.imap_aside import ask_again, put_aside, require_others
+from connectors.imap_changed import highest_seen, where_to_go_on
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
@@ -43,7 +45,7 @@ from connectors.imap_fetch import Window, group, of_time, search_window
 from connectors.imap_folders import role_of
 from connectors.imap_history import read_history
 from connectors.imap_idle import Woken, wait_in_idle
-from connectors.imap_session import FolderMissing, ImapSession, ImapTools
+from connectors.imap_session import FolderMissing, ImapSession, ImapTools, Selected
 
 
 class ImapReader:
@@ -126,14 +128,14 @@ class ImapReader:
     async def _folder_changes(
         self, folder: str, state: dict[str, FolderCursor], start_at: datetime | None
     ) -> AsyncIterator[Batch]:
-        _, selected = await self._connection.select(folder)
+        session, selected = await self._connection.select(folder)
         known, uidnext = state.get(folder), selected.uidnext
         if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
             uidnext = max(uidnext, known.uid + 1)
-        now = datetime.now(UTC)
-        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, start_at=start_at, now=now)
-        end = uidnext - 1
-        changed, recovering = at != known, at.recovering
+        now, end = datetime.now(UTC), uidnext - 1
+        at = await self._begin(session, selected, known, uidnext, start_at, now)
+        # That HIGHESTMODSEQ rose is not worth a commit by itself: each flag that somebody sets raises it.
+        changed, recovering = known is None or at.differs_from(known), at.recovering
         window, witness = Window(), at.last
         while at.uid < end:
             low, high = at.uid + 1, min(at.uid + window.size, end)
@@ -146,7 +148,8 @@ class ImapReader:
             listed = await self._connection.describe(selected, [witness[0], *uids] if witness and uids else uids)
             if witness and uids:
                 if any(item.uid == witness[0] and item.received_at not in (witness[1], None) for item in listed):
-                    at, changed, recovering = at.anew(selected.uidvalidity, uidnext), True, True
+                    at = replace(at.anew(selected.uidvalidity, uidnext), modseq=at.modseq)
+                    changed, recovering = True, True
                     window, witness = Window(), None
                     continue
                 witness = None
@@ -168,6 +171,26 @@ class ImapReader:
         async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
             state[folder] = self._read_upto[folder] = behind
             yield Batch(messages, format_cursor(state), more=False)
+
+    async def _begin(
+        self,
+        session: ImapSession,
+        selected: Selected,
+        known: FolderCursor | None,
+        uidnext: int,
+        start_at: datetime | None,
+        now: datetime,
+    ) -> FolderCursor:
+        """Return where to read a folder from, with the HIGHESTMODSEQ that it has now."""
+        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, start_at=start_at, now=now)
+        if at == known:
+            # Our own last reading may be later than the last cursor that was written.
+            own = self._read_upto.get(selected.folder)
+            seen = highest_seen(at, own if own is not None and own.uidvalidity == at.uidvalidity else None)
+            compare = selected.folder not in session.compared
+            at = await where_to_go_on(self._connection, selected, at, uidnext, seen=seen, compare=compare)
+        session.compared.add(selected.folder)
+        return at if selected.modseq is None else replace(at, modseq=selected.modseq)
 
     def history(self, plan: HistoryPlan, cursor: str | None) -> AsyncIterator[HistoryBatch]:
         """Yield old mail, folder by folder in the plan's order; see `Reader.history`."""

@@ -9,8 +9,9 @@ wanted (null: all of it), and `below` the UID up to which (exclusive) a message'
 INTERNALDATE is held against it: what arrives later is wanted whatever its date
 says, as mail moved in from elsewhere keeps its old one. Where there is something to say, a
 record also has `last`, the UID and INTERNALDATE of the last message that was read,
-`anew`, while a folder is read again from its begin, and `aside`, the messages before `uid`
-that the server withholds: [UID, how often it was asked, when to ask again].
+`anew`, while a folder is read again, `aside`, the messages before `uid` that the server
+withholds: [UID, how often it was asked, when to ask again], and `modseq`, the folder's
+HIGHESTMODSEQ.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class FolderCursor:
     """UID and INTERNALDATE of the last message that was read: the two belong together for ever (RFC 3501 §2.3)."""
     aside: tuple[Aside, ...] = ()
     """Messages at or before `uid` that are still to be read."""
+    modseq: int | None = None
+    """The folder's HIGHESTMODSEQ at the last reading that wrote a cursor, so never too high; None: not told."""
 
     def filter_from(self, low: int) -> datetime | None:
         """Return the date that messages from UID `low` on must have, None where any will do."""
@@ -75,6 +78,15 @@ class FolderCursor:
         if uidvalidity == self.uidvalidity and self.below is not None:
             below = min(self.below, uidnext)
         return FolderCursor(uidvalidity, 0, self.wanted_from, below, recovering=True)
+
+    def differs_from(self, known: FolderCursor) -> bool:
+        """Whether it says more than `known`, beside a HIGHESTMODSEQ that rose."""
+        lower_or_first = self.modseq is not None and (known.modseq is None or self.modseq < known.modseq)
+        return lower_or_first or replace(self, modseq=known.modseq) != known
+
+    def back_to(self, uid: int) -> FolderCursor:
+        """Return the cursor that reads again what lies behind `uid`."""
+        return replace(self, uid=uid, recovering=True, aside=tuple(one for one in self.aside if one.uid <= uid))
 
     def claims_from(self, low: int) -> datetime | None:
         """Return the date that messages from UID `low` on must have for having been wanted, None where any will do."""
@@ -115,6 +127,7 @@ def format_cursor(folders: Cursor) -> str:
             **({"anew": True} if folder.recovering else {}),
             **({"last": [folder.last[0], folder.last[1].isoformat()]} if folder.last else {}),
             **({"aside": [one.row() for one in folder.aside]} if folder.aside else {}),
+            **({"modseq": folder.modseq} if folder.modseq is not None else {}),
         }
         for name, folder in folders.items()
     }
@@ -176,6 +189,7 @@ def _folder(record: Mapping[str, object]) -> FolderCursor:
         recovering=record.get("anew") is True,
         last=_last(record.get("last")),
         aside=_aside(record.get("aside")),
+        modseq=int(str(modseq)) if (modseq := record.get("modseq")) is not None else None,
     )
 
 

@@ -8,6 +8,7 @@ from imapclient import DELETED, SEEN
 
 from connectors.base import Edit, EditKind, PermanentError
 from connectors.imap_connection import Connection
+from connectors.imap_copies import find_copies
 from connectors.imap_cursor import Locator
 from connectors.imap_session import FolderMissing, ImapSession, Selected
 
@@ -64,24 +65,54 @@ async def _edit(
         await _delete(session, there)
         return {}
     left = [place for place in there if DELETED not in flags[place.uid]]
-    if not left:
+    marked = [place for place in there if DELETED in flags[place.uid]]
+    if not left and not _may_be_ours(session):
         return {}
-    target = await session.ensure_folder(_ROLE_OF.get(edit.kind) or _target(edit), role_folders)
-    return {place: place for place in left} if target == selected.folder else await _move(session, left, target)
-
-
-async def _move(session: ImapSession, places: Places, folder: str) -> Outcome:
-    """MOVE (RFC 6851), else COPY and delete: a loss between these two leaves a message in both folders."""
-    session.take_untagged("COPYUID")
-    uids = [place.uid for place in places]
+    wanted = _ROLE_OF.get(edit.kind) or _target(edit)
+    # Nothing is made for what was only perhaps copied.
+    find = session.ensure_folder if left else session.find_folder
+    target = await find(wanted, role_folders)
+    if target is None:
+        return {}
+    if target == selected.folder:
+        return {place: place for place in left}
     if "MOVE" in session.capabilities:
-        await session.run("MOVE", lambda client: client.move(uids, folder))
-    else:
-        await session.run("COPY", lambda client: client.copy(uids, folder))
+        return await _transfer(session, "MOVE", left, target)
+    return await _copy_and_delete(session, selected, left, marked if _may_be_ours(session) else [], target)
+
+
+def _may_be_ours(session: ImapSession) -> bool:
+    r"""Whether a message that is marked \Deleted can be one of ours, moved except for its EXPUNGE."""
+    return "MOVE" not in session.capabilities and "UIDPLUS" in session.capabilities
+
+
+async def _transfer(session: ImapSession, command: str, places: Places, folder: str) -> Outcome:
+    uids = [place.uid for place in places]
+    session.take_untagged("COPYUID")
+    await session.run_into(
+        folder,
+        command,
+        lambda client: client.move(uids, folder) if command == "MOVE" else client.copy(uids, folder),
+    )
     copied = copied_to(session.take_untagged("COPYUID"), folder)
-    if "MOVE" not in session.capabilities:
-        await _delete(session, places)
     return {place: copied.get(place.uid) for place in places}
+
+
+async def _copy_and_delete(
+    session: ImapSession, selected: Selected, places: Places, marked: Places, folder: str
+) -> Outcome:
+    """Move without MOVE, safe to repeat: what an attempt that was cut short has copied is not copied again.
+
+    Of those that were `marked` as deleted before, by us or by others, only what was copied goes.
+    """
+    found: Outcome = dict(await find_copies(session, selected, [*places, *marked], folder))
+    left = [place for place in places if place not in found]
+    if left:
+        found |= await _transfer(session, "COPY", left, folder)
+    gone = [place for place in (*places, *marked) if place in found]
+    if gone:
+        await _delete(session, gone)
+    return found
 
 
 async def _delete(session: ImapSession, places: Places) -> None:

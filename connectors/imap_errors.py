@@ -11,9 +11,20 @@ import re
 
 from connectors.base import AuthError, ConnectorError, PermanentError, RateLimited, TemporaryError, Trouble
 
+
+class TargetMissing(TemporaryError):
+    """The folder that messages are to go to is not there: make it, and try again."""
+
+
+class FolderExists(TemporaryError):
+    """The folder that is to be made is there already."""
+
+
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)")
 _BACKOFF = re.compile(r"Suggested Backoff Time: (\d{1,9}) milliseconds")
 _TEMPORARY_CODES = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
+_PERMANENT_CODES = frozenset({"NONEXISTENT", "NOPERM", "CANNOT"})
+_INTO_A_FOLDER = frozenset({"APPEND", "COPY", "MOVE"})
 _THROTTLED_TEXTS = (
     "too many simultaneous",  # Google
     "rate limit hit",  # Yahoo
@@ -72,8 +83,14 @@ def command_refusal(command: str, text: str, where: str) -> ConnectorError:
         error = TemporaryError(said)
         error.trouble = Trouble.WRONG_MAILBOX
         return error
-    if code in ("NONEXISTENT", "NOPERM", "CANNOT", "OVERQUOTA", "TRYCREATE"):
+    if code == "TRYCREATE" or (code == "NONEXISTENT" and command in _INTO_A_FOLDER):
+        return TargetMissing(said)
+    if code == "ALREADYEXISTS":
+        return FolderExists(said)
+    if code in _PERMANENT_CODES:
         return PermanentError(said)
+    # The others are of the moment: who is over quota (OVERQUOTA) deletes something, who was too fast (EXPUNGEISSUED)
+    # asks again (RFC 5530 §3). So is what has no code.
     return TemporaryError(said)
 
 

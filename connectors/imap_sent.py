@@ -63,7 +63,8 @@ class SentFolder:
         async def work(session: ImapSession) -> FiledCopy:
             folder = await session.ensure_folder("\\Sent", self._access.role_folders)
             session.take_untagged("APPENDUID")
-            await session.run("APPEND", lambda client: client.append(folder, content, [SEEN], sent_at.astimezone(UTC)))
+            date = sent_at.astimezone(UTC)
+            await session.run_into(folder, "APPEND", lambda client: client.append(folder, content, [SEEN], date))
             codes = session.take_untagged("APPENDUID")
             return FiledCopy(_appended_to(codes, folder), _message_id_of(content))
 

@@ -34,7 +34,7 @@ from connectors.base import (
 )
 from connectors.egress import EgressGuard, dial
 from connectors.imap_access import ImapAccess
-from connectors.imap_errors import command_refusal, login_refusal
+from connectors.imap_errors import FolderExists, TargetMissing, command_refusal, login_refusal
 from connectors.imap_folders import ListedFolder, find_folder, is_listed, name_to_create, personal_prefix
 from connectors.imap_thread import run_in_thread
 from connectors.imap_wire import Wire, WireClient
@@ -66,6 +66,8 @@ class Selected:
     uidnext_told: bool
     """Whether the server told it. If not, it is what lies behind the last message, and can go back by an EXPUNGE."""
     exists: int
+    modseq: int | None
+    """HIGHESTMODSEQ (RFC 7162 §3.1.2.1); None where the server has no CONDSTORE, or not in this folder."""
     permanent_flags: frozenset[str] | None
     r"""What can be set on messages, in lower case; `\*` stands for new keywords. None: all, as nothing is said."""
 
@@ -86,6 +88,8 @@ class ImapSession:
         """When it is to be opened anew, as its token is about to end (time.monotonic)."""
         self.refuses_idle = False
         """Whether IDLE was offered and refused."""
+        self.compared: set[str] = set()
+        """Folders that were found to be, on this connection, those that were read (see imap_changed)."""
         self.where = where
         self._tools = tools
         self._command_seconds = command_seconds
@@ -114,6 +118,12 @@ class ImapSession:
             finally:
                 self.alive = self.alive and not self.client.wire.aborted
 
+    async def enable_condstore(self) -> None:
+        """Have SELECT tell HIGHESTMODSEQ: servers may keep it to themselves until somebody asks (Dovecot does)."""
+        if {"CONDSTORE", "ENABLE"} <= self.capabilities:
+            with contextlib.suppress(TemporaryError, PermanentError):
+                await self.run("ENABLE", lambda client: client.enable("CONDSTORE"))
+
     async def select(self, folder: str, *, readonly: bool = False) -> Selected:
         """SELECT `folder`. Raises FolderMissing where it does not exist."""
         self.selected = None
@@ -136,6 +146,7 @@ class ImapSession:
             await self._behind_the_last(exists) if uidnext is None else uidnext,
             uidnext is not None,
             exists,
+            answer.get(b"HIGHESTMODSEQ") if "CONDSTORE" in self.capabilities else None,
             None if flags is None else frozenset(flag.decode("utf-8", "replace").lower() for flag in flags),
         )
         return self.selected
@@ -201,10 +212,25 @@ class ImapSession:
         if name is not None and (name == "INBOX" or is_listed(name, await self.list_folders())):
             return name
         new = name_to_create(wanted, self._folders, prefix=await self._personal_prefix(), overrides=role_folders)
-        await self.run("CREATE", lambda client: client.create_folder(new))
-        await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(new))
-        self._folders = []
+        await self._create(new)
         return new
+
+    async def run_into(self, folder: str, command: str, work: Callable[[WireClient], T]) -> T:
+        """Run a command that puts messages into `folder`; where the server says that it lacks it, make it first.
+
+        LIST can show a folder that is none any more, or a place where one can be (RFC 3501 §6.4.7: TRYCREATE).
+        """
+        try:
+            return await self.run(command, work)
+        except TargetMissing:
+            await self._create(folder)
+            return await self.run(command, work)
+
+    async def _create(self, name: str) -> None:
+        with contextlib.suppress(FolderExists):
+            await self.run("CREATE", lambda client: client.create_folder(name))
+        await self.run("SUBSCRIBE", lambda client: client.subscribe_folder(name))
+        self._folders = []
 
     async def _personal_prefix(self) -> str:
         """Return what the names of all folders but INBOX begin with: NAMESPACE (RFC 2342), else what LIST shows."""
@@ -267,6 +293,7 @@ async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -
     )
     session = ImapSession(client, tools, where, access.command_seconds)
     session.capabilities = capabilities
+    await session.enable_condstore()
     session.renew_at = time.monotonic() + access.lasts_seconds(token, datetime.now(UTC))
     return session
 

@@ -5,6 +5,7 @@ Everything is opened here and handed out as values; nothing opened is kept.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from ingestd.inbound.folders import open_folders
 from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
-from ingestd.mail.encoding import decode_part
+from ingestd.mail.containers import content_of
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
 from ingestd.records import (
@@ -27,6 +28,7 @@ from ingestd.records import (
     ReplyRecord,
     TicketRecord,
 )
+from ingestd.relations import Related, relations_of
 from storage import mailboxes, messages, outbox, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
@@ -89,6 +91,7 @@ class TicketView:
     record: TicketRecord
     mailbox: MailboxRecord
     messages: Sequence[MessageView]
+    related: Sequence[Related]
     key: DataKey
 
 
@@ -148,11 +151,14 @@ class Desk:
             raise NotFound(f"no ticket {number}")
         rows = await self.content.read(account_id, messages.list_messages, ticket.ticket_id)
         key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        found = [await self._message(key, row) for row in rows]
+        received = [one.record for one in found if one.row.direction == "in"]
         return TicketView(
             ticket=ticket,
             record=await self._ticket_record(ticket),
             mailbox=mailbox.record,
-            messages=[await self._message(key, row) for row in rows],
+            messages=found,
+            related=await relations_of(self.content, self.keys, ticket, received),
             key=key,
         )
 
@@ -177,7 +183,12 @@ class Desk:
         part = found.attachment
         place = RawPlace(message_id, row.chunks, row.raw_place)
         encoded = await load_range(self.content, self.blobs, key, place, part.offset, part.length)
-        return part, decode_part(encoded, part.encoding)
+        # In a thread: an attachment may be large, and what it lies in must be opened. `containers` says why that is
+        # done outside the parser process.
+        content = await asyncio.to_thread(content_of, part, encoded)
+        if content is None:
+            raise NotFound(f"attachment {position} of message {message_id} is not where it was")
+        return part, content
 
     async def quarantine(
         self,

@@ -135,6 +135,8 @@ class TicketRecord(msgspec.Struct, frozen=True):
 
     subject: str
     requester: Address
+    offered_requester: Address | None = None
+    """Whom the mail is from that an agent forwarded to us: a person decides whether it is the requester."""
 
     @staticmethod
     def place(ticket_id: UUID) -> Place:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, case, insert, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, case, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -19,8 +19,8 @@ from storage.tables import (
     messages,
     quarantine,
     raw_chunks,
-    thread_keys,
 )
+from storage.threads import insert_thread_keys
 
 ROWS = "rows"
 """The raw message lies in `raw_chunks`."""
@@ -61,6 +61,8 @@ class NewMessage:
     thread_keys: Sequence[bytes] = ()
     header_key: bytes | None = None
     """What it would be known by if only its header had been taken."""
+    muted: bool = False
+    """It came beyond a limit: it is kept, and nothing comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Message:
     size_bytes: int
     chunks: int
     raw_place: str
+    muted: bool
     sealed: bytes
 
 
@@ -104,6 +107,17 @@ _READABLE = messages.join(
         mailboxes.c.account_id == messages.c.account_id,
         mailboxes.c.mailbox_id == messages.c.mailbox_id,
     ),
+)
+# Asked for each message of a batch, and so built once: that costs more than to run it.
+_RECENTLY_RECEIVED = (
+    select(messages.c.received_at, messages.c.muted)
+    .where(
+        messages.c.account_id == bindparam("account"),
+        messages.c.ticket_id == bindparam("ticket"),
+        messages.c.direction == "in",
+    )
+    .order_by(messages.c.message_id.desc())
+    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -172,18 +186,8 @@ def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage
     ]
     if parts:
         conn.execute(insert(attachments), parts)
-    keys = [
-        {
-            "account_id": account_id,
-            "mailbox_id": one.mailbox_id,
-            "thread_key": key,
-            "message_id": one.message_id,
-        }
-        for one in new
-        for key in dict.fromkeys(one.thread_keys)
-    ]
-    if keys:
-        conn.execute(insert(thread_keys), keys)
+    known_by = [(one.mailbox_id, key, one.message_id) for one in new for key in dict.fromkeys(one.thread_keys)]
+    insert_thread_keys(conn, account_id, known_by)
 
 
 def insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID, UUID, Raw]]) -> None:
@@ -209,72 +213,10 @@ def replace_record(conn: Connection, account_id: UUID, message_id: UUID, sealed:
     conn.execute(update(messages).where(*same).values(sealed=sealed))
 
 
-def add_thread_key(
-    conn: Connection,
-    account_id: UUID,
-    mailbox_id: UUID,
-    message_id: UUID,
-    thread_key: bytes,
-) -> None:
-    """Let a message be known by one more Message-ID, such as the one its provider gave it."""
-    present = conn.execute(
-        select(thread_keys.c.message_id).where(
-            thread_keys.c.account_id == account_id,
-            thread_keys.c.mailbox_id == mailbox_id,
-            thread_keys.c.thread_key == thread_key,
-            thread_keys.c.message_id == message_id,
-        )
-    ).one_or_none()
-    if present is None:
-        conn.execute(
-            insert(thread_keys).values(
-                account_id=account_id,
-                mailbox_id=mailbox_id,
-                thread_key=thread_key,
-                message_id=message_id,
-            )
-        )
-
-
-def tickets_by_thread_key(
-    conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collection[bytes]
-) -> dict[bytes, UUID]:
-    """Map those of `keys` that a message of this mailbox is known by to its ticket.
-
-    Two mails can share a Message-ID; the one that came first counts, as a forger comes second.
-    """
-    rows = conn.execute(
-        select(thread_keys.c.thread_key, messages.c.ticket_id)
-        .join(
-            messages,
-            and_(
-                messages.c.account_id == thread_keys.c.account_id,
-                messages.c.message_id == thread_keys.c.message_id,
-            ),
-        )
-        .where(
-            thread_keys.c.account_id == account_id,
-            thread_keys.c.mailbox_id == mailbox_id,
-            thread_keys.c.thread_key.in_(keys),
-        )
-        # Of old mail, read newest first, the later one was written first.
-        .order_by(messages.c.received_at.desc(), thread_keys.c.message_id.desc())
-    )
-    return {bytes(key): ticket_id for key, ticket_id in rows}
-
-
-def tickets_by_message(
-    conn: Connection, account_id: UUID, mailbox_id: UUID, message_ids: Collection[UUID]
-) -> dict[UUID, UUID]:
-    """Map messages of this mailbox to their tickets."""
-    rows = conn.execute(
-        select(messages.c.message_id, messages.c.ticket_id).where(
-            messages.c.account_id == account_id,
-            messages.c.mailbox_id == mailbox_id,
-            messages.c.message_id.in_(message_ids),
-        )
-    )
-    return dict(rows.all())
+def recently_received(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[tuple[datetime, bool]]:
+    """Return when the newest `limit` received messages of a ticket came in, newest first, and which are muted."""
+    rows = conn.execute(_RECENTLY_RECEIVED, {"account": account_id, "ticket": ticket_id, "most": limit})
+    return [(received_at, muted) for received_at, muted in rows]
 
 
 def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message:
@@ -373,5 +315,6 @@ def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, A
         "size_bytes": one.raw.size_bytes,
         "chunks": one.raw.chunks,
         "raw_place": one.raw.place,
+        "muted": one.muted,
         "sealed": one.sealed,
     }

@@ -48,6 +48,17 @@ def known(which: str) -> frozenset[str]:
     return frozenset(script.revision for script in ScriptDirectory.from_config(_config(which)).walk_revisions())
 
 
+def is_outdated(conn: Connection, which: str) -> bool:
+    """Whether the database holds an older version's schema; an empty one is not outdated.
+
+    Raises SchemaMismatch for a version that this code does not know.
+    """
+    found = current(conn)
+    if found is not None and found not in known(which):
+        check(conn, which)
+    return found is not None and found != head(which)
+
+
 def upgrade(conn: Connection, which: str, revision: str = "head") -> None:
     """Bring a database to this version's schema, or to that of an older one."""
     if conn.dialect.name == "postgresql":

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from storage.types import Id, Instant
@@ -143,6 +144,8 @@ tickets = Table(
     Column("status", Text, nullable=False),
     Column("requester_key", LargeBinary, nullable=False),
     Column("suspected_ticket_id", Id),
+    Column("follows_ticket_id", Id),
+    Column("closed_at", Instant),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
@@ -150,6 +153,8 @@ tickets = Table(
     UniqueConstraint("account_id", "number"),
     ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
     Index(None, "account_id", "mailbox_id", "number"),
+    Index(None, "account_id", "mailbox_id", "requester_key", "number"),
+    Index(None, "account_id", "follows_ticket_id"),
 )
 
 participants = Table(
@@ -186,6 +191,7 @@ messages = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("chunks", Integer, nullable=False),
     Column("raw_place", Text, nullable=False),
+    Column("muted", Boolean, nullable=False, server_default=false()),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "message_id"),
     UniqueConstraint("account_id", "mailbox_id", "identity_key"),

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, insert, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, insert, literal, select, update
 
 from storage.database import now
 from storage.errors import NotFound
-from storage.mailboxes import readable
-from storage.tables import mailboxes, participants, tickets
+from storage.mailboxes import MailboxState, readable
+from storage.tables import mailboxes, messages, participants, tickets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class Ticket:
     """open or closed."""
     requester_key: bytes
     suspected_ticket_id: UUID | None
+    """A ticket that it may belong to: the evidence was too weak to join it."""
+    follows_ticket_id: UUID | None
+    """The ticket that it follows up, which had been closed too long ago to be opened again."""
+    closed_at: datetime | None
+    """Since when it is closed; None while it is open."""
     created_at: datetime
     updated_at: datetime
     sealed: bytes
@@ -49,6 +54,17 @@ class NewTicket:
     suspected_ticket_id: UUID | None
     sealed: bytes
     status: str = "open"
+    follows_ticket_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A ticket, and the message that opened it."""
+
+    ticket_id: UUID
+    received_at: datetime
+    muted: bool
+    """It was beyond a limit already: the ticket is the one that collects a flood."""
 
 
 def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: Sequence[NewTicket]) -> None:
@@ -67,6 +83,8 @@ def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: S
                 "status": one.status,
                 "requester_key": one.requester_key,
                 "suspected_ticket_id": one.suspected_ticket_id,
+                "follows_ticket_id": one.follows_ticket_id,
+                "closed_at": at if one.status == "closed" else None,
                 "created_at": at,
                 "updated_at": at,
                 "sealed": one.sealed,
@@ -83,7 +101,7 @@ def insert_participants(
     keys: Collection[tuple[UUID, bytes]],
 ) -> None:
     """Give standing: pairs of ticket and address key; those that have it already are passed over."""
-    known = _participants_of(conn, account_id, {ticket_id for ticket_id, _ in keys})
+    known = _standing(conn, account_id, {one for one, _ in keys}, {key for _, key in keys})
     rows = [
         {
             "account_id": account_id,
@@ -98,25 +116,30 @@ def insert_participants(
         conn.execute(insert(participants), rows)
 
 
-def _participants_of(conn: Connection, account_id: UUID, ticket_ids: Collection[UUID]) -> set[tuple[UUID, bytes]]:
+def _standing(
+    conn: Connection, account_id: UUID, ticket_ids: Collection[UUID], address_keys: Collection[bytes]
+) -> set[tuple[UUID, bytes]]:
     rows = conn.execute(
         select(participants.c.ticket_id, participants.c.address_key).where(
             participants.c.account_id == account_id,
             participants.c.ticket_id.in_(ticket_ids),
+            participants.c.address_key.in_(address_keys),
         )
     )
     return {(ticket_id, bytes(key)) for ticket_id, key in rows}
 
 
 def is_participant(conn: Connection, account_id: UUID, ticket_id: UUID, address_key: bytes) -> bool:
-    return (ticket_id, address_key) in _participants_of(conn, account_id, [ticket_id])
+    values = {"account": account_id, "ticket": ticket_id, "address": address_key}
+    return conn.execute(_IS_PARTICIPANT, values).first() is not None
 
 
 def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status: str | None = None) -> None:
     """Note a change, and set the status where one is given."""
-    values: dict[str, Any] = {"updated_at": now(conn)}
+    at = now(conn)
+    values: dict[str, Any] = {"updated_at": at}
     if status is not None:
-        values["status"] = status
+        values |= {"status": status, "closed_at": at if status == "closed" else None}
     conn.execute(
         update(tickets).where(tickets.c.account_id == account_id, tickets.c.ticket_id == ticket_id).values(**values)
     )
@@ -132,10 +155,29 @@ def get_ticket(conn: Connection, account_id: UUID, number: int) -> Ticket:
 
 def get_ticket_by_id(conn: Connection, account_id: UUID, ticket_id: UUID) -> Ticket:
     """Raises NotFound."""
-    row = conn.execute(_select(account_id).where(tickets.c.ticket_id == ticket_id)).one_or_none()
+    row = conn.execute(_BY_ID, {"account": account_id, "ticket": ticket_id}).one_or_none()
     if row is None:
         raise NotFound(f"no ticket {ticket_id}")
     return Ticket(*row)
+
+
+def list_by_id(conn: Connection, account_id: UUID, ticket_ids: Collection[UUID]) -> list[Ticket]:
+    """Return those of these tickets that are there, in the order of their numbers."""
+    query = _select(account_id).where(tickets.c.ticket_id.in_(ticket_ids)).order_by(tickets.c.number)
+    return [Ticket(*row) for row in conn.execute(query)]
+
+
+def follow_ups(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[Ticket]:
+    """Return the newest `limit` tickets that follow a ticket up, newest first."""
+    query = _select(account_id).where(tickets.c.follows_ticket_id == ticket_id)
+    return [Ticket(*row) for row in conn.execute(query.order_by(tickets.c.number.desc()).limit(limit))]
+
+
+def openings(conn: Connection, account_id: UUID, mailbox_id: UUID, requester_key: bytes, limit: int) -> list[Opening]:
+    """Return the newest `limit` tickets of a requester in a mailbox, newest first."""
+    values = {"account": account_id, "mailbox": mailbox_id, "requester": requester_key, "most": limit}
+    rows = conn.execute(_OPENINGS, values)
+    return [Opening(*row) for row in rows]
 
 
 def list_tickets(
@@ -158,3 +200,39 @@ def list_tickets(
 
 def _select(account_id: UUID) -> Select[Any]:
     return select(*_COLUMNS).select_from(_READABLE).where(tickets.c.account_id == account_id, readable(account_id))
+
+
+# Asked for each message of a batch, and so built once: that costs more than to run them.
+_FIRST_MESSAGE = (
+    select(messages.c.message_id)
+    .where(messages.c.account_id == tickets.c.account_id, messages.c.ticket_id == tickets.c.ticket_id)
+    .order_by(messages.c.message_id)
+    .limit(1)
+    .correlate(tickets)
+    .scalar_subquery()
+)
+_OPENINGS = (
+    select(tickets.c.ticket_id, messages.c.received_at, messages.c.muted)
+    .join(messages, and_(messages.c.account_id == tickets.c.account_id, messages.c.message_id == _FIRST_MESSAGE))
+    .where(
+        tickets.c.account_id == bindparam("account"),
+        tickets.c.mailbox_id == bindparam("mailbox"),
+        tickets.c.requester_key == bindparam("requester"),
+    )
+    .order_by(tickets.c.number.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+_BY_ID = (
+    select(*_COLUMNS)
+    .select_from(_READABLE)
+    .where(
+        tickets.c.account_id == bindparam("account"),
+        tickets.c.ticket_id == bindparam("ticket"),
+        mailboxes.c.state != MailboxState.DISCONNECTING,
+    )
+)
+_IS_PARTICIPANT = select(literal(1)).where(
+    participants.c.account_id == bindparam("account"),
+    participants.c.ticket_id == bindparam("ticket"),
+    participants.c.address_key == bindparam("address"),
+)

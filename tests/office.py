@@ -16,6 +16,7 @@ from ingestd.inbound.edits import edit_of
 from ingestd.inbound.intake import MailboxContext, identities, read_batch, seal_batch
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool, ParserRejected
+from ingestd.inbound.rules import Rules
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
@@ -59,12 +60,19 @@ class Office:
         aliases: Sequence[str] = (),
         contact_forms: Sequence[str] = (),
         after_import: str = "nothing",
+        authserv_ids: Sequence[str] = (),
+        rules: Rules | None = None,
+        beside: Office | None = None,
     ) -> Office:
+        """With `beside`, the mailbox is one more of that office's account."""
         keys = KeyRing(stores.keystore, MASTER)
         account_id, mailbox_id, worker_id = new_id(), new_id(), new_id()
-        account_key = await keys.create_account_key(account_id)
-        sealed = account_key.seal_record(AccountRecord.place(account_id), AccountRecord("Example"))
-        await stores.content.transaction(account_id, accounts.insert_account, sealed)
+        if beside is not None:
+            account_id = beside.held.account_id
+        else:
+            account_key = await keys.create_account_key(account_id)
+            sealed = account_key.seal_record(AccountRecord.place(account_id), AccountRecord("Example"))
+            await stores.content.transaction(account_id, accounts.insert_account, sealed)
         key = await keys.create_mailbox_key(account_id, mailbox_id)
         record = MailboxRecord(
             address="support@example.com",
@@ -92,15 +100,16 @@ class Office:
             key=key,
             record=record,
             contact_forms=frozenset(contact_forms),
-            authserv_ids=frozenset({"mx.example.com"}),
+            authserv_ids=frozenset(authserv_ids),
             edit=edit_of(after_import),
+            rules=rules or Rules(),
         )
         desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
         return cls(stores, keys, desk, context, held, lease)
 
-    async def take(self, *raws: bytes, fence: int | None = None) -> Committed:
-        """Take mails in as one batch, as the mailbox's worker does."""
-        now = datetime.now(UTC)
+    async def take(self, *raws: bytes, fence: int | None = None, at: datetime | None = None) -> Committed:
+        """Take mails in as one batch, as the mailbox's worker does; they arrived now, or `at` a time."""
+        now = at or datetime.now(UTC)
         fetched = [RawMessage(f"1:{n}:INBOX", "INBOX", len(raw), now, raw, raw) for n, raw in enumerate(raws)]
         return await self.take_fetched(fetched, fence=fence)
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from bench.figures import committing, fetching, ingesting, parsing, reading, seeding, sending, starting, verifying
+from bench.figures import (
+    committing,
+    fetching,
+    ingesting,
+    parsing,
+    reading,
+    seeding,
+    sending,
+    starting,
+    transforming,
+    verifying,
+)
 from bench.harness import Figure
 
 FIGURES: tuple[Figure, ...] = (
     *parsing.FIGURES,
+    *transforming.FIGURES,
     *starting.FIGURES,
     *fetching.FIGURES,
     *ingesting.FIGURES,

@@ -21,6 +21,7 @@ from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.reader import MailboxReader, WhyRefused
+from ingestd.inbound.rules import rules_of
 from ingestd.inbound.taking import ReaderTools
 from ingestd.inbound.work import HeldMailbox
 from ingestd.linking.diagnosis import Diagnostician
@@ -67,6 +68,8 @@ async def open_context(store: Store, mailbox: Mailbox) -> MailboxContext:
         contact_forms=frozenset(map(normalize, defaults.contact_forms)),
         authserv_ids=frozenset(name.lower() for name in provider.authserv_ids),
         edit=edit_of(after_import),
+        authserv_several=provider.authserv_several,
+        rules=rules_of(store.settings.tickets),
     )
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import httpx2
+import structlog
 
 from config import Provider, Settings, hosts
 from connectors.base import TemporaryError
@@ -26,6 +27,8 @@ from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.telemetry.metrics import Metrics
 
+log = structlog.get_logger()
+
 _HTTPS = 443
 _POSTGRES = 5432
 _PERMIT_SECONDS = 30.0
@@ -37,7 +40,11 @@ class Outside:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._hosts = hosts(settings)
-        self.guard = EgressGuard(self._allowed(), resolve_seconds=settings.egress.resolve_timeout_seconds)
+        self.guard = EgressGuard(
+            self._allowed(),
+            resolve_seconds=settings.egress.resolve_timeout_seconds,
+            refused=lambda why: log.error("egress.refused", reason=why),
+        )
         linking = settings.linking
         self.clients = OAuthClients(
             self.provider,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ingestd.build.store import Store
-from ingestd.cli.common import json_option, print_rows, with_store
+from ingestd.cli.common import json_option, print_done, print_rows, with_store
 from ingestd.cli.setup import create_account
 from ingestd.records import AccountRecord
 from storage import accounts
@@ -18,10 +18,12 @@ def account() -> None:
 
 @account.command()
 @click.argument("name")
+@json_option
 @with_store
-async def create(store: Store, name: str) -> None:
+async def create(store: Store, name: str, as_json: bool) -> None:
     """Make an account, with a key of its own."""
-    click.echo(await create_account(store, name))
+    account_id = await create_account(store, name)
+    print_done({"account": account_id}, as_json, words=str(account_id))
 
 
 @account.command("list")

@@ -148,6 +148,11 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def print_done(fields: Mapping[str, object], as_json: bool, *, words: str) -> None:
+    """Say what a command did: `fields` to programs, `words` to people."""
+    print_json(fields) if as_json else click.echo(words)
+
+
 def print_rows(rows: Sequence[Mapping[str, object]], as_json: bool, *, none: str) -> None:
     """Print rows as JSON or as a table; `none` is what people read where there are no rows."""
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,6 +14,7 @@ from config import Inbound, Parser
 from ingestd.cli.common import Trouble, clean, json_option, print_fields, print_json, running
 from ingestd.inbound.parser import ParserPool, ParserRejected, ParserUnavailable
 from ingestd.mail.headers import decode_value
+from ingestd.mail.inspection import summary
 from ingestd.mail.limits import DEFAULT_LIMITS
 from ingestd.mail.mime import read_fields
 from ingestd.mail.types import Address, ParsedMail
@@ -81,6 +82,7 @@ async def _inspect(pool: ParserPool, raw: bytes, *, only_header: bool) -> _Inspe
 def _document(found: _Inspected) -> dict[str, object]:
     mail = None if found.mail is None else msgspec.to_builtins(found.mail, builtin_types=(bytes,))
     return {
+        **({} if found.mail is None else summary(found.mail)),
         "size_bytes": found.size_bytes,
         "sha256": found.sha256,
         "only_header": found.only_header,
@@ -100,8 +102,17 @@ def _print(found: _Inspected) -> None:
     click.echo("\nUnderstood")
     print_fields(_fields(mail), indent="  ")
     if mail.bounce is not None:
-        click.echo("\nBounce")
-        print_fields(_joined(msgspec.structs.asdict(mail.bounce)), indent="  ")
+        for failure in mail.bounce.failures:
+            click.echo("\nBounce")
+            print_fields(msgspec.structs.asdict(failure), indent="  ")
+        original = {
+            "original_message_ids": " ".join(mail.bounce.original_message_ids),
+            "own_tokens": " ".join(mail.bounce.own_tokens),
+        }
+        print_fields(original, indent="  ")
+    for event in mail.calendar:
+        click.echo("\nInvitation")
+        print_fields(msgspec.structs.asdict(event), indent="  ")
     if mail.auth is not None:
         click.echo("\nAuthentication-Results (believed only from a name that the configuration lists)")
         print_fields({"by": mail.auth.authserv_id, **mail.auth.methods}, indent="  ")
@@ -132,14 +143,15 @@ def _fields(mail: ParsedMail) -> dict[str, object]:
         "message_id": mail.message_id,
         "in_reply_to": " ".join(mail.in_reply_to),
         "references": " ".join(mail.references),
-        "charset": mail.charset,
+        "charsets": "; ".join(mail.charsets) or mail.charset,
+        "cut": "; ".join(mail.quote_cut),
+        "forwarded_from": _addresses([mail.forwarded_from] if mail.forwarded_from else []),
+        "protection": ", ".join(mail.protection),
         "html_characters": len(mail.html),
+        "remote_images": mail.remote_images,
+        "mismatched_links": mail.mismatched_links,
         "defects": ", ".join(mail.defects),
     }
-
-
-def _joined(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: ", ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _addresses(addresses: Sequence[Address]) -> str:

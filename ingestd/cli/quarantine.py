@@ -17,6 +17,7 @@ from ingestd.cli.common import (
     account_option,
     choose_account,
     json_option,
+    print_done,
     print_fields,
     print_json,
     print_rows,
@@ -212,8 +213,9 @@ async def _outcome(store: Store, row: Quarantined, outcome: Replayed) -> dict[st
 @click.argument("quarantine_id", type=click.UUID)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @account_option
+@json_option
 @with_store
-async def drop_(store: Store, quarantine_id: UUID, yes: bool, account: UUID | None) -> None:
+async def drop_(store: Store, quarantine_id: UUID, yes: bool, account: UUID | None, as_json: bool) -> None:
     """Delete the bytes of a message in quarantine. It does not come back, although its mailbox may still have it."""
     account_id = await choose_account(store, account)
     view = await store.desk.quarantined(account_id, quarantine_id)
@@ -221,7 +223,7 @@ async def drop_(store: Store, quarantine_id: UUID, yes: bool, account: UUID | No
         _ask(view.row)
     key = await store.keys.mailbox(account_id, view.row.mailbox_id)
     await drop(store.desk, key, view.row)
-    click.echo(f"dropped: {quarantine_id}")
+    print_done({"quarantine": quarantine_id, "dropped": True}, as_json, words=f"dropped: {quarantine_id}")
 
 
 def _ask(row: Quarantined) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import click
 
 from config import Settings, after_import_note, hosts
 from ingestd.build.store import Store, open_store
-from ingestd.cli.common import Trouble, read_settings, running
+from ingestd.cli.common import Trouble, json_option, print_done, print_json, read_settings, running
+from ingestd.lock import StoreLock
 from ingestd.records import AccountRecord
-from storage import accounts, schema
+from storage import accounts, leases, schema
 from storage.database import describe
 from storage.sealing import new_key
 from storage.types import new_id
@@ -43,21 +45,25 @@ providers: {}
 )
 @click.option("--master-key", type=click.Path(dir_okay=False, path_type=Path), help="Only make a master key file.")
 @click.option("--account", "name", default="default", show_default=True, help="Name of the first account.")
+@json_option
 @click.pass_obj
-def init(config: Path, folder: Path | None, master_key: Path | None, name: str) -> None:
+def init(config: Path, folder: Path | None, master_key: Path | None, name: str, as_json: bool) -> None:
     """Make a store: master key, databases, first account. Run again, it changes nothing that is there."""
     if master_key is not None:
         if not _write_new(master_key, _new_master_key()):
             raise Trouble(f"{master_key} exists: a master key is never overwritten, it would lock all content away")
-        click.echo(f"master key: {master_key}")
+        print_done({"master_key": master_key}, as_json, words=f"master key: {master_key}")
         return
     if folder is not None:
         config = _make_folder(folder)
     settings = read_settings(config)
     account_id = running(_init(settings, name))
-    click.echo(f"configuration: {config}\naccount:       {account_id}")
+    words = f"configuration: {config}\naccount:       {account_id}"
+    done: dict[str, object] = {"configuration": config, "account": account_id}
     if folder is not None:
-        click.echo(f"master key:    {folder / 'master.key'}  (keep a copy in a safe place, apart from backups)")
+        done["master_key"] = folder / "master.key"
+        words += f"\nmaster key:    {folder / 'master.key'}  (keep a copy in a safe place, apart from backups)"
+    print_done(done, as_json, words=words)
 
 
 def _make_folder(folder: Path) -> Path:
@@ -114,17 +120,22 @@ async def create_account(store: Store, name: str) -> object:
 
 
 @click.command("check-config")
+@json_option
 @click.pass_obj
-def check_config(config: Path) -> None:
+def check_config(config: Path, as_json: bool) -> None:
     """Test the configuration.
 
     Lists every host that the daemon will contact; it contacts no other.
     """
     settings = read_settings(config)
-    if note := after_import_note(settings.mailbox_defaults.after_import):
+    found, note = hosts(settings), after_import_note(settings.mailbox_defaults.after_import)
+    if as_json:
+        named = [{"host": one.host, "port": one.port or 443, "why": one.why} for one in found]
+        print_json({"configuration": config, "hosts": named, "notes": [note] if note else []})
+        return
+    if note:
         click.echo(f"note: mailbox_defaults.after_import: {note}")
     click.echo(f"{config}: ok\nThe daemon will contact these hosts and no others:")
-    found = hosts(settings)
     for one in found:
         click.echo(f"  {one.host}:{one.port or 443}  ({one.why})")
     if not found:
@@ -132,20 +143,39 @@ def check_config(config: Path) -> None:
 
 
 @click.command()
+@json_option
 @click.pass_obj
-def migrate(config: Path) -> None:
-    """Bring both databases to this version's schema."""
+def migrate(config: Path, as_json: bool) -> None:
+    """Bring both databases to this version's schema. Refused while a daemon of the older version runs on them."""
     settings = read_settings(config)
 
     async def inside() -> None:
         async with open_store(settings, check=False) as store:
-            await _migrate(store)
-            for database in (store.content, store.keystore):
-                click.echo(f"{describe(database.url)}: current")
+            changed = await _migrate(store)
+            names = [describe(database.url) for database in (store.content, store.keystore)]
+        words = "\n".join(f"{name}: current" for name in names)
+        print_done({"databases": names, "changed": changed}, as_json, words=words)
 
     running(inside())
 
 
-async def _migrate(store: Store) -> None:
-    await store.content.transaction(None, schema.upgrade, schema.CONTENT)
-    await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
+async def _migrate(store: Store) -> bool:
+    """Migrate both databases, one transaction each; return whether an older schema was there."""
+    outdated = await store.content.transaction(None, schema.is_outdated, schema.CONTENT)
+    outdated |= await store.keystore.transaction(None, schema.is_outdated, schema.KEYSTORE)
+    with contextlib.ExitStack() as stack:
+        if outdated:
+            await _refuse_beside_daemon(store, stack)
+        await store.content.transaction(None, schema.upgrade, schema.CONTENT)
+        await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
+    return outdated
+
+
+async def _refuse_beside_daemon(store: Store, stack: contextlib.ExitStack) -> None:
+    """Raise where a daemon runs: it would go on with a schema that is not there any more."""
+    if (path := store.content.sqlite_path) is not None:
+        stack.enter_context(StoreLock(path))
+        return
+    alive = await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds)
+    if alive:
+        raise Trouble(f"{alive} processes of ingestd run on this database: stop them, then migrate")

@@ -18,6 +18,7 @@ from ingestd.cli.common import (
     choose_account,
     clean,
     json_option,
+    print_done,
     print_json,
     print_rows,
     shown,
@@ -27,7 +28,15 @@ from ingestd.desk import MessageView
 from ingestd.mail.compose import AttachmentContent
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
+from ingestd.relations import Relation
 from ingestd.ticketing import set_status
+
+_RELATIONS = {
+    Relation.SUSPECTED: "may belong to #{number}: the evidence was too weak to join it",
+    Relation.FOLLOWS: "follows up #{number}, which had been closed for long",
+    Relation.FOLLOWED_BY: "followed up by #{number}",
+    Relation.TWIN: "the same mail is in #{number}, of another mailbox",
+}
 
 
 @click.group()
@@ -87,8 +96,13 @@ async def show(store: Store, number: int, account: UUID | None, full: bool, as_j
         "subject": view.record.subject,
         "requester": requester.addr,
         "requester_name": requester.name,
+        "offered_requester": view.record.offered_requester.addr if view.record.offered_requester else None,
         "mailbox": view.ticket.mailbox_id,
         "suspected": view.ticket.suspected_ticket_id,
+        "related": [
+            {"relation": one.relation, "number": one.ticket.number, "mailbox": one.ticket.mailbox_id}
+            for one in view.related
+        ],
         "created": view.ticket.created_at,
         "changed": view.ticket.updated_at,
     }
@@ -97,8 +111,10 @@ async def show(store: Store, number: int, account: UUID | None, full: bool, as_j
         return
     click.echo(f"#{number} {clean(view.record.subject)}")
     click.echo(f"{view.ticket.status} · {_who(requester)}")
-    if view.ticket.suspected_ticket_id:
-        click.echo(f"may belong to ticket {view.ticket.suspected_ticket_id}: the evidence was too weak to join it")
+    for related in view.related:
+        click.echo(_RELATIONS[related.relation].format(number=related.ticket.number))
+    if view.record.offered_requester:
+        click.echo(f"forwarded by an agent; it seems to be from {_who(view.record.offered_requester)}")
     for one in view.messages:
         _print_message(one, full)
 
@@ -110,6 +126,7 @@ def _message(one: MessageView) -> dict[str, object]:
         "message": one.row.message_id,
         "direction": one.row.direction,
         "kind": one.row.kind,
+        "muted": one.row.muted,
         "received": one.row.received_at,
         "from": mail.from_[0].addr if mail.from_ else None,
         "to": [address.addr for address in mail.to],
@@ -153,6 +170,8 @@ def _print_message(one: MessageView, full: bool) -> None:
         click.echo(f"  {reply.status.value}{reason}, Sent copy: {reply.sent_copy.value}, message {reply.message_id}")
         for address, code in one.reply.record.refused.items():
             click.echo(f"  refused for {clean(address)}: {code}")
+    if one.row.muted:
+        click.echo("  (beyond a limit: kept, but not announced)")
     if one.record.truncated:
         click.echo("  (larger than the limit, or withheld by the server: only its header was taken)")
     for line in (mail.text if full else mail.new_text).splitlines():
@@ -225,25 +244,28 @@ def _attachment(path: Path, limit: int) -> AttachmentContent:
 @ticket.command()
 @click.argument("number", type=click.IntRange(1))
 @account_option
+@json_option
 @with_store
-async def close(store: Store, number: int, account: UUID | None) -> None:
+async def close(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
     """Close a ticket. A later mail of its customer opens it again."""
-    await _set_status(store, account, number, "closed")
+    await _set_status(store, account, number, "closed", as_json)
 
 
 @ticket.command()
 @click.argument("number", type=click.IntRange(1))
 @account_option
+@json_option
 @with_store
-async def reopen(store: Store, number: int, account: UUID | None) -> None:
+async def reopen(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
     """Open a closed ticket again."""
-    await _set_status(store, account, number, "open")
+    await _set_status(store, account, number, "open", as_json)
 
 
-async def _set_status(store: Store, account: UUID | None, number: int, status: str) -> None:
+async def _set_status(store: Store, account: UUID | None, number: int, status: str, as_json: bool) -> None:
     account_id = await choose_account(store, account)
     changed = await store.content.transaction(account_id, set_status, number, status)
-    click.echo(f"#{number}: {status}" + ("" if changed else " (it was so already)"))
+    words = f"#{number}: {status}" + ("" if changed else " (it was so already)")
+    print_done({"ticket": number, "status": status, "changed": changed}, as_json, words=words)
 
 
 @ticket.command()

@@ -2,23 +2,26 @@
 
 The order of the steps is the order of the locks: the mailbox's row first (it holds the
 fence), the account's counters last. What joins which ticket is decided in between (`joining`), by
-`ingestd.mail.thread`, from what this same transaction sees.
+`ingestd.mail.thread`, from what this same transaction sees; what comes beyond a limit is muted (`floods`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from connectors.base import HistoryBatch
+from ingestd.inbound.draft import Draft
 from ingestd.inbound.edits import plan_edits
+from ingestd.inbound.floods import Flood, flood_of, note
 from ingestd.inbound.identity import address_key, thread_key
 from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities
-from ingestd.inbound.joining import Draft, decide_for, own_addresses, requester_of, sender_of, verified
+from ingestd.inbound.joining import decide_for, is_own, verified
 from ingestd.inbound.relocating import relocate
+from ingestd.inbound.senders import offered_requester, requester_of
 from ingestd.mail.addresses import normalize
 from ingestd.mail.thread import Decision
 from ingestd.mail.types import Kind, ParsedMail
@@ -52,6 +55,8 @@ class Committed:
     """Messages that were there already."""
     bounced: Sequence[UUID] = ()
     """The replies of ours that came back."""
+    muted: Sequence[str] = ()
+    """Of the messages beyond a limit: which one, `sender` or `ticket`."""
 
 
 def commit_batch(
@@ -134,6 +139,7 @@ def _commit(
         quarantined=[one.reason for one in draft.new_quarantine],
         known=sum(one.read.is_among(known) for one in prepared),
         bounced=[one.message_id for one in draft.new_events if one.type == _BOUNCED and one.message_id is not None],
+        muted=draft.muted,
     )
 
 
@@ -160,22 +166,26 @@ def write_understood(
 
 
 def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared, mail: ParsedMail) -> None:
-    kind = mail.kind
-    own = verified(context, [mail.message_id])
-    if own and sender_of(mail).addr and normalize(sender_of(mail).addr) in own_addresses(context):
-        # A reply of ours that came back to the mailbox, through an alias or a list.
-        kind = Kind.OWN
-    decision = decide_for(conn, context, draft, mail, kind)
+    kind = Kind.OWN if is_own(conn, context, mail) else mail.kind
+    at = one.read.received_at
+    decision = decide_for(conn, context, draft, mail, kind, at)
+    requester = requester_of(context, mail)
+    requester_key = address_key(context.key, normalize(requester.addr))
+    flood = None
     if draft.imported:
         decision = replace(decision, reopen=False, evidence=(*decision.evidence, "imported"))
-    ticket_id = decision.ticket_id
-    if ticket_id is None:
-        ticket_id = _open_ticket(context, draft, mail, decision)
-    elif ticket_id not in {ticket.ticket_id for ticket in draft.new_tickets}:
+    else:
+        flood = flood_of(conn, context, draft, decision.ticket_id, requester_key, at)
+    if flood is not None:
+        ticket_id, evidence = flood.ticket_id, (*decision.evidence, f"beyond the limit of the {flood.limit}")
+        decision = replace(decision, ticket_id=ticket_id, reopen=False, evidence=evidence)
+    opens = decision.ticket_id is None
+    ticket_id = decision.ticket_id or _open_ticket(context, draft, mail, decision, requester_key)
+    if not opens:
         _join_ticket(conn, context, draft, ticket_id, decision)
-    draft.new_messages.append(_message(context, one.read, one.raw, mail, kind, ticket_id, decision))
-    news = "message.imported" if draft.imported else "message.received"
-    draft.new_events.append(events.NewEvent(news, context.mailbox_id, ticket_id, one.read.row_id, kind.value))
+    note(draft, requester_key, ticket_id, at, opened=opens, muted=flood is not None)
+    draft.new_messages.append(_message(context, one, mail, kind, ticket_id, decision, muted=flood is not None))
+    draft.new_events.extend(_news(context, draft, one.read, kind, ticket_id, flood))
     draft.remember(context, mail, one.read.row_id, ticket_id)
     if draft.imported:
         return  # a bounce in it is not of a reply of ours, and the mailbox stays as it is
@@ -184,43 +194,59 @@ def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared
     draft.new_edits.extend(plan_edits(context, one.read))
 
 
-def _open_ticket(context: MailboxContext, draft: Draft, mail: ParsedMail, decision: Decision) -> UUID:
+def _open_ticket(
+    context: MailboxContext, draft: Draft, mail: ParsedMail, decision: Decision, requester_key: bytes
+) -> UUID:
     ticket_id = new_id()
     requester = requester_of(context, mail)
-    requester_key = address_key(context.key, normalize(requester.addr))
-    record = TicketRecord(subject=mail.subject, requester=requester)
-    draft.new_tickets.append(
-        tickets.NewTicket(
-            ticket_id=ticket_id,
-            mailbox_id=context.mailbox_id,
-            requester_key=requester_key,
-            suspected_ticket_id=decision.suspected,
-            sealed=context.key.seal_record(TicketRecord.place(ticket_id), record),
-            status=draft.ticket_status,
-        )
+    record = TicketRecord(mail.subject, requester, offered_requester(context, mail))
+    draft.new_tickets[ticket_id] = tickets.NewTicket(
+        ticket_id=ticket_id,
+        mailbox_id=context.mailbox_id,
+        requester_key=requester_key,
+        suspected_ticket_id=decision.suspected,
+        sealed=context.key.seal_record(TicketRecord.place(ticket_id), record),
+        status=draft.ticket_status,
+        follows_ticket_id=decision.follows,
     )
-    draft.participants.append((ticket_id, requester_key))
+    draft.participants[ticket_id, requester_key] = None
     news = "ticket.imported" if draft.imported else "ticket.created"
     draft.new_events.append(events.NewEvent(news, context.mailbox_id, ticket_id))
     return ticket_id
 
 
 def _join_ticket(conn: Connection, context: MailboxContext, draft: Draft, ticket_id: UUID, decision: Decision) -> None:
+    if ticket_id in draft.new_tickets:
+        return  # opened by this batch, and not written yet
     reopen = decision.reopen and tickets.get_ticket_by_id(conn, context.account_id, ticket_id).status != "open"
     tickets.touch_ticket(conn, context.account_id, ticket_id, status="open" if reopen else None)
     if reopen:
         draft.new_events.append(events.NewEvent("ticket.reopened", context.mailbox_id, ticket_id))
 
 
+def _news(
+    context: MailboxContext, draft: Draft, read: Read, kind: Kind, ticket_id: UUID, flood: Flood | None
+) -> Iterator[events.NewEvent]:
+    """Tell of a message; one that is muted under another name, so that nobody answers it."""
+    if flood is not None:
+        draft.muted.append(flood.limit)
+        if flood.begins:
+            yield events.NewEvent("ticket.flooded", context.mailbox_id, ticket_id, None, flood.limit)
+    news = "message.imported" if draft.imported else "message.received" if flood is None else "message.muted"
+    yield events.NewEvent(news, context.mailbox_id, ticket_id, read.row_id, kind.value)
+
+
 def _message(
     context: MailboxContext,
-    read: Read,
-    raw: messages.Raw,
+    one: Prepared,
     mail: ParsedMail,
     kind: Kind,
     ticket_id: UUID,
     decision: Decision,
+    *,
+    muted: bool,
 ) -> messages.NewMessage:
+    read = one.read
     record = MessageRecord(
         mail=mail,
         raw_sha256=read.raw_sha256,
@@ -238,10 +264,11 @@ def _message(
         identity_key=read.identity_key,
         header_key=read.header_key,
         received_at=read.received_at,
-        raw=raw,
+        raw=one.raw,
         sealed=context.key.seal_record(MessageRecord.place(read.row_id), record),
         attachments=new_attachments(context.key, mail),
         thread_keys=[thread_key(context.key, mail.message_id)] if mail.message_id else [],
+        muted=muted,
     )
 
 
@@ -279,7 +306,7 @@ def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: Parse
     """Change the reply that bounced. Only our HMAC in the returned headers proves that it is ours."""
     if mail.bounce is None or not mail.bounce.permanent:
         return
-    for message_id in verified(context, mail.bounce.original_message_ids):
+    for message_id in dict.fromkeys(verified(context, mail.bounce.original_message_ids, mail.bounce.own_tokens)):
         try:
             reply = outbox.get_reply(conn, context.account_id, message_id)
         except NotFound:
@@ -310,5 +337,5 @@ def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: D
         number, sequence = accounts.draw_numbers(
             conn, account_id, tickets=len(draft.new_tickets), events=len(draft.new_events)
         )
-        tickets.insert_tickets(conn, account_id, number, draft.new_tickets)
+        tickets.insert_tickets(conn, account_id, number, list(draft.new_tickets.values()))
         events.insert_events(conn, account_id, sequence, draft.new_events)

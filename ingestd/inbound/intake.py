@@ -16,6 +16,7 @@ from uuid import UUID
 from connectors.base import Edit, RawMessage
 from ingestd.inbound.identity import header_key, identity_key, identity_of, identity_of_bytes
 from ingestd.inbound.parser import ParserPool, ParserRejected
+from ingestd.inbound.rules import Rules
 from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
 from ingestd.records import MailboxRecord, chunk_place
@@ -23,6 +24,8 @@ from storage.blobs import FolderBlobs
 from storage.messages import BLOB, ROWS, Identities, Raw, by_header
 from storage.sealing import DataKey
 from storage.types import new_id
+
+_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,13 @@ class MailboxContext:
     contact_forms: frozenset[str]
     """Senders whose Reply-To is the requester."""
     authserv_ids: frozenset[str]
-    """Names whose Authentication-Results are believed (RFC 8601 §5)."""
+    """Names whose Authentication-Results are believed (RFC 8601 §5); none: the provider proves nobody."""
     edit: Edit | None = None
     """What is done in the mailbox to each message that was taken."""
+    authserv_several: bool = False
+    """The provider spreads its Authentication-Results over several headers."""
+    rules: Rules = _RULES
+    """What an operator decides about tickets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ class Supervisor:
         asked_at = self.lease.asking()
         await self.content.transaction(None, leases.register, self.lease.worker_id)
         self.lease.renewed(asked_at)
+        log.info("lease.taken", worker_id=self.lease.worker_id)
 
     def rebuild(self, begin: Callable[[Held], Awaitable[MailboxWork]]) -> None:
         """Begin the work on every mailbox anew, with what `begin` builds; sends under way end before."""

@@ -75,6 +75,10 @@ class Taker:
         for reason in committed.quarantined:
             metrics.message_quarantined(reason)
             self._log.warning("message.quarantined", reason=reason)
+        for limit in committed.muted:
+            metrics.message_muted(limit)
+        if committed.muted:
+            self._log.warning("message.muted", messages=len(committed.muted), reason=committed.muted[0])
         metrics.tickets_opened(committed.tickets)
         for reply_id in committed.bounced:
             metrics.reply_changed(ReplyStatus.BOUNCED.value)

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.headers import clean, decode_words
 from ingestd.mail.types import Address
 
+# An encoded word comes first: clients leave commas, brackets and quotes inside. An angle ends before a comma, as the
+# closing bracket may be missing; a route may stand before the address (§4.4).
 _TOKEN = re.compile(
-    r"""\"(?P<quoted>(?:[^\"\\]|\\.)*)\"
-    |   (?P<comment>\((?:[^()\\]|\\.)*\))
-    |   <(?P<angle>[^<>]*)>?
+    r"""(?P<word>=\?[^?\s]{1,60}\?[bBqQ]\?[^?]*+\?=)
+    |   \"(?P<quoted>(?:[^\"\\]|\\.)*+)\"
+    |   (?P<comment>\((?:[^()\\]|\\.|\([^()]*+\))*+\))
+    |   <(?P<angle>(?:\s*@[^<>:]*:)?[^<>,;]*+)>?
     |   (?P<mark>[,;:])
     |   (?P<atom>[^\s\"(<,;:]+|[\"(])
     |   (?P<space>\s+)""",
     re.VERBOSE | re.DOTALL,
 )
+# The same without quotes and comments, for what follows one that never ends.
+_UNQUOTED = re.compile(
+    r"<(?P<angle>[^<>,;]*+)>?|(?P<mark>[,;:])|(?P<atom>[^\s\"(<,;:]+)|(?P<space>\s+)|(?P<junk>[\"(])", re.DOTALL
+)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # Begins at a token's start only, or a long word without "@" would be tried from each of its characters.
-_ADDR = re.compile(r"(?<![^\s@<>,;:\"])[^\s@<>,;:\"]+@[^\s@<>,;:\"]+")
+_ADDR = re.compile(r"(?<![^\s@<>,;:\"\[(])[^\s@<>,;:\"\[(]+@(?:\[[^\s\]]{1,60}\]|[^\s@<>,;:\"\])]+)")
+_SPACE = re.compile(r"\s+")
 
 
 class _Collector:
     """Collects the pieces of one mailbox until a comma, a semicolon or the end."""
 
-    def __init__(self, count_max: int) -> None:
+    def __init__(self, count_max: int, names: bool) -> None:
         self.found: list[Address] = []
         self.count_max = count_max
+        self.names = names
+        self.before = ""
+        """What stood before a comma and was no address: the family name of an unquoted "Doe, Jane <…>"."""
         self.clear()
 
     def clear(self) -> None:
@@ -35,74 +47,118 @@ class _Collector:
         self.comment = ""
         self.addr: str | None = None
         self.local_quoted = False
+        self.at = False
+        """An "@" was seen outside the angle brackets."""
 
-    def finish(self) -> None:
+    def word(self, text: str) -> None:
+        self.words.append(text)
+        self.at = self.at or "@" in text
+
+    def finish(self, mark: str = "") -> None:
         if len(self.found) < self.count_max:
             one = self._mailbox()
             if one is not None:
                 self.found.append(one)
+            words = "".join(self.words).strip()
+            self.before = words if one is None and mark == "," and not self.comment and len(words) < 100 else ""
         self.clear()
 
     def _mailbox(self) -> Address | None:
         words = "".join(self.words).strip()
-        if self.addr is not None:
-            return _address(self.addr, words or self.comment)
-        if not words:
-            return None
-        match = _ADDR.search(words)
-        if match is None:
-            return _address(words, self.comment) if self.local_quoted and "@" in words else None
-        rest = (words[: match.start()] + words[match.end() :]).strip()
-        return _address(match[0], self.comment or rest)
+        if self.addr is not None and self.addr.strip():
+            name = f"{self.before}, {words}" if self.before and words else words
+            return _address(self.addr, name or self.comment)
+        match = _ADDR.search(words) if self.at else None
+        if match is None and "=?" in words:
+            # Some clients encode the whole mailbox, address and all (forbidden by RFC 2047 §5 (3)).
+            words = clean(decode_words(words))
+            match = _ADDR.search(words)
+        if match is not None:
+            rest = (words[: match.start()] + words[match.end() :]).strip(' <>[]()"')
+            return _address(match[0], self.comment or rest)
+        if "@" in self.comment and (match := _ADDR.search(self.comment)) is not None:
+            return _address(match[0], words)  # "Jane Doe (jane@example.com)"
+        if self.local_quoted and "@" in words:
+            return _address(words, self.comment)
+        shown = _shown(words or self.comment)
+        return Address(addr="", name=shown) if self.names and shown else None
 
 
 def _address(addr: str, name: str) -> Address | None:
-    addr = re.sub(r"\s+", "", addr)
+    if _SPACE.search(addr.strip()) and (inner := _ADDR.search(addr)) is not None:
+        addr = inner[0]  # "<Jane Doe jane@example.com>"
+    addr = _SPACE.sub("", addr)
     if addr.startswith("@") and ":" in addr:  # obsolete source route (§4.4)
         addr = addr.rpartition(":")[2]
     if addr.lower().startswith("mailto:"):
         addr = addr[7:]
-    addr = clean(decode_words(addr)).strip("'")
+    addr = clean(decode_words(addr)).strip("'").rstrip(".,")
     if not addr or len(addr) > 998:
         return None
+    return Address(addr=addr, name=_shown(name))
+
+
+def _shown(name: str) -> str:
     shown = clean(decode_words(name))
     if len(shown) > 1 and shown[0] == shown[-1] == "'":
         shown = shown[1:-1]
-    return Address(addr=addr, name=re.sub(r"\s+", " ", shown)[:500])
+    if len(shown) > 1 and shown[0] == shown[-1] == '"':  # quoted twice, or inside an encoded word
+        shown = shown[1:-1]
+    return _SPACE.sub(" ", shown).strip(" <>")[:500]
 
 
-def parse_addresses(raw: bytes | str, count_max: int = 500) -> tuple[Address, ...]:
+def parse_addresses(
+    raw: bytes | str, count_max: int = 500, hints: Sequence[str] = (), *, names: bool = False
+) -> tuple[Address, ...]:
     """Return the mailboxes of a From, To or Cc value; group names are dropped, their members kept.
 
     Structure is read before encoded words are decoded, so a comma inside an
-    encoded name splits nothing.
+    encoded name splits nothing. `hints` are charsets for raw 8-bit text. With
+    `names`, what has no address is returned with the empty one.
 
     >>> parse_addresses('"Doe, Jane" <jane@example.com>, team: a@example.com;')
     (Address(addr='jane@example.com', name='Doe, Jane'), Address(addr='a@example.com', name=''))
     """
-    text = raw if isinstance(raw, str) else raw.decode("ascii") if raw.isascii() else decode_charset(raw)[0]
-    collector = _Collector(count_max)
-    for match in _TOKEN.finditer(text):
-        kind, value = match.lastgroup, match[match.lastgroup or 0]
-        if kind == "mark":
-            if value == ":" and not _ADDR.search("".join(collector.words)) and collector.addr is None:
-                collector.clear()  # "group name:"
-            elif value != ":":
-                collector.finish()
-            if len(collector.found) >= count_max:
-                break
-        elif kind == "angle":
-            if collector.addr is None or not collector.addr.strip():
-                collector.addr = value
-        elif kind == "quoted":
-            collector.words.append(_QUOTED_PAIR.sub(r"\1", value))
-            collector.local_quoted = True
-        elif kind == "comment":
-            collector.comment = collector.comment or value[1:-1]
+    if isinstance(raw, bytes):
+        raw = raw.decode("ascii") if raw.isascii() else decode_charset(raw, "", hints)[0]
+    collector = _Collector(count_max, names)
+    pattern, position = _TOKEN, 0
+    while position < len(raw) and len(collector.found) < count_max:
+        match = pattern.match(raw, position)
+        if match is None:  # cannot be: each character begins a token
+            break
+        position = match.end()
+        kind, value = match.lastgroup or "space", match[match.lastgroup or 0]
+        if kind == "atom" and value in ('"', "("):
+            pattern = _UNQUOTED  # it never ends, and no later one is tried: that would be quadratic
         else:
-            collector.words.append(value)
+            _take(collector, kind, value)
     collector.finish()
     return tuple(collector.found)
+
+
+def _take(collector: _Collector, kind: str, value: str) -> None:
+    if kind == "mark":
+        _mark(collector, value)
+    elif kind == "angle":
+        if collector.addr is None or not collector.addr.strip():
+            collector.addr = value
+    elif kind == "quoted":
+        collector.word(_QUOTED_PAIR.sub(r"\1", value))
+        collector.local_quoted = True
+    elif kind == "comment":
+        collector.comment = collector.comment or value[1:-1]
+    elif kind != "junk":
+        collector.word(value)
+
+
+def _mark(collector: _Collector, mark: str) -> None:
+    if mark != ":":
+        collector.finish(mark)
+    elif collector.words and collector.words[-1].lower().endswith("mailto"):
+        collector.words[-1] = " "  # "Jane [mailto:jane@example.com]", as Outlook quotes
+    elif not collector.at and collector.addr is None:
+        collector.clear()  # "group name:"
 
 
 def domain_of(addr: str) -> str:

@@ -1,171 +1,230 @@
-"""Reads bounces: RFC 3464 reports, and the many servers that ignore it.
+"""Reads bounces and delay notices: RFC 3464 reports, and the many servers that ignore it.
 
 What is read here proves nothing: anybody can write a bounce. The caller matches
 the original ids and tokens with replies that it sent.
+
+`dsn` reads the fields of a report, `bounce_text` the sentences, `bounce_signs`
+says whether there is a bounce at all, and `bounce_status` what the words mean.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from ingestd.mail.addresses import normalize
+from ingestd.mail.bounce_signs import evidence_of_notice, may_be_notice, null_return_path, says_delayed
+from ingestd.mail.bounce_status import Verdict, judge
+from ingestd.mail.bounce_text import Block, Notice, find_addresses, read_blocks, split_notice
+from ingestd.mail.dsn import Report, ReportedRecipient, is_failure, read_notification, read_report, report_in_text
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.headers import decode_value, message_ids
 from ingestd.mail.mime import Part
-from ingestd.mail.types import BounceInfo
+from ingestd.mail.types import BounceInfo, BounceRecipient
 
 _READ_BYTES = 256 * 1024
 _COUNT_MAX = 100
-_ADDRESS = r"[A-Za-z0-9._%+/=&!#$'*^~{}|?-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z0-9-]{2,63}"
-_ADDRESS_ANY = re.compile(rf"(?<![A-Za-z0-9._%+/=-]){_ADDRESS}")
-_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
-_REPLY_CODE = re.compile(r"(?<![\d.\-:/@#\w])([45][0-5]\d)(?=[ \-:,](?![\d:]{2}:))")
-_DAEMON = re.compile(
-    r"mailer[-_. ]?daemon|mail[-_ ]?delivery|postmaster|mail delivery (?:sub)?system|mdaemon|delivery subsystem|"
-    r"no-?reply-bounce|bounces?@|mail administrator|maildaemon|mailadmin|mailserver|smtpgw|^\s*root@|"
-    r"microsoft outlook|^exchange|system administrator",
-    re.IGNORECASE,
+_DIAGNOSTIC_CHARS_MAX = 1000
+_JUDGED_CHARS_MAX = 32 * 1024
+_STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_RETURNED_TYPES = frozenset(
+    {"message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}
 )
-_SUBJECT = re.compile(
-    r"undeliver|non[- ]?deliver|not? (?:be )?deliver|delivery (?:status|failure|fail|problem|error|report|"
-    r"notification|has failed|"
-    r"notice|incomplete|delayed)|returned mail|mail (?:delivery|system|could not)|failure noti|failed delivery|"
-    r"deliver[iy]* (?:failed|has)|"
-    r"mail failure|message (?:delay|undeliver|not deliver|could)|returned to sender|user unknown|unzustellbar|"
-    r"nicht zugestellt|"
-    r"unable to deliver|échec|non remis|no (?:se )?(?:pudo|entregado)|não (?:foi )?entreg|mancato recapito|"
-    r"onbestelbaar|niet bezorgd|"
-    r"nie dostarczono|не ?доставлен|недоставлен|не удалось доставить|teslim edilemedi|退信|无法投递|投递失败|"
-    r"配信不能|配信エラー|"
-    r"반송|bounce|"
-    r"warning: (?:could not|message)|rejected|ndn:|deferred|delivery delay",
-    re.IGNORECASE,
-)
-_BODY = re.compile(
-    r"could not be delivered|couldn't be delivered|wasn't delivered|was not delivered|undeliverable|"
-    r"delivery (?:to the following|has failed|failed|"
-    r"temporarily suspended|attempt)|this is the qmail|permanent(?:ly)? (?:fatal )?error|"
-    r"following addresses had|did not reach the following|"
-    r"unable to deliver|user unknown|unknown user|no such user|mailbox (?:is )?(?:full|unavailable|not found|"
-    r"disabled)|"
-    r"recipient(?:'s)? (?:address )?(?:rejected|unknown|not found)|does not exist|doesn't exist|"
-    r"message delivery|returned to (?:the )?sender|"
-    r"mail delivery software|diagnostic information for administrators|this is the (?:mail system|postfix)|"
-    r"host or domain name not found|"
-    r"over quota|quota exceeded|invalid recipient|not listed in|wird nicht|nicht zugestellt|"
-    r"не (?:было )?доставлен|配信できません|"
-    r"has been rejected|was rejected|was undeliverable|failed recipient|failed to deliver|cannot be delivered|"
-    r"not delivered|delivery error|delivery failure",
-    re.IGNORECASE,
-)
-_DELAY = re.compile(
-    r"will (?:be retried|continue to|keep trying|retry)|delivery (?:is )?delayed|has been delayed|"
-    r"warning message only|still being retried|"
-    r"not yet been delivered|delayed mail|no action is required|temporarily suspended",
-    re.IGNORECASE,
-)
-_RETURNED = re.compile(
-    r"^.{0,40}(?:-{2,}|={2,}|_{5,}).{0,80}$|^.{0,30}(?:original message|copy of (?:the|your) message|"
-    r"message headers?|header of|"
-    r"unsent message|returned message|text of (?:the )?message|below this line|message follows|"
-    r"included below)\b.{0,80}$",
+_ORIGINAL_ID = re.compile(
+    r"^[ \t>]*(?:original-|x-original-)?message-id:[ \t]*(?:\n[ \t]+)?(<[^<>\r\n]{3,500}>)",
     re.IGNORECASE | re.MULTILINE,
 )
-_ORIGINAL_ID = re.compile(r"^[ \t>]*(?:original-)?message-id:\s*(<[^<>\r\n]{3,500}>)", re.IGNORECASE | re.MULTILINE)
 _OWN_TOKEN = re.compile(r"^[ \t>]*x-ingestd-id:[ \t]*([a-z2-7]{52})[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
-_ORIGINAL_HEADER = re.compile(
-    r"^[ \t>]*(?:received|return-path|message-id|from|subject): ", re.IGNORECASE | re.MULTILINE
+_SENTENCE = re.compile(
+    r"deliver|reach|fail|reject|zustell|remis|entreg|recapit|bezorg|dostarcz|доставл|teslim|配信|送信|投递|배달",
+    re.IGNORECASE,
 )
 
 
-class Reports:
-    """The report's fields, group after group (RFC 3464 §2.1)."""
+@dataclass(frozen=True, slots=True)
+class BounceNotice:
+    """A message that says that another one was not delivered, or not yet."""
 
-    def __init__(self, text: str) -> None:
-        self.groups = [
-            _fields(group) for group in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n"))[: _COUNT_MAX + 1]
-        ]
-        self.groups = [group for group in self.groups if group]
-
-    def actions(self) -> list[str]:
-        return [group["action"].split()[0].lower() for group in self.groups if group.get("action", "").strip()]
+    info: BounceInfo
+    delayed: bool
+    """Nothing has failed yet: the server goes on trying."""
+    evidence: tuple[str, ...]
 
 
-def _fields(group: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    name = ""
-    for line in group.split("\n")[:200]:
-        if line[:1] in " \t" and name:
-            found[name] += " " + line.strip()
-        elif ":" in line:
-            name, _, value = line.partition(":")
-            name = name.strip().lower()
-            found.setdefault(name, value.strip()[:2000])
-    return found
+def read_bounce(raw: bytes, root: Part, parts: Sequence[Part], text: str) -> BounceNotice | None:
+    """Return what a bounce or delay notice says; None for any other mail. Never raises.
 
-
-def read_bounce(raw: bytes, root: Part, parts: list[Part], text: str) -> tuple[BounceInfo | None, bool]:
-    """Return what a bounce or delay notice says and whether it is only a delay; None for other mail.
-
-    `text` is the message's plain text. Never raises.
+    `raw`: the bytes that the parts' offsets count in; `text`: the message's plain text.
     """
-    report = next((part for part in parts if part.content_type in _STATUS_TYPES), None)
-    failed_header = _addresses(decode_value(value) for value in root.get_all("x-failed-recipients"))
-    reports = Reports(_part_text(raw, report)) if report is not None else None
-    actions = reports.actions() if reports is not None else []
-    if actions and not {"failed", "delayed", "failure"} & set(actions):
-        return None, False  # delivered, relayed, expanded: a receipt
-    notice, returned = _split_returned(text)
-    if report is None and not failed_header and not _looks_like_bounce(root, notice):
-        return None, False
-    original = _returned_header(raw, parts) + "\n" + returned
-    info = _merge(reports, failed_header, notice, original)
-    delayed = ("delayed" in actions and "failed" not in actions) if actions else _is_delay(root, notice, info)
-    return info, delayed
+    parts = outside_messages(parts)
+    status_parts = [part for part in parts if part.content_type in _STATUS_TYPES]
+    failed_header = find_addresses(decode_value(value) for value in root.get_all("x-failed-recipients")[:10])
+    if not status_parts and not failed_header and not may_be_notice(root) and not _is_report(root):
+        return None  # ordinary mail ends here, by its header alone
+    notice = split_notice(text)
+    report, evidence = _report(raw, status_parts, root, notice)
+    actions = {one.action for one in report.recipients if one.action}
+    failed = any(is_failure(action) for action in actions)
+    if actions and not failed and "delayed" not in actions:
+        return None  # delivered, relayed, expanded: a receipt
+    if failed_header:
+        evidence += ("header X-Failed-Recipients",)
+    evidence = evidence or evidence_of_notice(root, notice.text)
+    if not evidence:
+        return None
+    delayed = not failed if actions else says_delayed(root, notice.text)
+    failures = _failures(report, failed_header, notice, root, delayed=delayed)
+    if not actions and any(one.permanent and not one.derived for one in failures):
+        delayed = False
+    original = "\n".join([*_returned_headers(raw, parts), notice.returned])
+    if null_return_path(root):
+        evidence = tuple(dict.fromkeys((*evidence, "null return path")))
+    return BounceNotice(_info(failures, notice, original, report), delayed, evidence)
 
 
-_STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+def outside_messages(parts: Sequence[Part]) -> list[Part]:
+    """Leave out what is inside an attached message: a forwarded bounce is a person's mail."""
+    inner = [part for part in parts[1:] if part.content_type == "message/rfc822" and part.children]
+    if not inner:
+        return list(parts)
+    return [
+        one for one in parts if not any(part is not one and part.start <= one.start < part.end for part in inner[:50])
+    ]
 
 
-def _is_delay(root: Part, notice: str, info: BounceInfo) -> bool:
-    if info.status and all(status.startswith("5") for status in info.status):
-        return False
-    return _DELAY.search(decode_value(root.get("subject"))) is not None or _DELAY.search(notice[:4000]) is not None
+def _is_report(root: Part) -> bool:
+    return root.content_type == "multipart/report" and root.parameters.get("report-type", "").lower() in (
+        "delivery-status",
+        "",
+    )
 
 
-def _looks_like_bounce(root: Part, notice: str) -> bool:
-    """Need two of: a mailer daemon's name, a bounce's subject, a bounce's sentence; a null path counts as a name.
-
-    A customer who writes "my mail was rejected" has one or two of these, so a
-    daemon's name or null path must be among them.
-    """
-    sender = decode_value(root.get("from")) or decode_value(root.get("sender"))
-    daemon = _DAEMON.search(sender) is not None or _null_path(root)
-    if not daemon or (root.get("in-reply-to") and not _null_path(root) and _DAEMON.search(sender) is None):
-        return False
-    subject = _SUBJECT.search(decode_value(root.get("subject"))) is not None
-    body = _BODY.search(notice[:8000]) is not None
-    if _null_path(root) and _DAEMON.search(sender) is None:
-        return subject and (body or _STATUS.search(notice[:8000]) is not None)
-    return subject or body
+def _report(raw: bytes, parts: list[Part], root: Part, notice: Notice) -> tuple[Report, tuple[str, ...]]:
+    """Return the fields of the report wherever they stand, and where they were found."""
+    if parts:
+        return read_report("\n\n".join(_part_text(raw, part) for part in parts[:10])), ("part message/delivery-status",)
+    notified = read_notification(notice.text)
+    if notified is not None and notified[0] == "bounce":
+        return notified[1], ("text of Amazon SNS",)
+    fields = report_in_text(notice.text)
+    if fields and (may_be_notice(root) or _is_report(root)):
+        report = read_report(fields)
+        if any(one.recipient and one.action for one in report.recipients):
+            return report, ("fields of a delivery report in the text",)
+    return Report(()), ()
 
 
-def _null_path(root: Part) -> bool:
-    return root.get("return-path").replace(b" ", b"").lower() in (b"<>", b"<mailer-daemon>")
+def _failures(
+    report: Report, failed_header: list[str], notice: Notice, root: Part, *, delayed: bool
+) -> list[BounceRecipient]:
+    """Return what is said of each recipient, each once."""
+    reported = [one for one in report.recipients if one.recipient and _concerns(one)]
+    known = list(dict.fromkeys(one.final_recipient for one in reported)) or failed_header
+    blocks = read_blocks(notice.text, known)
+    if not blocks:
+        blocks = [Block(one, "", "") for one in _guessed(notice, root)]
+    by_address = {block.recipient: block for block in blocks}
+    alone = len(blocks) == 1
+    found: list[BounceRecipient] = []
+    room = _JUDGED_CHARS_MAX
+    for one in reported or [ReportedRecipient(block.recipient, block.recipient, "", "", "") for block in blocks]:
+        block = by_address.get(one.final_recipient) or Block(one.final_recipient, "", "")
+        words, verdict = _judged(_general(report, one), block, notice.text if alone else "", delayed=delayed, room=room)
+        room = max(0, room - len(words))
+        found.append(
+            BounceRecipient(
+                recipient=one.recipient if one.recipient != one.final_recipient else block.alias_of or one.recipient,
+                final_recipient=one.final_recipient,
+                action=_action(one, delayed=delayed),
+                status=verdict.status,
+                derived=verdict.derived,
+                reply_code=verdict.reply_code,
+                diagnostic=" ".join(words.split())[:_DIAGNOSTIC_CHARS_MAX],
+                permanent=verdict.status.startswith("5"),
+                hard=verdict.hard,
+            )
+        )
+    return _each_once(found)
 
 
-def _split_returned(text: str) -> tuple[str, str]:
-    """Split a notice from the returned message that is pasted below it."""
-    for match in islice(_RETURNED.finditer(text[:_READ_BYTES]), _COUNT_MAX):
-        after = text[match.end() : match.end() + 3000]
-        if len(_ORIGINAL_HEADER.findall(after)) >= 2:
-            return text[: match.start()], text[match.end() : match.end() + _READ_BYTES]
-    found = _ORIGINAL_HEADER.search(text)
-    if found is not None and len(_ORIGINAL_HEADER.findall(text[found.start() : found.start() + 3000])) >= 3:
-        return text[: found.start()], text[found.start() : found.start() + _READ_BYTES]
-    return text, ""
+def _concerns(one: ReportedRecipient) -> bool:
+    return not one.action or is_failure(one.action) or one.action == "delayed"
+
+
+def _action(one: ReportedRecipient, *, delayed: bool) -> str:
+    if one.action:
+        return "delayed" if one.action == "delayed" else "failed"
+    return "delayed" if delayed else "failed"
+
+
+def _general(report: Report, one: ReportedRecipient) -> ReportedRecipient:
+    """Some servers give action and status once, in a group without a recipient: then they are everybody's."""
+    if one.status or one.diagnostic:
+        return one
+    common = next((other for other in report.recipients if not other.recipient and other.status), None)
+    if common is None:
+        return one
+    return ReportedRecipient(one.recipient, one.final_recipient, one.action, common.status, common.diagnostic)
+
+
+def _judged(one: ReportedRecipient, block: Block, whole: str, *, delayed: bool, room: int) -> tuple[str, Verdict]:
+    """Judge by the server's words in the report; by those in the notice where the report says nothing exact."""
+    words = one.diagnostic
+    verdict = judge(one.status, words[:room], delayed=delayed)
+    for more in (block.words, whole):
+        if not more.strip() or not (_is_vague(verdict, one) or not verdict.reply_code):
+            continue
+        other = judge(one.status, f"{words}\n{more}"[:room], delayed=delayed)
+        better = other.meaning and not verdict.meaning
+        if not words or (_is_vague(verdict, one) and (better or not _is_vague(other, one))):
+            verdict, words = other, words or more
+        elif not verdict.reply_code and other.reply_code[:1] == verdict.status[0]:
+            verdict = replace(verdict, reply_code=other.reply_code)
+    return words or block.words, verdict
+
+
+def _is_vague(verdict: Verdict, one: ReportedRecipient) -> bool:
+    """Whether the notice may know better: no cause, or only that it took too long, or no words to judge by."""
+    return verdict.status[2:] in ("0.0", "4.7") or (verdict.derived and not one.diagnostic)
+
+
+def _guessed(notice: Notice, root: Part) -> list[str]:
+    """Whom a notice that marks no recipient may mean: those whom the returned message was sent to, else anybody."""
+    mentioned = find_addresses([notice.text])
+    line = re.search(r"^[ \t>]*to:[ \t]*(.*(?:\n[ \t].*){0,20})", notice.returned, re.IGNORECASE | re.MULTILINE)
+    sent_to = find_addresses([line[1]]) if line is not None else []
+    both = [one for one in mentioned if one in set(sent_to)]
+    subject = find_addresses([decode_value(root.get("subject"))])
+    own = set(find_addresses([decode_value(root.get("from")), decode_value(root.get("to"))]))
+    return both or sent_to[:1] or subject[:1] or [one for one in mentioned if one not in own][:1]
+
+
+def _each_once(found: list[BounceRecipient]) -> list[BounceRecipient]:
+    """The first of those about one address counts; a failure counts more than a delay."""
+    first: dict[str, BounceRecipient] = {}
+    for one in found:
+        before = first.get(one.final_recipient)
+        if before is None or (before.action == "delayed" and one.action == "failed"):
+            first[one.final_recipient] = one
+    return list(first.values())[:_COUNT_MAX]
+
+
+def _info(failures: list[BounceRecipient], notice: Notice, original: str, report: Report) -> BounceInfo:
+    diagnostic = next((one.diagnostic for one in failures if one.diagnostic), "")
+    ids = [one for found in _ORIGINAL_ID.findall(original) for one in message_ids(found)]
+    ids += message_ids(report.original_message_id) if "@" in report.original_message_id else []
+    ids += [one for found in _ORIGINAL_ID.findall(notice.text) for one in message_ids(found)]
+    return BounceInfo(
+        recipients=_unique(one.recipient for one in failures),
+        status=tuple(one.status for one in failures if one.status),
+        reply_codes=tuple(one.reply_code for one in failures if one.reply_code),
+        permanent=any(one.permanent for one in failures),
+        diagnostic=diagnostic or _sentence(notice.text),
+        original_message_ids=_unique(ids),
+        own_tokens=_unique(found.lower() for found in _OWN_TOKEN.findall(original)),
+        failures=tuple(failures),
+        hard=any(one.hard for one in failures),
+    )
 
 
 def _part_text(raw: bytes, part: Part) -> str:
@@ -173,86 +232,19 @@ def _part_text(raw: bytes, part: Part) -> str:
     return decode_part(encoded, part.encoding).decode("utf-8", "replace")
 
 
-def _returned_header(raw: bytes, parts: Iterable[Part]) -> str:
-    """Return the header of the returned message, which carries the ids that prove it ours."""
-    found = []
+def _returned_headers(raw: bytes, parts: Iterable[Part]) -> list[str]:
+    """Return the headers of returned messages, which carry the ids that prove them ours."""
+    found: list[str] = []
     for part in parts:
-        if part.content_type in (
-            "message/rfc822",
-            "text/rfc822-headers",
-            "message/rfc822-headers",
-            "message/global-headers",
-        ):
+        if part.content_type in _RETURNED_TYPES and len(found) < 5:
             text = _part_text(raw, part).replace("\r\n", "\n")
             found.append(text.lstrip("\n").split("\n\n", 1)[0])
-    return "\n".join(found[:5])
-
-
-def _merge(reports: Reports | None, failed_header: list[str], notice: str, original: str) -> BounceInfo:
-    recipients: list[str] = []
-    status: list[str] = []
-    codes: list[str] = []
-    diagnostics: list[str] = []
-    actions: list[str] = []
-    for group in reports.groups if reports is not None else ():
-        who = group.get("final-recipient") or group.get("original-recipient") or group.get("x-actual-recipient") or ""
-        recipients += _addresses([who.partition(";")[2] or who])
-        diagnostic = group.get("diagnostic-code", "")
-        diagnostics += [diagnostic.partition(";")[2].strip() or diagnostic] if diagnostic else []
-        actions += [group["action"].lower()] if group.get("action") else []
-        # The server's own words are more exact than the general 5.0.0 in the field.
-        given = _STATUS.findall(group.get("status", ""))
-        told = _STATUS.findall(diagnostic)
-        general = not given or given[0].endswith(".0.0")
-        status += told[:1] if told and general else given[:1]
-        codes += _REPLY_CODE.findall(diagnostic.partition(";")[2] + " " if diagnostic else "")[:1]
-    recipients = recipients or failed_header
-    limited = notice[:16000]
-    if not recipients:
-        recipients = _recipients_in(limited, original)
-    if not status:
-        status = _STATUS.findall(limited)[:1]
-    if not codes:
-        codes = _REPLY_CODE.findall(limited)[:1]
-    failed = any(action.startswith("fail") for action in actions)
-    if not status and codes:
-        status = [f"{codes[0][0]}.0.0"]  # RFC 3463 §3.1: "other undefined status" of the reply code's class
-    permanent = any(one[0] == "5" for one in status) if status else any(one[0] == "5" for one in codes) or failed
-    return BounceInfo(
-        recipients=_unique(recipients),
-        status=_unique(status),
-        reply_codes=_unique(codes),
-        permanent=permanent,
-        diagnostic=(diagnostics[0] if diagnostics else _sentence(limited))[:1000],
-        original_message_ids=_unique(one for found in _ORIGINAL_ID.findall(original) for one in message_ids(found)),
-        own_tokens=_unique(found.lower() for found in _OWN_TOKEN.findall(original)),
-    )
-
-
-def _recipients_in(notice: str, original: str) -> list[str]:
-    """Addresses in the notice that the returned message was sent to; else those on lines of their own."""
-    mentioned = _addresses([notice])
-    line = re.search(r"^to:[ \t]*(.*(?:\n[ \t].*)*)", original, re.IGNORECASE | re.MULTILINE)
-    sent_to = set(_addresses([line[1]])) if line else set()
-    both = [one for one in mentioned if one in sent_to]
-    if both:
-        return both
-    alone = re.findall(rf"^[ \t]*[<\"']?({_ADDRESS})[>\"']?[ \t]*(?:[:;,(\-]|\.\.\.|$)", notice, re.MULTILINE)
-    found = [normalize(one) for one in alone] or [one for one in mentioned if not _DAEMON.search(one)][:1]
-    return found or list(sent_to)[:1]
+    return found
 
 
 def _sentence(notice: str) -> str:
-    match = _BODY.search(notice)
-    if match is None:
-        return ""
-    start = notice.rfind("\n", 0, match.start()) + 1
-    end = notice.find("\n", match.end())
-    return notice[start : end if end >= 0 else len(notice)].strip()
-
-
-def _addresses(values: Iterable[str]) -> list[str]:
-    return [normalize(match[0]) for value in values for match in _ADDRESS_ANY.finditer(value)][:_COUNT_MAX]
+    line = next((one for one in notice[:8000].split("\n") if _SENTENCE.search(one)), "")
+    return " ".join(line.split())[:_DIAGNOSTIC_CHARS_MAX]
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

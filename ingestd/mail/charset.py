@@ -1,88 +1,44 @@
 """Turns bytes into text, knowing how mail lies about its charset.
 
-A label is a claim. Each known lie is answered by the charset that contains the
-claimed one (gb2312 → GB18030, ISO-8859-1 → windows-1252: WHATWG Encoding §4.2),
-so that an honest message reads the same and a lying one reads at all.
+The label is believed where the text is plausible in it; `labels` already reads
+each known lie as the charset that contains the claimed one. Bytes that are UTF-8
+are UTF-8, whatever is claimed. Else the reading that is the likeliest text wins
+(`guess`), the label and what the rest of the mail is written in being ahead.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 
-_SUPERSETS = {
-    "gb2312": "gb18030",
-    "gb_2312-80": "gb18030",
-    "gbk": "gb18030",
-    "x-gbk": "gb18030",
-    "cp936": "gb18030",
-    "iso-8859-1": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso_8859-1": "cp1252",
-    "latin1": "cp1252",
-    "latin-1": "cp1252",
-    "iso-8859-9": "cp1254",
-    "iso-8859-11": "cp874",
-    "tis-620": "cp874",
-    "iso-8859-8-i": "iso-8859-8",
-    "iso-8859-6-i": "iso-8859-6",
-    "ks_c_5601-1987": "cp949",
-    "ks_c_5601": "cp949",
-    "euc-kr": "cp949",
-    "korean": "cp949",
-    "shift_jis": "cp932",
-    "shift-jis": "cp932",
-    "sjis": "cp932",
-    "x-sjis": "cp932",
-    "windows-31j": "cp932",
-    "iso-2022-jp": "iso2022_jp_ext",
-    "big5": "big5hkscs",
-    "x-mac-cyrillic": "mac_cyrillic",
-    "macintosh": "mac_roman",
-    "x-mac-roman": "mac_roman",
-    "win-1251": "cp1251",
-    "x-cp1251": "cp1251",
-    "koi8-ru": "koi8_u",
-    "unicode-1-1-utf-7": "utf-7",
-    "utf8mb4": "utf-8",
-    "unicode": "utf-16",
-}
-_NO_CLAIM = frozenset(
-    {"", "us-ascii", "ascii", "ansi_x3.4-1968", "unknown", "unknown-8bit", "x-unknown", "default", "binary", "8bit"}
-    | {"default_charset", "x-user-defined", "none", "_autodetect", "undefined"}
+from ingestd.mail.guess import Reading, likeliest, rate, sample
+from ingestd.mail.labels import charset_name, python_codec
+from ingestd.mail.stateful import decode_euc_jp, decode_iso2022_jp, decode_shifted
+
+_MULTI_BYTE = frozenset({"gb18030", "big5hkscs", "cp932", "euc_jp", "cp949", "johab"})
+_WIDE = ("utf-16", "utf-32")
+_STATEFUL = ("utf-7", "hz", "iso2022", *_WIDE)
+_UTF8_CHAR = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
-# Codecs of Python that are not charsets: a label must not reach them (rot13, idna, unicode_escape …).
-_NOT_CHARSETS = frozenset({"idna", "punycode", "raw_unicode_escape", "unicode_escape", "mbcs", "oem", "palmos"})
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_COMMON_CYRILLIC = frozenset("оеаинтсрвлкмдпуяыьгзбчйхОЕАИНТСРВЛКМДПУЯ")
-_LOWER_CYRILLIC = frozenset("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґ")
+_JAPANESE = re.compile(rb"\x1b(?:\$[@B]|\([IJ]|\$\([DOQ])")
+_KOREAN = re.compile(rb"\x1b\$\)C|\x0e[\x21-\x7e]{2}")
+_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+_TWICE = re.compile(r"[ÂÃÐÑ][\x80-\xbfŒœŠšŸŽžƒˆ˜‚„…†‡•‰‹›™€‘’“”–—]|â€|[РС][\x80-\xbfЁ-Џѐ-џҐґ“”„†‡•…‰‹›™€‘’–—№]")
+_CERTAIN = 3
+"""How many characters must be UTF-8 read as something else before text is taken for that."""
+_LOOK_BYTES = 64 * 1024
+_LINE_CHARS = 6
+_LINES_MAX = 20_000
+"""Of these each is read in its own charset where a text mixes two; what follows is one more line."""
 
 
-def python_codec(label: str) -> str | None:
-    """Return the codec to read `label` with, or None where the label claims nothing usable.
-
-    >>> python_codec("GB2312"), python_codec("x-unknown"), python_codec("rot13")
-    ('gb18030', None, None)
-    """
-    name = label.strip().strip("\"'").lower()
-    if name in _NO_CLAIM or len(name) > 40 or not name.isascii() or "\0" in name:
-        return None
-    name = name.removeprefix("charset=")
-    name = _SUPERSETS.get(name, name)
-    if name.startswith("windows") and "-" not in name:
-        name = "cp" + name[7:].lstrip("_")
-    try:
-        info = codecs.lookup(name)
-    except (LookupError, ValueError):
-        return None
-    if info.name in _NOT_CHARSETS or not getattr(info, "_is_text_encoding", True):
-        return None
-    return _SUPERSETS.get(info.name, info.name)
-
-
-def decode(data: bytes, label: str = "") -> tuple[str, str, str | None]:
+def decode(data: bytes, label: str = "", hints: Sequence[str] = ()) -> tuple[str, str, str | None]:
     """Return the text, the charset it was read in, and a defect word or None.
 
+    `hints` are labels and charsets of other parts of the same message, for text that has no usable label itself.
     Never raises; bytes that no charset explains become U+FFFD.
 
     >>> decode("Grüße".encode(), "us-ascii")
@@ -91,101 +47,275 @@ def decode(data: bytes, label: str = "") -> tuple[str, str, str | None]:
     'koi8-r'
     """
     codec = python_codec(label)
-    if codec in ("utf-16", "utf-32") and b"\0" not in data:
+    if data.isascii() and b"\x1b" not in data and (codec is None or not codec.startswith(_STATEFUL)):
+        if codec == "gb18030" and b"~{" in data and _HZ.search(data):
+            codec = "hz"  # RFC 1843, under the label of the charset that it carries
+        else:
+            return data.decode("ascii"), charset_name(codec or "us-ascii"), None
+    text, used, defect = _decode(data, codec, label, hints)
+    return text, charset_name(used), defect
+
+
+def _decode(data: bytes, codec: str | None, label: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
+    marked = _by_mark(data, codec)
+    if marked is not None:
+        return marked[0], marked[1], None if marked[1] == codec else _defect(label, codec)
+    if codec is not None and codec.startswith(_WIDE) and b"\0" not in data and _is_text(data):
         codec = None
-    if data.isascii() and b"\x1b" not in data and codec not in ("utf-7", "hz", "utf-16", "utf-32"):
-        return data.decode("ascii"), codec or "us-ascii", None
     if codec is None:
-        return _guess(data, label)
-    if codec != "utf-8" and _is_multibyte_utf8(data) and not codec.startswith(("utf", "iso2022")):
-        # A legacy label on text that is valid UTF-8 with several multi-byte characters: the label lies.
-        return data.decode("utf-8"), "utf-8", "charset-wrong"
+        return _unlabelled(data, label, hints)
+    if codec.startswith(_STATEFUL):
+        return _stateful(data, codec, label, hints)
+    if codec != "utf-8" and _is_utf8(data, codec):
+        # A legacy label on text that is valid UTF-8: the label lies.
+        return *_once(data.decode("utf-8")), "charset-wrong"
     try:
-        return _decode(data, codec, "strict"), codec, None
+        text = data.decode(codec)
     except (UnicodeError, ValueError):
-        pass
+        return _broken(data, codec, hints)
     if codec == "utf-8":
-        text, charset, _ = _guess(data, "")
-        if charset not in ("cp1252", "utf-8"):
-            return text, charset, "charset-wrong"
+        once, used = _once(text)
+        return once, used, None if used == "utf-8" else "charset-doubled"
+    better = _better(data, codec, hints)
+    if better is not None and (other := _read(data, better)) != text:
+        return other, better, "charset-wrong"
+    return text, codec, None
+
+
+def _by_mark(data: bytes, codec: str | None) -> tuple[str, str] | None:
+    """Read what begins with a byte order mark; it is stronger than a label (WHATWG Encoding §6)."""
+    if data.startswith(codecs.BOM_UTF8):
+        try:
+            return data[3:].decode("utf-8"), "utf-8"
+        except UnicodeDecodeError:
+            return None
+    if data.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        if data.startswith(codecs.BOM_UTF32_LE) and len(data) % 4 == 0:
+            return data.decode("utf-32", "replace"), "utf-32"
+        wide = codec is not None and codec.startswith(_WIDE)
+        if wide or b"\0" in data or (codec is None and len(data) % 2 == 0):
+            return data.decode("utf-16", "replace"), "utf-16"
+    return None
+
+
+def _is_text(data: bytes) -> bool:
     try:
-        return _decode(data, codec, "replace"), codec, "charset-broken-bytes"
-    except (UnicodeError, ValueError):
-        return data.decode("utf-8", "replace"), "utf-8", "charset-broken-bytes"
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _decode(data: bytes, codec: str, errors: str) -> str:
-    text = data.decode(codec, errors)
-    if codec == "utf-7":
-        # It alone gives halves of surrogate pairs, which are no characters and cannot be written as UTF-8.
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", errors)
-    return text
+def _is_utf8(data: bytes, codec: str) -> bool:
+    """Return whether `data` is UTF-8 that cannot well be text in `codec`.
 
-
-def _is_multibyte_utf8(data: bytes) -> bool:
-    # Short Shift_JIS or GBK runs can be valid UTF-8 by chance; three characters in a row of runs are not.
+    A letter of UTF-8 is a capital and a symbol in single-byte charsets, so one is enough, except where symbols'
+    places are letters: і and ї in Cyrillic ones, Thai. Of double-byte text, two characters are UTF-8 by chance.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return len(data) - len(text) >= 3
+    least = 4 if codec in _MULTI_BYTE or codec == "cp874" else 1 if codec in _ONE_IS_ENOUGH else 2
+    return len(data) - len(text) >= least
 
 
-def _guess(data: bytes, label: str) -> tuple[str, str, str | None]:
-    """Read text that has no usable label: UTF-8, ISO-2022, Cyrillic by letter statistics, else windows-1252."""
-    defect = "charset-wrong" if label.strip().lower() in ("us-ascii", "ascii") else "charset-unlabelled"
-    if label and label.strip().lower() not in _NO_CLAIM:
-        defect = "charset-unknown"
-    if b"\x1b$" in data or b"\x1b(" in data:
+_COMMON = frozenset({"cp1252", "cp1251", "koi8-r", "koi8-u", "cp1250", "iso8859-2", "iso8859-15"})
+"""Labels that are believed without a look at others where the text is plausible."""
+_ONE_IS_ENOUGH = frozenset(
+    {"cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-15", "koi8-r", "mac-roman", "cp850", "cp437"}
+)
+
+
+def _once(text: str) -> tuple[str, str]:
+    """Return text that was encoded as UTF-8 twice as it was meant, where that is certain, and its charset.
+
+    Certain is: *all* of it can be read back, so there is no letter outside ASCII that was not encoded twice.
+    """
+    if len(_TWICE.findall(text[:_LOOK_BYTES])) < _CERTAIN:
+        return text, "utf-8"
+    for codec in ("cp1252", "cp1251"):
         try:
-            return data.decode("iso2022_jp_ext"), "iso-2022-jp", defect
-        except UnicodeDecodeError:
-            pass
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace"), "utf-16", defect
-    try:
-        return data.decode("utf-8"), "utf-8", defect if not data.isascii() else None
-    except UnicodeDecodeError as error:
-        # One bad byte in long UTF-8 text (a cut message) does not make it another charset.
-        if error.start > 200 and len(_HIGH.findall(data[: error.start])) > 3:
-            return data.decode("utf-8", "replace"), "utf-8", "charset-broken-bytes"
-    charset = _guess_legacy(data[:8192])
-    return data.decode(charset, "replace"), charset, defect
-
-
-def _guess_legacy(data: bytes) -> str:
-    runs = _HIGH.findall(data)
-    high = sum(map(len, runs))
-    longest = max(map(len, runs), default=0)
-    if longest < 3 or high / max(len(runs), 1) < 2:
-        return "cp1252"  # single accented letters between ASCII ones: a Western text
-    scores = {name: _cyrillic_score(data, name) for name in ("windows-1251", "koi8-r", "cp866", "iso-8859-5")}
-    best = max(scores, key=lambda name: scores[name])
-    asian = _guess_asian(data)
-    if asian is not None and scores[best] < 1.2:
-        return asian
-    return best if scores[best] > 0.5 else "cp1252"
-
-
-def _guess_asian(data: bytes) -> str | None:
-    """Return a double-byte charset whose decoding holds kana, hangul or common Han, or None."""
-    for name, first, last in (("cp932", "ぁ", "ヺ"), ("euc_jp", "ぁ", "ヺ"), ("cp949", "가", "힣")):
-        try:
-            text = data.decode(name)
-        except UnicodeDecodeError:
+            data = _encode(text, codec)
+            once = data.decode("utf-8")
+        except UnicodeError:
             continue
-        wide = [c for c in text if c > "\x7f"]
-        if wide and sum(first <= c <= last for c in wide) > 0.4 * len(wide):
-            return name
-    return None
+        if len(once) <= len(text) - _CERTAIN:
+            return once, f"utf-8, read as {charset_name(codec)}"
+    return text, "utf-8"
 
 
-def _cyrillic_score(data: bytes, charset: str) -> float:
-    """Return how much `data` looks like Russian or Ukrainian in `charset`: letters that are common and lower case."""
-    text = data.decode(charset, "replace")
-    high = [c for c in text if c > "\x7f"]
-    if not high:
-        return 0.0
-    common = sum(c in _COMMON_CYRILLIC for c in high)
-    lower = sum(c in _LOWER_CYRILLIC for c in high)
-    return (common + lower) / len(high) if (lower or common) else 0.0
+def _encode(text: str, codec: str) -> bytes:
+    """Encode as decoders of browsers and mailers decode: a byte without a character is the control of its number."""
+    try:
+        return text.encode(codec)
+    except UnicodeEncodeError:
+        return b"".join(bytes((ord(char),)) if "\x80" <= char <= "\x9f" else char.encode(codec) for char in text)
+
+
+def _defect(label: str, codec: str | None) -> str:
+    if codec is not None or "ascii" in label.lower():
+        return "charset-wrong"
+    return "charset-unlabelled" if len(label.strip()) == 0 or python_codec(label) is None else "charset-wrong"
+
+
+def _unlabelled(data: bytes, label: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
+    """Read text that has no usable label."""
+    plain = label.strip().lower()
+    defect = "charset-wrong" if "ascii" in plain else "charset-unknown" if plain else "charset-unlabelled"
+    if _JAPANESE.search(data):
+        return decode_iso2022_jp(data), "iso2022_jp", defect
+    if _KOREAN.search(data) and data.isascii():
+        return decode_shifted(data, "cp949"), "iso2022_kr", defect
+    wide = _zeros(data)
+    if wide is not None:
+        return data.decode(wide, "replace"), wide, defect
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return _mixed(data, hints) or _guessed(data, hints, defect)
+    once, used = _once(text)
+    return once, used, defect if not data.isascii() else None
+
+
+def _zeros(data: bytes) -> str | None:
+    """Return UTF-16's byte order where every second byte of the beginning is mostly NUL."""
+    head = data[:512]
+    if head.count(0) * 3 < len(head) or len(data) < 4:
+        return None
+    return "utf-16-le" if head[1::2].count(0) > head[0::2].count(0) else "utf-16-be"
+
+
+def _guessed(data: bytes, hints: Sequence[str], defect: str | None) -> tuple[str, str, str | None]:
+    codec = likeliest(sample(data), _codecs(hints)).charset
+    return _read(data, codec), codec, defect
+
+
+def _codecs(labels: Sequence[str]) -> list[str]:
+    return [codec for codec in map(python_codec, labels) if codec is not None]
+
+
+def _stateful(data: bytes, codec: str, label: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
+    if codec == "utf-16" or codec == "utf-32":  # noqa: PLR1714 - no mark: RFC 2781 §4.3 says big-endian, mailers little
+        codec += "-le" if data[1::2].count(0) >= data[0::2].count(0) and data.count(0) else "-be"
+    if codec.startswith("iso2022"):
+        if not data.isascii() and b"\x1b" not in data:
+            favoured = ("cp932", "euc_jp") if codec == "iso2022_jp" else ("cp949",)
+            return _guessed(data, favoured, "charset-wrong") if not _is_text(data) else _unlabelled(data, label, hints)
+        text = decode_iso2022_jp(data) if codec == "iso2022_jp" else decode_shifted(data, "cp949")
+        return text, codec, "charset-broken-bytes" if "\ufffd" in text else None
+    try:
+        text = data.decode(codec)
+        return (_whole(text), codec, None) if codec == "utf-7" else (text, codec, None)
+    except (UnicodeError, ValueError):
+        pass
+    if not data.isascii():
+        return _unlabelled(data, "", hints)
+    try:
+        return _whole(data.decode(codec, "replace")), codec, "charset-broken-bytes"
+    except (UnicodeError, ValueError):
+        return data.decode("utf-8", "replace"), "utf-8", "charset-broken-bytes"
+
+
+def _whole(text: str) -> str:
+    # UTF-7 gives halves of surrogate pairs, which are no characters and cannot be written as UTF-8.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _better(data: bytes, codec: str, hints: Sequence[str]) -> str | None:
+    """Return the codec in which the text is far likelier than in the labelled one, or None."""
+    stretches = sample(data)
+    glance = rate(stretches[:2], codec)
+    if glance is None or glance.mean <= (12 if codec in _MULTI_BYTE else 6 if codec in _COMMON else 0):
+        return None
+    labelled = rate(stretches, codec)
+    best = likeliest(stretches, _codecs(hints))
+    return best.charset if labelled is not None and _refutes(best, labelled) else None
+
+
+def _refutes(best: Reading, labelled: Reading) -> bool:
+    # In doubt the label is right: a rare language, or two letters, are unlikely in every charset.
+    if labelled.units < (4 if labelled.charset in _MULTI_BYTE else 2):
+        return False
+    likely = best.mean <= (13 if best.charset in _MULTI_BYTE else 8.5)
+    # Cyrillic of Apple and of Windows differs in few letters: there a few are enough.
+    margin = 13 if labelled.charset == "mac-cyrillic" else max(13, 9 + labelled.units * 2 // 3)
+    return likely and labelled.bits - best.bits > margin
+
+
+def _broken(data: bytes, codec: str, hints: Sequence[str]) -> tuple[str, str, str | None]:
+    """Read what the labelled charset cannot: the wrong label, two charsets in one text, or damage."""
+    if (mixed := _mixed(data, hints)) is not None:
+        return mixed
+    if codec == "euc_jp":
+        text = decode_euc_jp(data)
+        if "\ufffd" not in text:
+            return text, codec, None
+    stretches = sample(data)
+    best = likeliest(stretches, (codec, *_codecs(hints)))
+    labelled = rate(stretches, codec)
+    if best.charset != codec and (labelled is None or _refutes(best, labelled)):
+        return _read(data, best.charset), best.charset, "charset-wrong"
+    if codec == "big5hkscs" and (other := _strict(data, "cp950")) is not None:
+        return other, codec, None
+    return _read(data, codec), codec, "charset-broken-bytes"
+
+
+def _mixed(data: bytes, hints: Sequence[str]) -> tuple[str, str, str] | None:
+    """Read text that is mostly UTF-8: damaged, or with lines of another charset (a list's footer, a quotation)."""
+    head = data[:_LOOK_BYTES]
+    valid, high = _utf8_share(head)
+    lines = data.split(b"\n", _LINES_MAX)
+    # Short legacy text is half UTF-8 by chance; long text, or a whole line of words, never is.
+    if valid < 4 or (valid < high * (0.8 if high < 60 else 0.4) and not any(map(_is_utf8_line, lines))):
+        return None
+    other = [index for index, line in enumerate(lines) if not _is_text(line)]
+    strange = b"\n".join(lines[index] for index in other)
+    valid, high = _utf8_share(strange[:_LOOK_BYTES])
+    if valid * 2 >= high:
+        return _read(data, "utf-8"), "utf-8", "charset-broken-bytes"
+    codec = likeliest(sample(strange), _codecs(hints)).charset
+    for index in other:
+        lines[index] = _read(lines[index], codec).encode("utf-8")
+    return b"\n".join(lines).decode("utf-8", "replace"), "utf-8", "charset-mixed"
+
+
+def _is_utf8_line(line: bytes) -> bool:
+    return not line.isascii() and _is_text(line) and len(line) - len(line.decode("utf-8")) >= _LINE_CHARS
+
+
+def _utf8_share(data: bytes) -> tuple[int, int]:
+    """Return how many bytes belong to characters of UTF-8, and how many are 8-bit."""
+    return sum(map(len, _UTF8_CHAR.findall(data))), sum(map(len, _HIGH.findall(data)))
+
+
+def _strict(data: bytes, codec: str) -> str | None:
+    try:
+        return data.decode(codec)
+    except UnicodeDecodeError:
+        return None
+
+
+_PAIRED = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+
+
+def _read(data: bytes, codec: str) -> str:
+    """Decode, with U+FFFD for what is no character."""
+    if codec == "euc_jp":
+        return decode_euc_jp(data)
+    if codec == "utf-8" and _PAIRED.search(data):  # CESU-8: Java and old databases write emoji as two halves
+        halves = _PAIRED.sub(
+            lambda match: (
+                match[0]
+                .decode("utf-8", "surrogatepass")
+                .encode("utf-16-le", "surrogatepass")
+                .decode("utf-16-le")
+                .encode()
+            ),
+            data,
+        )
+        return halves.decode("utf-8", "replace")
+    try:
+        return data.decode(codec, "replace")
+    except (UnicodeError, ValueError):
+        return data.decode("utf-8", "replace")

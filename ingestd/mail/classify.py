@@ -1,85 +1,118 @@
-"""What a message is for the helpdesk: a person's, or which kind of a machine's (RFC 3834 §2)."""
+"""What a message is for the helpdesk: a person's, or which kind of a machine's (RFC 3834 §2).
+
+A person who writes through a mailing list or a group's address is a customer:
+many a support address is a group. So a list that can be written to makes no
+bulk mail by itself; what can only be unsubscribed from does.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from ingestd.mail.addresses import domain_of, parse_addresses
+from ingestd.mail.auto_reply import Automatic, automatic_signs
+from ingestd.mail.bounces import BounceNotice, outside_messages
+from ingestd.mail.feedback import complaint_signs, receipt_signs
 from ingestd.mail.headers import decode_value
 from ingestd.mail.mime import Part
-from ingestd.mail.types import BounceInfo, Kind
+from ingestd.mail.types import Kind
 
-_AUTO_SUBJECT = re.compile(
-    r"^\s*(?:auto(?:matic)?[ -]?(?:reply|response|antwort)|automatische antwort|out of (?:the )?office|abwesenheit|"
-    r"réponse automatique|respuesta automática|resposta automática|risposta automatica|automatisch antwoord|"
-    r"odpowiedź automatyczna|автоответ|автоматический ответ|автоматична відповідь|otomatik (?:yanıt|cevap)|"
-    r"自动回复|自動回覆|自動応答|자동 회신|부재중)",
+_CAMPAIGN = (
+    "x-campaign",
+    "x-campaign-id",
+    "x-campaignid",
+    "x-mailchimp-id",
+    "x-mc-user",
+    "x-csa-complaints",
+    "x-mailer-recptid",
+)
+_LIST = (
+    "list-id",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "list-post",
+    "x-google-group-id",
+    "mailing-list",
+    "x-beenthere",
+)
+_MACHINE = re.compile(
+    r"no[-_.]?reply|do[-_.]?not[-_.]?reply|notifications?@|notify@|newsletter|^news@|mailer@|^updates?@|^marketing@"
+    r"|^alerts?@|bounces?[+@-]|^robot@|^info-?mail",
     re.IGNORECASE,
 )
-_AUTO_HEADERS = ("x-autoreply", "x-autorespond", "x-auto-reply-from", "x-mail-autoreply", "x-autoresponder")
-_NO = (b"", b"no", b"false")
-_BULK_HEADERS = ("list-id", "list-unsubscribe", "list-post", "feedback-id", "x-mailgun-tag", "x-campaign-id")
 
 
-def classify(root: Part, parts: list[Part], bounce: BounceInfo | None, delayed: bool) -> tuple[Kind, tuple[str, ...]]:
-    """Return the kind and the evidence for it; evidence names headers and part types, never content.
+def classify(root: Part, parts: Sequence[Part], notice: BounceNotice | None, text: str) -> tuple[Kind, tuple[str, ...]]:
+    """Return the kind and the evidence for it; evidence names headers, part types and sentences, never content.
 
     A report about our mail comes before everything else, since bounces carry
-    auto-reply headers too; then auto-replies, then lists.
+    auto-reply headers too; then auto-replies, then lists. A customer's mail may
+    have evidence as well: why it is one in spite of a list's or machine's signs.
     """
-    types = {part.content_type for part in parts}
-    if "message/feedback-report" in types:
-        return Kind.COMPLAINT, ("part message/feedback-report",)
-    if "message/disposition-notification" in types and "message/delivery-status" not in types:
-        return Kind.RECEIPT, ("part message/disposition-notification",)
-    if bounce is not None:
-        seen = _bounce_evidence(root, types)
-        return (Kind.DELAY_NOTICE if delayed else Kind.BOUNCE), seen
-    if "message/delivery-status" in types:
+    types = {part.content_type for part in outside_messages(parts)}
+    seen = complaint_signs(root, types, text)
+    if seen:
+        return Kind.COMPLAINT, seen
+    if "message/delivery-status" not in types:
+        seen = receipt_signs(root, types, text)
+        if seen:
+            return Kind.RECEIPT, seen
+    if notice is not None:
+        return (Kind.DELAY_NOTICE if notice.delayed else Kind.BOUNCE), notice.evidence
+    if "message/delivery-status" in types or "message/global-delivery-status" in types:
         return Kind.RECEIPT, ("part message/delivery-status", "delivered")
-    automatic = _automatic(root)
-    if automatic:
-        return Kind.AUTO_REPLY, automatic
-    bulk = _bulk(root)
+    automatic, seen = automatic_signs(root, text)
+    if automatic is Automatic.REPLY:
+        return Kind.AUTO_REPLY, seen
+    bulk, told = _bulk(root)
     if bulk:
-        return Kind.BULK, bulk
-    return Kind.CUSTOMER, ()
+        return Kind.BULK, told
+    if automatic is Automatic.GENERATED:
+        if _answers_go_elsewhere(root):
+            return Kind.CUSTOMER, (*seen, "Reply-To of another domain: a form's mail")
+        return Kind.BULK, seen
+    return Kind.CUSTOMER, told
 
 
-def _bounce_evidence(root: Part, types: set[str]) -> tuple[str, ...]:
-    seen = []
-    if "message/delivery-status" in types:
-        seen.append("part message/delivery-status")
-    if root.get("x-failed-recipients"):
-        seen.append("header X-Failed-Recipients")
-    if null_return_path(root):
-        seen.append("null return path")
-    return tuple(seen) or ("text of a bounce",)
+def _bulk(root: Part) -> tuple[bool, tuple[str, ...]]:
+    """Tell whether one text was sent to many by a machine, with the evidence for that or against it."""
+    names = {name for name, _ in root.fields}
+    precedence = decode_value(root.get("precedence")).lower() if "precedence" in names else ""
+    headers = [f"header {name.title()}" for name in (*_LIST, *_CAMPAIGN) if name in names]
+    headers += ["header Precedence"] if precedence in ("bulk", "junk", "list") else []
+    if not headers:
+        return False, ()
+    campaign = not names.isdisjoint(_CAMPAIGN)
+    if not campaign and not _is_machine(root):
+        if _can_be_written_to(root, precedence):
+            return False, (*headers, "a mailing list that people write to")
+        if headers == ["header Precedence"] and (root.get("in-reply-to") or root.get("references")):
+            return False, (*headers, "an answer on an old mailing list")  # Majordomo calls everything bulk
+    return True, tuple(headers)
 
 
-def null_return_path(root: Part) -> bool:
-    """The envelope had no sender (RFC 5321 §4.5.5): nobody must ever answer it."""
-    values = root.get_all("return-path")
-    return bool(values) and values[0].replace(b" ", b"") == b"<>"
+def _can_be_written_to(root: Part, precedence: str) -> bool:
+    """Mailman, Google Groups and their like name the address to write to (RFC 2369 §3.4); newsletters have none."""
+    if root.get("x-google-group-id"):
+        return True
+    if root.get("list-unsubscribe-post") or precedence in ("bulk", "junk"):
+        return b"mailto:" in root.get("list-post").lower() and not root.get("list-unsubscribe-post")
+    return b"mailto:" in root.get("list-post").lower() or precedence == "list" or bool(root.get("mailing-list"))
 
 
-def _automatic(root: Part) -> tuple[str, ...]:
-    seen = []
-    submitted = decode_value(root.get("auto-submitted")).split(";")[0].strip().lower()
-    if submitted and submitted != "no":
-        seen.append("header Auto-Submitted")
-    seen += [f"header {name.title()}" for name in _AUTO_HEADERS if root.get(name).strip().lower() not in _NO]
-    if root.get("precedence").strip().lower() in (b"auto_reply", b"auto-reply", b"autoreply"):
-        seen.append("header Precedence")
-    # X-Auto-Response-Suppress only asks not to be answered: no evidence.
-    if _AUTO_SUBJECT.match(decode_value(root.get("subject"))):
-        seen.append("subject of an auto-reply")
-    elif not seen and null_return_path(root):
-        seen.append("null return path")
-    return tuple(seen)
+def _is_machine(root: Part) -> bool:
+    sender = next(iter(parse_addresses(root.get("from"), 1)), None)
+    if sender is None or _MACHINE.search(sender.addr) is None:
+        return False
+    answer_to = next(iter(parse_addresses(root.get("reply-to"), 1)), None)
+    return answer_to is None or _MACHINE.search(answer_to.addr) is not None or answer_to.addr == sender.addr
 
 
-def _bulk(root: Part) -> tuple[str, ...]:
-    seen = [f"header {name.title()}" for name in _BULK_HEADERS if root.get(name)]
-    if root.get("precedence").strip().lower() in (b"bulk", b"list", b"junk"):
-        seen.append("header Precedence")
-    return tuple(seen)
+def _answers_go_elsewhere(root: Part) -> bool:
+    """A web form writes in its own name, and the visitor's address is in Reply-To."""
+    sender = next(iter(parse_addresses(root.get("from"), 1)), None)
+    answer_to = next(iter(parse_addresses(root.get("reply-to"), 1)), None)
+    if sender is None or answer_to is None or _MACHINE.search(answer_to.addr):
+        return False
+    return domain_of(sender.addr) != domain_of(answer_to.addr)

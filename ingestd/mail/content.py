@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 
+from ingestd.mail.attachments import Attachments
 from ingestd.mail.charset import decode as decode_charset
-from ingestd.mail.encoding import decode_part, decode_uu
+from ingestd.mail.encoding import decode_part
 from ingestd.mail.flowed import unflow
-from ingestd.mail.headers import decode_value, message_ids
 from ingestd.mail.html import sanitize, text_to_html, to_text
+from ingestd.mail.inline import locate, locations_in, spellings, tie
 from ingestd.mail.limits import Limits
-from ingestd.mail.mime import Part, read_fields
-from ingestd.mail.names import safe_name
-from ingestd.mail.types import Attachment
+from ingestd.mail.mime import Part, read_tree
+from ingestd.mail.protected import NOTES, SMIME_SIGNED, UNREADABLE_NOTE
+from ingestd.mail.rtf import decompress, rtf_body
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
-_UU_BEGIN = re.compile(rb"^begin(?:-base64)? [0-7]{3,4} ([^\r\n]{1,255})\r?\n", re.MULTILINE)
-_UU_END = re.compile(rb"^end[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -36,13 +34,53 @@ class Content:
     raw: bytes
     limits: Limits
     defects: dict[str, None]
-    attachments: list[Attachment] = field(default_factory=list)
     charset: str = ""
     text_bytes: int = 0
+    depth: int = 0
+    """Signed messages around this one."""
+    locations: dict[str, str] = field(default_factory=dict)
+    """Content-Location → Content-ID, for the HTML that they belong to."""
+    files: Attachments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = Attachments(self.raw, self.limits, self.defects)
+
+    def read_all(self, root: Part) -> list[Piece]:
+        """Return what is to be read of a message: its text, or the text of what was opened, or what it is."""
+        pieces = self.read(root)
+        if (self.files.bodies or self.files.protection) and not any(_is_visible(piece) for piece in pieces):
+            pieces = self._instead() or pieces
+        ids = [one.content_id for one in self.files.found if one.content_id is not None]
+        if ids:
+            known, shown = spellings(ids), set[str]()
+            for piece in pieces:
+                piece.html, found = tie(piece.html, known)
+                shown |= found
+            self.files.show(shown)
+        return pieces
+
+    def _instead(self) -> list[Piece]:
+        for body in self.files.bodies:
+            plain, html = body.plain, body.html
+            if body.rtf:
+                from_rtf, html = rtf_body(decompress(body.rtf, self.limits.rtf_bytes_max), self.limits)
+                plain = plain or from_rtf
+            html, defects = sanitize(html, self.limits)
+            self.defects.update(dict.fromkeys(defects))
+            piece = Piece(plain=plain.replace("\r\n", "\n").replace("\0", ""), html=html)
+            if _is_visible(piece):
+                return [piece]
+        claims = [note for claim, note in NOTES.items() if claim in self.files.protection]
+        if not claims and SMIME_SIGNED in self.files.protection and "smime-unreadable" in self.defects:
+            claims = [UNREADABLE_NOTE]
+        return [Piece(plain=claims[0])] if claims else []
 
     def read(self, part: Part, *, inside: str = "") -> list[Piece]:
         """Return the readable pieces of a part in order, and note its attachments."""
         kind = part.content_type
+        self.files.claim(part)
+        if kind == "multipart/related":
+            self.locations |= locations_in(part)
         if part.children:
             if kind == "multipart/alternative":
                 return self._alternative(part)
@@ -54,13 +92,29 @@ class Content:
             # No boundary was found: what is there is read as text, so that it is not lost.
             return self._text(part, "text/plain")
         if self._is_text(part, inside):
+            if part.disposition_parameters.get("filename") and inside != "multipart/alternative":
+                self.files.attach_text(part)
             return self._text(part, kind)
         if not inside and kind in ("text/plain", "text/html"):
             # The whole message is one text that is called an attachment: it is both.
-            self._attach(part, inside)
+            self.files.attach(part, inside)
             return self._text(part, kind)
-        self._attach(part, inside)
+        entity = self.files.open_signed(part) if self.depth < self.limits.container_depth_max else b""
+        if entity:
+            return self._signed(part, entity)
+        self.files.attach(part, inside)
         return []
+
+    def _signed(self, part: Part, entity: bytes) -> list[Piece]:
+        """Read what was signed as if it stood where its signature is (RFC 8551 §3.5.2)."""
+        root, defects, raw = read_tree(entity, self.limits)
+        self.defects.update(defects)
+        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
+        inner.files = self.files.inside(raw)
+        pieces = inner.read(root)
+        self.charset, self.text_bytes = inner.charset, inner.text_bytes
+        self.files.adopt(inner.files, part)
+        return pieces
 
     def _alternative(self, part: Part) -> list[Piece]:
         merged = Piece()
@@ -95,11 +149,12 @@ class Content:
         data = decode_part(encoded, part.encoding)
         if kind in ("text/x-amp-html", "text/watch-html"):
             return []
+        self.files.claim_text(data)
         if kind == "text/plain" and b"begin" in data:
-            data = self._without_uu(part, data)
+            data = self.files.without_uu(part, data)
         label = part.parameters.get("charset", "")
         if kind == "text/html":
-            return self._html(data, label)
+            return self._html(part, data, label)
         text = self._decode(data, label).replace("\r\n", "\n").replace("\r", "\n")
         if part.parameters.get("format", "").lower() == "flowed":
             text = unflow(text, part.parameters.get("delsp", "").lower() == "yes")
@@ -107,11 +162,14 @@ class Content:
             text = re.sub(r"</?[a-zA-Z-]{1,60}>", "", text)
         return [Piece(plain=text)] if text.strip() else []
 
-    def _html(self, data: bytes, label: str) -> list[Piece]:
+    def _html(self, part: Part, data: bytes, label: str) -> list[Piece]:
         if not label:
             meta = _META_CHARSET.search(data, 0, 4096)
             label = meta[1].decode("ascii") if meta else ""
-        html, defects = sanitize(self._decode(data, label), self.limits)
+        text = self._decode(data, label)
+        if self.locations:
+            text = locate(text, part, self.locations)
+        html, defects = sanitize(text, self.limits)
         self.defects.update(dict.fromkeys(defects))
         return [Piece(html=html)] if html.strip() else []
 
@@ -123,92 +181,9 @@ class Content:
             self.charset = charset
         return text.replace("\0", "").removeprefix("\ufeff")
 
-    def _without_uu(self, part: Part, data: bytes) -> bytes:
-        """Cut uuencoded files out of a text and note them as attachments."""
-        out: list[bytes] = []
-        position = 0
-        for match in _UU_BEGIN.finditer(data):
-            if match.start() < position:
-                continue
-            end = _UU_END.search(data, match.end())
-            if end is None:
-                break
-            decoded = decode_uu(data[match.end() : end.start()])
-            if not decoded or len(self.attachments) >= self.limits.parts_max:
-                continue
-            name = decode_charset(match[1])[0]
-            plain = part.encoding in ("7bit", "8bit", "binary")
-            offset = part.start + match.start() if plain else -1
-            self._note(
-                name, "application/octet-stream", decoded, None, False, offset, end.end() - match.start(), "uuencode"
-            )
-            out.append(data[position : match.start()])
-            position = end.end()
-        return b"".join([*out, data[position:]])
 
-    def _attach(self, part: Part, inside: str) -> None:
-        content_id = next(iter(message_ids(decode_value(part.get("content-id")))), None)
-        encoded = self.raw[part.start : part.end]
-        if part.encoding == "base64" and _unmarked_text(encoded):
-            self.defects["base64-broken"] = None
-        data = decode_part(encoded, part.encoding)
-        if not data and not part.filename and part.content_type.startswith("text/"):
-            return
-        inline = (
-            part.disposition != "attachment"
-            and (part.disposition == "inline" or content_id is not None)
-            and (part.content_type.startswith("image/") or inside == "multipart/related")
-        )
-        name = part.filename or self._name_inside(part)
-        self._note(
-            name,
-            part.content_type,
-            data,
-            content_id.strip("<>") if content_id else None,
-            inline,
-            part.start,
-            part.end - part.start,
-            part.encoding,
-        )
-
-    def _name_inside(self, part: Part) -> str:
-        """A forwarded message is named by its subject."""
-        if part.content_type != "message/rfc822":
-            description = decode_value(part.get("content-description"))
-            return description if "." in description[-6:] else ""
-        fields, _ = read_fields(self.raw, part.start, part.end, self.limits, {}, top=True)
-        subject = next((decode_value(value) for name, value in fields if name == "subject"), "")
-        return subject.replace("/", "-").replace("\\", "-")[:120] + ".eml" if subject else ""
-
-    def _note(
-        self,
-        name: str,
-        kind: str,
-        data: bytes,
-        content_id: str | None,
-        inline: bool,
-        offset: int,
-        length: int,
-        encoding: str,
-    ) -> None:
-        self.attachments.append(
-            Attachment(
-                name=safe_name(name, kind, self.limits.name_chars_max),
-                original_name=name[:1000],
-                content_type=kind,
-                size_bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                content_id=content_id,
-                inline=inline,
-                offset=offset,
-                length=length,
-                encoding=encoding,
-            )
-        )
-
-
-def _unmarked_text(encoded: bytes) -> bool:
-    return re.search(rb"[^A-Za-z0-9+/=\s]", encoded[-4096:]) is not None
+def _is_visible(piece: Piece) -> bool:
+    return bool(piece.plain.strip() or "<img" in piece.html or to_text(piece.html))
 
 
 def join_text(pieces: list[Piece]) -> str:

@@ -6,8 +6,16 @@ import binascii
 import re
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*=*\s*")
-_ALIASES = {"x-uuencode": "uuencode", "uue": "uuencode", "x-uue": "uuencode", "quotedprintable": "quoted-printable"}
+_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?:\s|\Z)*+")
+_BASE64_LINE = re.compile(rb"^[ \t]*[A-Za-z0-9+/]+={0,3}[ \t]*\r?$", re.MULTILINE)
+_NEXT_BLOCK = re.compile(rb"([A-Za-z0-9+/]{2,}+={1,3}|[A-Za-z0-9+/]{8,}+)(?:[ \t]*\r?(?:\n|\Z)|(?<==))")
+# What is nothing but lines of base64, the last one with its padding.
+_ONLY_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{1,76}={0,2}\s*")
+_BLOCKS_MAX = 20_000
+_BAD_QP = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_SOFT_BREAK = re.compile(rb"^[^\r\n]{60,75}=\r?\n", re.MULTILINE)
+_ESCAPE = re.compile(rb"=[0-9A-F]{2}")
+_WORDS = {"x-uuencode": "uuencode", "uue": "uuencode", "x-uue": "uuencode"}
 _KNOWN = frozenset({"base64", "quoted-printable", "7bit", "8bit", "binary", "uuencode"})
 
 
@@ -16,10 +24,15 @@ def encoding_name(value: str) -> str:
 
     >>> encoding_name("Quoted-Printable; x"), encoding_name("7-bit")
     ('quoted-printable', '8bit')
+    >>> encoding_name("base-64")
+    'base64'
     """
     name = value.split(";", 1)[0].split("(", 1)[0].strip().strip("\"'").lower() or "7bit"
-    name = _ALIASES.get(name, name)
-    return name if name in _KNOWN else "8bit"
+    name = _WORDS.get(name, name)
+    if name in _KNOWN:
+        return name
+    letters = "".join(filter(str.isalnum, name))
+    return next((known for known in ("base64", "quoted-printable") if known.replace("-", "") in letters), "8bit")
 
 
 def decode_part(encoded: bytes, encoding: str) -> bytes:
@@ -42,15 +55,67 @@ def _decode_base64(data: bytes) -> bytes:
         return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
     except binascii.Error:
         pass
+    lines = data.split()
+    if lines and (len(lines[-1]) >= 8 or lines[-1].endswith(b"=")):  # else it may be a word that follows
+        try:
+            # Some encode line by line, each with its padding.
+            return b"".join([binascii.a2b_base64(line, strict_mode=True) for line in lines])
+        except binascii.Error:
+            pass
     # Text after the data (a list's footer) must not become bytes of the file, so the reading stops at
-    # the padding; without padding it goes on, as stray characters inside the data are only noise.
-    block = _BASE64_BLOCK.match(data)
-    if block is not None and b"=" in block[0]:
-        data = block[0]
+    # the padding; without padding it goes on, as stray characters inside the data are only noise. Some
+    # encode chunk by chunk: then more of it follows the padding.
+    out: list[bytes] = []
+    position = 0
+    for _ in range(_BLOCKS_MAX):
+        block = _BASE64_BLOCK.match(data, position)
+        if block is None or b"=" not in block[0]:
+            break
+        out.append(_decode_block(block[0]))
+        position = block.end()
+        following = _NEXT_BLOCK.match(data, position)
+        if following is None or len(following[1]) % 4:
+            return b"".join(out)
+    rest = data[position:]
+    if out and _NOT_BASE64.search(b"".join(rest.split())) is not None:
+        return b"".join(out)
+    return b"".join(out) + _decode_block(rest)
+
+
+def _decode_block(data: bytes) -> bytes:
     clean = _NOT_BASE64.sub(b"", data)
     if len(clean) % 4 == 1:
         clean = clean[:-1]
     return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
+
+
+def encoding_of_text(encoded: bytes, claimed: str) -> str:
+    """Return the encoding by which a text is to be decoded where its label is certainly wrong, else `claimed`.
+
+    Words are no base64 (a gateway that decoded, and left the label), and lines of nothing else are (one that
+    lost it); so with quoted-printable, where every "=" is one of its escapes.
+
+    >>> encoding_of_text(b"Hello, this is text", "base64")
+    '8bit'
+    """
+    if claimed == "base64":
+        return "base64" if _is_base64(encoded) else "8bit"
+    if claimed not in ("7bit", "8bit", "binary") or not encoded.isascii():
+        return claimed
+    if b"=" in encoded and _SOFT_BREAK.search(encoded) and _BAD_QP.search(encoded) is None:
+        return "quoted-printable" if len(_ESCAPE.findall(encoded[:65536])) > 1 else claimed
+    if _ONLY_BASE64.fullmatch(encoded):
+        decoded = _decode_base64(encoded)
+        # A key or a certificate that stands alone is data; text has words.
+        return "base64" if decoded.count(b" ") * 12 > len(decoded) and b"\0" not in decoded else claimed
+    return claimed
+
+
+def _is_base64(encoded: bytes) -> bool:
+    """Return whether at least half of the bytes stand in lines of base64 alone."""
+    head = encoded[:65536]
+    lines = sum(len(match) for match in _BASE64_LINE.findall(head))
+    return lines * 2 >= len(b"".join(head.split())) and (b" " not in head.strip().split(b"\n", 1)[0].strip())
 
 
 def decode_uu(data: bytes) -> bytes:

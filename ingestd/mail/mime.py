@@ -20,7 +20,17 @@ _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(
 _LINE_BREAK = re.compile(rb"\r?\n")
 _BLANK = re.compile(rb"[ \t]*\r*(?:\n|\Z)")
 _DELIMITER_TAIL = re.compile(rb"(--)?[ \t]*\r*(?:\n|\Z)")
-_GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200}?)[ \t]*\r?\ncontent-", re.IGNORECASE | re.MULTILINE)
+_GUESSED_BOUNDARY = re.compile(
+    rb"^--([^\r\n]{1,200}+)\r?\n(?:content-|mime-version:|x-[a-z-]{1,40}+:)", re.IGNORECASE | re.MULTILINE
+)
+# What stands before the first part for readers of 1993 (RFC 2046 §5.1.1 shows it), in the languages of its authors.
+_NOTICE = re.compile(
+    rb"\s*+(?:[^:\n]{0,100}(?:mime|multi-?part)[^:\n]{0,100}(?:\n[^:\n]{0,200}){0,4})?\s*", re.IGNORECASE
+)
+_PARAMETER_LINE = re.compile(rb"(?:boundary|charset|name|filename|format|delsp|type)[*0-9]*[ \t]*=", re.IGNORECASE)
+_LOOK_LINES = 4
+"""How many lines may be folded without the space that marks it."""
+_LOOK_BYTES = 4096
 
 Fields = list[tuple[str, bytes]]
 
@@ -38,6 +48,8 @@ class Part:
     start: int
     end: int
     children: list[Part] = field(default_factory=list)
+    lead: int = -1
+    """Where a multipart's first delimiter stands: what is before it belongs to no part."""
 
     def get(self, name: str) -> bytes:
         """Return the first value of a header field (lower-case name), or empty bytes."""
@@ -72,12 +84,25 @@ class _Walker:
         self.parts += 1
         fields, body = read_fields(self.raw, start, end, self.limits, self.defects, top=depth == 0)
         part = make_part(fields, body, end, default_type)
+        if depth == 0 and "/" not in parse_parameters(_text(part.get("content-type")))[0]:
+            self._recover_type(part)
         if part.content_type.startswith("multipart/"):
             self._split(part, depth)
         elif part.content_type == "message/rfc822" and depth == 0 and part.encoding not in ("base64", "uuencode"):
             # The whole message is one forwarded message (some gateways): read that one.
             part.children.append(self.part(part.start, part.end, depth + 1, "text/plain"))
         return part
+
+    def _recover_type(self, part: Part) -> None:
+        """Read a body that begins with a delimiter as what it is, where a gateway lost the field that says so."""
+        guess = _GUESSED_BOUNDARY.search(self.raw, part.start, min(part.end, part.start + _LOOK_BYTES))
+        if guess is None or _NOTICE.fullmatch(self.raw, part.start, guess.start()) is None:
+            return
+        boundary = guess[1].rstrip(b" \t")
+        if self.raw.find(b"\n--" + boundary + b"--", guess.end(), part.end) >= 0:
+            part.content_type = "multipart/mixed"
+            part.parameters["boundary"] = boundary.decode("utf-8", "replace")
+            self.defect("content-type-missing")
 
     def _split(self, part: Part, depth: int) -> None:
         if depth >= self.limits.depth_max:
@@ -88,10 +113,29 @@ class _Walker:
         for start, end in regions:
             if self.parts >= self.limits.parts_max:
                 self.defect("too-many-parts")
-                return
+                break
             if _BLANK.fullmatch(self.raw, start, end):
                 continue
             part.children.append(self.part(start, end, depth + 1, default))
+        self._adopt(part)
+
+    def _adopt(self, part: Part) -> None:
+        """Give an inner multipart that shares our boundary its parts back: the texts that follow it here."""
+        boundary = part.parameters.get("boundary")
+        kept: list[Part] = []
+        inner: Part | None = None
+        for child in part.children:
+            shares = child.content_type.startswith("multipart/") and child.parameters.get("boundary") == boundary
+            if shares and not child.children and child.start >= child.end:
+                self.defect("boundary-shared")
+                inner = child
+                kept.append(child)
+            elif inner is not None and child.content_type.startswith("text/") and not child.filename:
+                inner.children.append(child)
+            else:
+                inner = None
+                kept.append(child)
+        part.children = kept
 
     def _regions(self, part: Part) -> list[tuple[int, int]]:
         boundary = part.parameters.get("boundary", "").rstrip().encode("utf-8", "replace")
@@ -101,7 +145,7 @@ class _Walker:
         self.defect("boundary-missing")
         guess = _GUESSED_BOUNDARY.search(self.raw, part.start, part.end)
         if guess is not None:
-            return self._between(part, guess[1])
+            return self._between(part, guess[1].rstrip(b" \t"))
         return []
 
     def _between(self, part: Part, boundary: bytes) -> list[tuple[int, int]]:
@@ -110,20 +154,26 @@ class _Walker:
         regions: list[tuple[int, int]] = []
         begun: int | None = None
         # find, not a pattern: compiling one for every boundary cost a fifth of the whole parse.
-        at = self.raw.find(delimiter, part.start, part.end)
-        while at >= 0 and len(regions) <= self.limits.parts_max:
+        at = part.start if self.raw.startswith(delimiter, part.start, part.end) else self._next(delimiter, part, -1)
+        for _ in range(self.limits.delimiters_max):
+            if at < 0 or len(regions) > self.limits.parts_max:
+                break
             tail = _DELIMITER_TAIL.match(self.raw, at + len(delimiter), part.end)
-            if tail is None or (at > part.start and self.raw[at - 1 : at] != b"\n"):
-                at = self.raw.find(delimiter, at + 2, part.end)
-                continue
-            if begun is not None:
-                regions.append((begun, max(begun, self._before(at))))
-            begun = None if tail[1] else tail.end()
-            at = self.raw.find(delimiter, tail.end(), part.end)
+            if tail is not None:
+                part.lead = at if part.lead < 0 else part.lead
+                if begun is not None:
+                    regions.append((begun, max(begun, self._before(at))))
+                begun = None if tail[1] else tail.end()
+            at = self._next(delimiter, part, at)
         if begun is not None:
             self.defect("end-boundary-missing")
             regions.append((begun, part.end))
         return regions
+
+    def _next(self, delimiter: bytes, part: Part, at: int) -> int:
+        """Return where the next line begins with `delimiter`, -1 where none does."""
+        found = self.raw.find(b"\n" + delimiter, part.start if at < 0 else at + len(delimiter), part.end)
+        return found + 1 if found >= 0 else -1
 
     def _before(self, position: int) -> int:
         if self.raw[position - 1 : position] == b"\n":
@@ -144,7 +194,7 @@ def make_part(fields: Fields, start: int, end: int, default_type: str = "text/pl
         seen.add(name)
         if name == "content-type":
             given, parameters = parse_parameters(_text(value))
-            content_type = _plausible_type(given, default_type)
+            content_type = _plausible_type(given, default_type, parameters)
         elif name == "content-disposition":
             disposition, disposition_parameters = parse_parameters(_text(value))
         elif name == "content-transfer-encoding":
@@ -152,9 +202,11 @@ def make_part(fields: Fields, start: int, end: int, default_type: str = "text/pl
     return Part(fields, content_type, parameters, disposition, disposition_parameters, encoding, start, end)
 
 
-def _plausible_type(given: str, default_type: str) -> str:
+def _plausible_type(given: str, default_type: str, parameters: dict[str, str]) -> str:
     if "/" in given and len(given) < 130:
-        return given
+        return "text/plain" if given == "plain/text" else given
+    if parameters.get("boundary"):
+        return "multipart/mixed"
     return {"text": "text/plain", "html": "text/html"}.get(given, default_type)
 
 
@@ -167,42 +219,63 @@ def read_fields(
 ) -> tuple[Fields, int]:
     """Return the header fields of a region and where its body starts.
 
-    A line that is no field is skipped where fields follow it, and begins the
-    body where they do not: both are real (broken gateways; a lost empty line).
+    A line that is no field continues the one before where known fields follow
+    it, and begins the body where they do not: both are real (folding without
+    the space; a lost empty line).
     """
     fields: Fields = []
-    position = start
-    if top:
-        while position < end and (blank := _BLANK.match(raw, position, end)) is not None and blank.end() > position:
-            position = blank.end()
+    position = _skip_blank(raw, start, end) if top else start
     stop = min(end, start + limits.header_bytes_max)
+    strange: tuple[int, int] | None = None
     while position < stop:
         blank = _BLANK.match(raw, position, end)
         if blank is not None:
             return fields, max(blank.end(), position + 1) if blank.end() > position else end
         match = _FIELD.match(raw, position, stop)
         if match is not None and (top or fields or _is_mime_field(match[1])):
+            if strange is None and fields and not _is_mime_field(match[1]):
+                strange = len(fields), position
             if len(fields) < limits.header_fields_max:
                 fields.append((match[1].lower().decode("ascii"), _unfold(match[2])[: limits.value_bytes_max]))
             else:
                 defects["too-many-fields"] = None
             position = match.end()
             continue
-        next_line = raw.find(b"\n", position, stop) + 1
-        follows = _FIELD.match(raw, next_line, stop) if next_line else None
-        if top and not fields and raw.startswith((b"From ", b">From "), position) and next_line:
+        next_line = raw.find(b"\n", position, stop) + 1 or stop
+        if top and raw.startswith((b"From ", b">From "), position) and _field_follows(raw, position, stop):
             position = next_line  # an mbox separator that was left in place
             continue
-        if follows is None or not (top or fields) or (not fields and not _is_mime_field(follows[1])):
+        if not fields or not (_PARAMETER_LINE.match(raw, position, stop) or _field_follows(raw, position, stop)):
             defects["header-end-missing"] = None
-            return fields, position
-        defects["header-junk"] = None
+            # Unknown fields right before the text are text, too: "Problem: the printer".
+            return (fields[: strange[0]], strange[1]) if strange is not None else (fields, position)
+        defects["header-folded-wrongly"] = None
+        name, value = fields[-1]
+        fields[-1] = name, (value + b" " + raw[position:next_line].strip())[: limits.value_bytes_max]
         position = next_line
     if stop < end:
         defects["header-too-long"] = None
         separator = re.compile(rb"\n\r?\n").search(raw, stop, end)
         return fields, separator.end() if separator else end
     return fields, end
+
+
+def _skip_blank(raw: bytes, position: int, end: int) -> int:
+    while position < end and (blank := _BLANK.match(raw, position, end)) is not None and blank.end() > position:
+        position = blank.end()
+    return position
+
+
+def _field_follows(raw: bytes, position: int, stop: int) -> bool:
+    """Return whether one of the next lines is a field that everybody knows, and no line before it is empty."""
+    for _ in range(_LOOK_LINES):
+        position = raw.find(b"\n", position, stop) + 1
+        if position == 0 or _BLANK.match(raw, position, stop) is not None:
+            return False
+        match = _FIELD.match(raw, position, stop)
+        if match is not None:
+            return _is_mime_field(match[1])
+    return False
 
 
 def _is_mime_field(name: bytes) -> bool:
@@ -213,7 +286,11 @@ def _is_mime_field(name: bytes) -> bool:
 
 _FIRST_FIELDS = frozenset(
     b"received return-path from to subject date message-id delivered-to dkim-signature authentication-results sender "
-    b"reply-to cc importance thread-topic thread-index references in-reply-to user-agent arc-seal".split()
+    b"reply-to cc bcc importance priority precedence thread-topic thread-index references in-reply-to user-agent "
+    b"arc-seal arc-message-signature arc-authentication-results domainkey-signature received-spf errors-to "
+    b"disposition-notification-to return-receipt-to auto-submitted organization comments keywords sensitivity "
+    b"resent-from resent-to resent-date resent-message-id resent-sender feedback-id list-id list-unsubscribe list-help "
+    b"list-post list-subscribe list-archive list-owner accept-language msip_labels status".split()
 )
 
 

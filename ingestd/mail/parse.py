@@ -15,17 +15,18 @@ from ingestd.mail.addresses import normalize, parse_addresses
 from ingestd.mail.auth import parse_auth
 from ingestd.mail.bounces import read_bounce
 from ingestd.mail.classify import classify
-from ingestd.mail.content import Content, Piece, join_html, join_text
+from ingestd.mail.content import Content, join_html, join_text
+from ingestd.mail.forwarded import forwarded_from
 from ingestd.mail.headers import clean, decode_value, message_ids, parse_date
-from ingestd.mail.html import before_quote
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
-from ingestd.mail.quotes import is_forward_subject, strip_quotes
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.new_text import read_new_text
+from ingestd.mail.types import Address, AuthResult, Kind, ParsedMail
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sender", "in-reply-to", "references")
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "x-delivered-to")
 _SUBJECT_CHARS_MAX = 1000
+_AUTH_RESULTS_MAX = 20
 _BODY_BEGINS = re.compile(rb"\r?\n\r?\n|\r\r")
 
 
@@ -43,37 +44,49 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         head = root.children[0]
     _note_repeated(head, defects)
     content = Content(text_bytes, limits, defects)
-    pieces = content.read(root)
-    text = join_text(pieces)
+    pieces = content.read_all(root)
+    text, html = join_text(pieces), join_html(pieces)
     subject = decode_value(head.get("subject"))[:_SUBJECT_CHARS_MAX]
     parts = root.walk()
-    bounce, delayed = read_bounce(text_bytes, head, parts, text)
-    kind, evidence = classify(head, parts, bounce, delayed)
-    senders = _addresses(head, "sender", limits)
+    notice = read_bounce(text_bytes, head, parts, text)
+    kind, evidence = classify(head, parts, notice, text)
+    answered = _ids(head, "in-reply-to", limits)
+    authors, senders = _addresses(head, "from", limits), _addresses(head, "sender", limits)
+    author = authors[0].name if authors else ""
+    new = read_new_text(pieces, text, html, subject, answers=bool(answered), sender=author)
+    auth_results = _auth_results(head)
     return ParsedMail(
         subject=subject,
-        from_=_addresses(head, "from", limits),
+        from_=authors,
         reply_to=_addresses(head, "reply-to", limits),
         sender=senders[0] if senders else None,
         to=_addresses(head, "to", limits),
         cc=_addresses(head, "cc", limits),
         delivered_to=_delivered_to(head, limits),
         message_id=next(iter(_ids(head, "message-id", limits)), ""),
-        in_reply_to=_ids(head, "in-reply-to", limits),
+        in_reply_to=answered,
         references=_ids(head, "references", limits),
         date=parse_date(decode_value(head.get("date"))),
         text=text,
-        new_text=_new_text(pieces, text, subject),
-        html=join_html(pieces),
-        attachments=tuple(content.attachments),
+        new_text=new.text,
+        html=html,
+        attachments=tuple(content.files.found),
         kind=kind,
         evidence=evidence,
-        bounce=bounce,
-        auth=parse_auth(decode_value(head.get("authentication-results"))),
+        bounce=notice.info if notice is not None and kind in (Kind.BOUNCE, Kind.DELAY_NOTICE) else None,
+        auth=auth_results[0] if auth_results else None,
+        auth_results=auth_results,
         own_tokens=_own_tokens(head),
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
+        new_html=new.html,
+        quote_cut=new.why,
         body_sha256=hashlib.sha256(_body(raw)).digest(),
+        forwarded_from=(
+            forwarded_from(text_bytes, parts, subject, text, limits) if kind in (Kind.CUSTOMER, Kind.BULK) else None
+        ),
+        calendar=tuple(content.files.events),
+        protection=tuple(content.files.protection),
     )
 
 
@@ -108,25 +121,15 @@ def _delivered_to(head: Part, limits: Limits) -> tuple[str, ...]:
     return tuple(found)[: limits.addresses_max]
 
 
+def _auth_results(head: Part) -> tuple[AuthResult, ...]:
+    """Return the topmost headers. Latin-1 takes every byte as it is: encoded words must not be decoded here."""
+    values = (clean(value.decode("latin-1")) for value in head.get_all("authentication-results")[:_AUTH_RESULTS_MAX])
+    return tuple(found for value in values if (found := parse_auth(value)) is not None)
+
+
 def _own_tokens(head: Part) -> tuple[str, ...]:
     values = (decode_value(value).lower() for value in head.get_all(OWN_HEADER.lower())[:10])
     return tuple(dict.fromkeys(value for value in values if re.fullmatch(r"[a-z2-7]{52}", value)))
-
-
-def _new_text(pieces: list[Piece], text: str, subject: str) -> str:
-    """Return what is new. The client's own containers in the HTML are better evidence than lines of text."""
-    if not text:
-        return ""
-    forwarded = is_forward_subject(subject)
-    stripped = strip_quotes(text, forwarded=forwarded)
-    if forwarded or len(pieces) != 1 or not pieces[0].html or pieces[0].plain.strip():
-        return stripped
-    before = before_quote(pieces[0].html)
-    if before is None or not before.strip():
-        return stripped
-    # What stands below the container is the sender's too (an answer beneath a quote): then lines decide.
-    shorter = strip_quotes(before)
-    return shorter if len(shorter) <= len(stripped) and text.startswith(before[:50]) else stripped
 
 
 def _body(raw: bytes) -> bytes:

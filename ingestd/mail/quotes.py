@@ -1,175 +1,107 @@
-"""Cuts what a reply quotes, and its signature, so that an agent reads only what is new.
+"""Cuts the history that a reply quotes, and its signature, so that an agent reads only what is new.
 
-One pass over the lines, with bounded work a line: regular libraries for this
-took seconds on hostile text. A line is kept when in doubt: a quote too many is
-a nuisance, a lost sentence of the customer's is a fault. So nothing is cut when
-nothing would remain, forwarded messages stay, and answers written between
-quoted lines stay.
+A line is kept when in doubt: a quote too many is a nuisance, a lost sentence of
+the customer's is a fault. So nothing is cut when nothing would remain,
+forwarded messages stay, answers between quoted lines stay together with what
+they answer, and so does history in which the customer says that answers stand.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ingestd.mail.attribution import (
-    is_attribution,
-    is_device_line,
-    is_forward_separator,
-    is_from_field,
-    is_original_separator,
-    is_other_field,
-    may_begin_attribution,
-)
+from ingestd.mail.attribution import answers_are_below
+from ingestd.mail.history import History, Span, scan
+from ingestd.mail.signature import strip_signature
 
-_JOINED_LINES_MAX = 4
-_FIELD_LINES = 6
-_SIGNATURE_LINES_MAX = 25
-_LINES_MAX = 20_000
-_RULE = re.compile(r"^\s*[_\-–—=*]{10,}\s*$")
-_REPLY_ABOVE = re.compile(
-    r"^[\s>#*=\-–—~]*(?:please )?(?:reply|write|type your reply|respond) above this line|^\s*##-.{0,120}-##\s*$|"
-    r"^[\s\-*]*(?:antworten sie oberhalb|répondre au-dessus|пишите ответ выше|введите ответ выше)",
-    re.IGNORECASE,
-)
+LINES_MAX = 20_000
 
 
-def strip_quotes(text: str, *, forwarded: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """What `strip_quotes` returns."""
+
+    text: str
+    why: tuple[str, ...] = ()
+    """What was cut, and what was kept on purpose, in fixed words."""
+    first: str = ""
+    """The first line of history, cut or not; "" where there is none."""
+
+
+def strip_quotes(text: str, *, forwarded: bool = False, marks: bool = True, sender: str = "") -> Stripped:
     """Return `text` without quoted history and signature; its lines are lines of `text`, in order.
 
-    `forwarded`: the subject says that the message is forwarded on purpose
-    (Fwd:), so header blocks are its content and are kept.
+    `forwarded`: the message is forwarded or answers nothing, so that a header block is its content.
+    `marks`: the text was written with `>`; in text made of HTML a `>` may be mere indentation.
+    `sender`: the sender's name, which may stand beneath the text.
 
-    >>> strip_quotes("Yes.\\n\\nOn Mon, 2 Mar 2026, Jane <j@example.com> wrote:\\n> Does it work?")
+    >>> strip_quotes("Yes.\\n\\nOn Mon, 2 Mar 2026, Jane <j@example.com> wrote:\\n> Does it work?").text
     'Yes.'
     """
     lines = text.split("\n")
-    if len(lines) > _LINES_MAX:
-        return text.strip()
-    kept = _without_history(lines, forwarded)
-    kept = _without_signature(kept)
+    if len(lines) > LINES_MAX:
+        return Stripped(text.strip(), ("too many lines",))
+    history = find_history(lines, forwarded=forwarded, marks=marks)
+    kept = _kept(lines, history)
+    why = [span.why for span in history.dropped] + history.kept_why
+    if not history.goes_to_the_end():
+        kept, signature = strip_signature(kept, sender)
+        why += signature
     result = "\n".join(kept).strip()
-    return result or text.strip()
+    first = lines[history.spans[0].begin] if history.spans else ""
+    return Stripped(result or text.strip(), tuple(dict.fromkeys(why)) if result else (), first)
 
 
-def is_forward_subject(subject: str) -> bool:
-    """Tell whether the subject's prefix says "forwarded".
-
-    >>> is_forward_subject("FW: Invoice"), is_forward_subject("Re: FW: Invoice")
-    (True, False)
-    """
-    return _FORWARD_PREFIX.match(subject) is not None
-
-
-_FORWARD_PREFIX = re.compile(
-    r"^\s*(?:fwd?|wg|tr|rv|enc|i|doorst|pd|пересл|turn|vs|vb|ilt|转发|轉寄|転送|전달)\s*[:：]", re.IGNORECASE
-)
-
-
-def _without_history(lines: list[str], forwarded: bool) -> list[str]:
+def _kept(lines: list[str], history: History) -> list[str]:
+    """Return the lines without what is dropped, and one empty line in its place."""
     kept: list[str] = []
-    index = 0
-    while index < len(lines):
-        line = lines[index]
-        if is_forward_separator(line):
-            return kept + lines[index:]
-        if _ends_message(lines, index, forwarded) and _has_text(kept):
-            return kept
-        used = _attribution_lines(lines, index)
-        if used:
-            after = _first_text(lines, index + used)
-            if after is None or not _quoted(lines[after]):
-                if _has_text(kept):
-                    return kept
-            else:
-                index = after  # the quote itself is dropped line by line: answers may stand between
-                continue
-        if _quoted(line):
-            index = _after_quote(lines, index)
-            continue
-        kept.append(line)
-        index += 1
-    return kept
+    position = 0
+    for span in history.dropped:
+        kept += lines[position : span.begin]
+        position = span.end
+        while position < len(lines) and (not kept or not kept[-1].strip()) and not lines[position].strip():
+            position += 1
+    return kept + lines[position:]
 
 
-def _after_quote(lines: list[str], index: int) -> int:
-    """Return the line after a quoted block."""
-    while index < len(lines) and _quoted(lines[index]):
-        index += 1
-    return index
+def find_history(
+    lines: Sequence[str], *, forwarded: bool = False, marks: bool = True, hints: Mapping[int, Span] | None = None
+) -> History:
+    """Find the history in lines, and decide what of it is dropped.
+
+    `hints` are spans that the client marked itself, by the line at which they begin.
+    """
+    history = scan(lines, forwarded, hints or {})
+    _decide(lines, history, marks)
+    return history
 
 
-def _ends_message(lines: list[str], index: int, forwarded: bool) -> bool:
-    """Tell whether everything from here on is history, whatever it looks like."""
-    line = lines[index]
-    if not line.strip():
-        return False
-    if _REPLY_ABOVE.match(line) or (is_original_separator(line) and not forwarded):
-        return True
-    if forwarded:
-        return False
-    if _RULE.match(line):
-        after = _first_text(lines, index + 1)
-        return after is not None and after - index <= 2 and _header_block(lines, after)
-    return _header_block(lines, index)
+def _decide(lines: Sequence[str], history: History, marks: bool) -> None:
+    """Say which spans are dropped."""
+    spans, texts = history.spans, history.texts
+    last_text = texts[-1] if texts else -1
+    forward = next((span for span in spans if span.kind == "forward"), None)
+    for span in spans:
+        last = span.kind == "quote" and not span.sure and forward is None and span.begin > last_text >= 0
+        if last and marks and _looks_quoted(lines[span.begin : span.end]):
+            history.dropped.append(span)
+    sure = [span for span in spans if span.sure and span.kind != "forward"]
+    if not sure or not texts:
+        return
+    blocks = [span for span in sure if span.kind == "quote"]
+    if blocks and any(blocks[0].begin < at < blocks[-1].begin for at in texts):
+        sure = [span for span in sure if span.begin > last_text]
+        history.kept_why.append("answers between quoted lines kept")
+    tail = next((span for span in sure if span.kind == "tail"), None)
+    if tail is not None and answers_are_below("\n".join(lines[at] for at in texts[-30:])):
+        sure.remove(tail)
+        history.kept_why.append("history kept: answers stand in it")
+    history.dropped = sorted([*history.dropped, *sure], key=lambda span: span.begin)
 
 
-def _header_block(lines: list[str], index: int) -> bool:
-    """Outlook: From, then at least two more fields within the next lines; Hotmail and Lotus: From among them."""
-    if not is_other_field(lines[index]):
-        return False
-    block = [line for line in lines[index : index + 1 + _FIELD_LINES] if is_other_field(line)]
-    return len(block) >= 3 and any(is_from_field(line) for line in (block if is_from_field(block[0]) else block[:4]))
-
-
-def _attribution_lines(lines: list[str], index: int) -> int:
-    """Return how many lines from `index` on introduce a quotation; 0 for none. Clients wrap them."""
-    quoted = _quoted(lines[index])
-    line = lines[index].strip().lstrip("> ") if quoted else lines[index].strip()
-    if not line:
-        return 0
-    if is_attribution(line):
-        return 1
-    if not may_begin_attribution(line):
-        return 0
-    joined = line
-    for count in range(2, _JOINED_LINES_MAX + 1):
-        if index + count > len(lines):
-            break
-        following = lines[index + count - 1].strip()
-        following = following.lstrip("> ") if quoted else following
-        if not following:
-            break
-        joined = f"{joined} {following}"
-        if is_attribution(joined):
-            return count
-    return 0
-
-
-def _quoted(line: str) -> bool:
-    return line.lstrip(" \t\u00a0").startswith((">", "\uff1e")) and not line.lstrip().startswith(">From ")
-
-
-def _first_text(lines: list[str], index: int) -> int | None:
-    for at in range(index, min(index + 5, len(lines))):
-        if lines[at].strip():
-            return at
-    return None
-
-
-def _has_text(lines: list[str]) -> bool:
-    return any(line.strip() for line in lines)
-
-
-def _without_signature(lines: list[str]) -> list[str]:
-    """Cut at the last `-- ` (RFC 3676 §4.3) that leaves text above it and little below, then device lines."""
-    for index in range(len(lines) - 1, max(-1, len(lines) - _SIGNATURE_LINES_MAX - 1), -1):
-        mark = lines[index].replace("\u00a0", " ")
-        if mark.rstrip() == "--" and not mark.startswith("--  ") and _has_text(lines[:index]):
-            lines = lines[:index]
-            break
-    end = len(lines)
-    while end and not lines[end - 1].strip():
-        end -= 1
-    if end and is_device_line(lines[end - 1]) and _has_text(lines[: end - 1]):
-        return lines[: end - 1]
-    return lines[:end]
+def _looks_quoted(block: Sequence[str]) -> bool:
+    """Tell a quotation that nothing introduces from a customer's prompts and markdown, where it is certain."""
+    content = [line.strip()[1:].strip() for line in block if line.strip()]
+    prompts = all(line.lstrip().startswith(">>>") for line in block if line.strip())
+    return len(content) >= 3 and not prompts and any(not line or line.startswith(">") for line in content)

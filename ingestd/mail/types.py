@@ -49,30 +49,72 @@ class Attachment(msgspec.Struct, frozen=True):
     encoding: str
     """Content-Transfer-Encoding in lower case: base64, quoted-printable, 7bit, 8bit, binary, uuencode."""
     container: str = ""
-    """What must be opened at `offset` to reach it: "tnef" or "smime"; "" where it lies there itself."""
+    """What must be opened at `offset` to reach it, outermost first: "smime", "tnef", "smime/tnef", "uuencode";
+    "" where it lies there itself. `containers.content_of` opens it."""
     index: int = 0
-    """Its number inside the container, from 0."""
+    """Its number in the last container, from 0: for "tnef" and "uuencode"."""
+    inner: tuple[tuple[int, int, str], ...] = ()
+    """Offset, length and encoding inside the content of each "smime", outermost first."""
+
+
+class BounceRecipient(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bounce or delay notice says about one recipient."""
+
+    recipient: str
+    """The address that the message was sent to, in normal form: RFC 3464's Original-Recipient, where it is told."""
+    final_recipient: str = ""
+    """The address that failed, where an alias or a forwarding led there; else the same as `recipient`."""
+    action: str = "failed"
+    """failed: the server gave the message up; delayed: it goes on trying (RFC 3464 §2.3.3)."""
+    status: str = ""
+    """Enhanced status (RFC 3463), e.g. "5.1.1"."""
+    derived: bool = False
+    """No server gave `status`: it was made of the reply code and the words, by the table in `bounce_status`."""
+    reply_code: str = ""
+    """SMTP reply code, e.g. "550"; "" where none is told."""
+    diagnostic: str = ""
+    """The server's words, on one line, bounded."""
+    permanent: bool = False
+    """Class 5: the same message will not be accepted later either."""
+    hard: bool = False
+    """The address itself is no good (no such user, host or mailbox any more): writing to it again is pointless."""
 
 
 class BounceInfo(msgspec.Struct, frozen=True):
     """What a bounce or delay notice says (RFC 3464, and the common ones that ignore it)."""
 
     recipients: tuple[str, ...] = ()
+    """Of `failures`, each once."""
     status: tuple[str, ...] = ()
+    """Of `failures`, in their order, given or derived."""
     reply_codes: tuple[str, ...] = ()
+    """Of those `failures` that have one, in their order."""
     permanent: bool = False
+    """Of any of `failures`."""
     diagnostic: str = ""
+    """The first of `failures` that has one; else the sentence that says that it failed."""
     original_message_ids: tuple[str, ...] = ()
-    """Message-IDs and OWN_HEADER tokens found in the returned header, unproved."""
+    """Message-IDs found in the returned header, unproved."""
     own_tokens: tuple[str, ...] = ()
+    """OWN_HEADER tokens found in the returned header, unproved."""
+    failures: tuple[BounceRecipient, ...] = ()
+    hard: bool = False
+    """Of any of `failures`."""
 
 
 class AuthResult(msgspec.Struct, frozen=True):
-    """The topmost Authentication-Results header (RFC 8601), as far as it can be read."""
+    """One Authentication-Results header (RFC 8601), as far as it can be read. Domains are in lower case."""
 
     authserv_id: str
+    """In lower case; "" where the header names nobody, as Microsoft's."""
     methods: dict[str, str]
     """dkim, spf, dmarc → pass, fail, none …"""
+    dkim_domains: tuple[str, ...] = ()
+    """The signers of the DKIM signatures that pass."""
+    spf_domain: str = ""
+    """The domain of the envelope sender, where SPF passes."""
+    from_domain: str = ""
+    """The domain that the DMARC verdict is about."""
 
 
 class CalendarEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +160,7 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     """Why `kind` is what it is, e.g. "header Auto-Submitted"."""
     bounce: BounceInfo | None
     auth: AuthResult | None
+    """The topmost Authentication-Results header."""
     own_tokens: tuple[str, ...]
     """Values of OWN_HEADER in the top header, unproved."""
     defects: tuple[str, ...]
@@ -139,5 +182,7 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     calendar: tuple[CalendarEvent, ...] = ()
     protection: tuple[str, ...] = ()
     """smime-signed, smime-encrypted, pgp-signed, pgp-encrypted: what the message claims; nothing is verified."""
+    auth_results: tuple[AuthResult, ...] = ()
+    """All Authentication-Results headers, topmost first, bounded; whose they are is for the caller to check."""
     forwarded_from: Address | None = None
     """The original sender of a message that was forwarded, offered as requester where an agent forwarded it."""

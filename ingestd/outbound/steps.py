@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from ingestd.outbound.statuses import ReplyEvent, next_status
-from storage import accounts, events, mailboxes, messages, outbox
+from storage import accounts, events, mailboxes, messages, outbox, threads
 from storage.database import now
 from storage.leases import Held
 from storage.outbox import Reply, ReplyStatus, SentCopy
@@ -161,7 +161,7 @@ def find(
         sealed=sealed,
     )
     if thread_key is not None:
-        messages.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
+        threads.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
 
 
 def file_copy(
@@ -191,7 +191,7 @@ def file_copy(
         sealed=sealed,
     )
     if thread_key is not None:
-        messages.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
+        threads.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
 
 
 def postpone_copy(

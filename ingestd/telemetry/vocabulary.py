@@ -33,8 +33,7 @@ MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
 MAILBOX_FOLDERS_FOUND: Final = "mailbox.folders_found"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
-MESSAGE_REPLAYED: Final = "message.replayed"
-PARSER_STARTED: Final = "parser.started"
+MESSAGE_MUTED: Final = "message.muted"
 PARSER_REPLACED: Final = "parser.replaced"
 TOKEN_REFRESHED: Final = "token.refreshed"  # noqa: S105  # an event, no token
 TOKEN_REFRESH_FAILED: Final = "token.refresh_failed"  # noqa: S105
@@ -48,24 +47,17 @@ BACKFILL_STARTED: Final = "backfill.started"
 BACKFILL_FAILED: Final = "backfill.failed"
 BACKFILL_ENDED: Final = "backfill.ended"
 LINK_STARTED: Final = "link.started"
-LINK_REFUSED: Final = "link.refused"
 LINK_COMPLETED: Final = "link.completed"
 LINK_FAILED: Final = "link.failed"
-ERASURE_STARTED: Final = "erasure.started"
 ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
 ERASURE_WAL_KEPT: Final = "erasure.wal_kept"
 REVOCATION_SETTLED: Final = "revocation.settled"
-RETENTION_SWEPT: Final = "retention.swept"
 RESTORE_DETECTED: Final = "restore.detected"
 STORAGE_UNAVAILABLE: Final = "storage.unavailable"
-STORAGE_RECOVERED: Final = "storage.recovered"
-STORAGE_MIGRATED: Final = "storage.migrated"
 LEASE_TAKEN: Final = "lease.taken"
 LEASE_LOST: Final = "lease.lost"
-WEBHOOK_DELIVERED: Final = "webhook.delivered"
-WEBHOOK_FAILED: Final = "webhook.failed"
 EGRESS_REFUSED: Final = "egress.refused"
 HTTP_LISTENING: Final = "http.listening"
 HTTP_REQUEST: Final = "http.request"
@@ -96,9 +88,8 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_FOLDERS_FOUND: "All watched folders are there again.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
-    MESSAGE_REPLAYED: "A quarantined message was processed again.",
-    PARSER_STARTED: "A parser process was started.",
-    PARSER_REPLACED: "A parser process died, hung or grew too large, and was replaced.",
+    MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…): kept, but not announced.",
+    PARSER_REPLACED: "A parser process died, hung, grew too large or had done its messages, and was replaced.",
     TOKEN_REFRESHED: "A fresh access token was fetched and stored.",
     TOKEN_REFRESH_FAILED: "The token endpoint refused or could not be asked.",
     REPLY_QUEUED: "A reply was accepted into the outbox.",
@@ -111,24 +102,17 @@ EVENTS: Final[Mapping[str, str]] = {
     BACKFILL_FAILED: "The reading of old mail failed; it goes on after a pause. New mail is not concerned.",
     BACKFILL_ENDED: "The reading of old mail has come to its end, or was given up.",
     LINK_STARTED: "A browser was sent to the provider to link a mailbox.",
-    LINK_REFUSED: "A link could not be opened: used, expired, or from another browser.",
     LINK_COMPLETED: "A mailbox was linked.",
     LINK_FAILED: "A linking came back without success.",
-    ERASURE_STARTED: "The disconnect of a mailbox has begun.",
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
     ERASURE_DONE: "An erasure is complete and its receipt is written.",
     ERASURE_WAL_KEPT: "An open reader keeps unreadable old pages in SQLite's WAL; they are wiped once it ends.",
     REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",
-    RETENTION_SWEPT: "Old messages were deleted as configured.",
     RESTORE_DETECTED: "A database was found to be a restored copy.",
     STORAGE_UNAVAILABLE: "A database cannot be reached or written.",
-    STORAGE_RECOVERED: "The database can be used again.",
-    STORAGE_MIGRATED: "The schema was brought to this version.",
-    LEASE_TAKEN: "This process holds its heartbeat row.",
+    LEASE_TAKEN: "This process holds its heartbeat row, and may take mailboxes.",
     LEASE_LOST: "The heartbeat came too late: the work of this process belongs to others now.",
-    WEBHOOK_DELIVERED: "A webhook took an event.",
-    WEBHOOK_FAILED: "A webhook did not take an event; it is repeated.",
     EGRESS_REFUSED: "A connection to a host that is not configured was stopped.",
     HTTP_LISTENING: "The HTTP side accepts connections.",
     HTTP_REQUEST: "A request was answered.",

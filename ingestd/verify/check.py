@@ -10,6 +10,7 @@ from ingestd.verify import (
     backfills,
     borders,
     edits,
+    floods,
     forgetting,
     keys,
     ledger,
@@ -39,6 +40,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     records.attachments_are_numbered,
     tickets.messages_belong_to_a_ticket,
     tickets.tickets_have_a_message,
+    tickets.closed_tickets_know_since_when,
     backfills.backfills_move_with_their_cursor,
     backfills.backfills_agree_with_their_status,
     # nothing twice
@@ -50,6 +52,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.quarantine_was_announced_once,
     tickets.tickets_were_announced_once,
     tickets.replies_were_announced_once,
+    floods.muted_messages_are_told_as_such,
+    floods.floods_are_announced,
     edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,
@@ -75,6 +79,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     borders.rows_have_a_mailbox,
     borders.rows_stay_in_their_account,
     borders.suspected_tickets_are_of_the_same_account,
+    tickets.follow_ups_continue_an_older_ticket,
     borders.children_lie_in_their_parents_mailbox,
 )
 """Every promise, in the order in which it is checked. A test insists that each has a damage that breaks it."""

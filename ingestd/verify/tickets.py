@@ -29,6 +29,30 @@ async def tickets_have_a_message(look: Look, found: Findings) -> None:
     await look.flag(found, query, "the ticket has no message")
 
 
+async def closed_tickets_know_since_when(look: Look, found: Findings) -> None:
+    """Every closed ticket has the time at which it was closed, and no open one has."""
+    await look.count(found, tickets, live(tickets))
+    query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
+    closed = tickets.c.status == "closed"
+    await look.flag(found, query.where(closed != tickets.c.closed_at.is_not(None)), "its end does not fit its status")
+
+
+async def follow_ups_continue_an_older_ticket(look: Look, found: Findings) -> None:
+    """The ticket that another one follows up is an older one of the same mailbox."""
+    await look.count(found, tickets, tickets.c.follows_ticket_id.is_not(None))
+    other = tickets.alias("other")
+    query = select(tickets.c.account_id, tickets.c.ticket_id).join(
+        other,
+        (other.c.ticket_id == tickets.c.follows_ticket_id)
+        & (
+            (other.c.account_id != tickets.c.account_id)
+            | (other.c.mailbox_id != tickets.c.mailbox_id)
+            | (other.c.number >= tickets.c.number)
+        ),
+    )
+    await look.flag(found, query, "the ticket that it follows up is no older one of its mailbox")
+
+
 async def messages_are_stored_once(look: Look, found: Findings) -> None:
     """One message is in a mailbox once: no identity twice among its messages and its quarantine."""
     for table in (messages, quarantine):
@@ -85,8 +109,9 @@ async def event_sequences_were_drawn(look: Look, found: Findings) -> None:
 
 
 async def messages_were_announced_once(look: Look, found: Findings) -> None:
-    """Every received message has exactly one event message.received, or message.imported where it is old mail."""
-    told = ("message.received", "message.imported")
+    """Every received message has exactly one event message.received, message.imported where it is old mail, or
+    message.muted where it came beyond a limit."""
+    told = ("message.received", "message.imported", "message.muted")
     await _announced(look, found, messages, "message_id", told, messages.c.direction == "in")
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ingestd.cli import main
+from ingestd.mail.inspection import inspect
 
 BOUNCE = (
     b"From: Mail Delivery System <MAILER-DAEMON@mx.example.net>\r\nTo: support@example.com\r\n"
@@ -49,6 +50,16 @@ def test_json_holds_the_same_for_programs() -> None:
     assert found["mail"]["bounce"]["status"] == ["5.1.1"]
     assert found["mail"]["bounce"]["original_message_ids"] == ["<ours@example.com>"]
     assert len(found["mail"]["body_sha256"]) == 64
+    assert {key: found[key] for key in inspect(BOUNCE)} == inspect(BOUNCE)
+    common = {
+        "from": "MAILER-DAEMON@mx.example.net",
+        "is_bounce": True,
+        "bounce_hard": True,
+        "bounce_status": ["5.1.1"],
+        "recipients": ["max@example.net"],
+        "original_message_id": "<ours@example.com>",
+    }
+    assert common.items() <= found.items()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -73,6 +73,16 @@ def test_every_command_says_what_it_does() -> None:
             assert not isinstance(option, click.Option) or option.help, f"{name} {option.name}"
 
 
+def test_programs_can_read_every_command_but_these() -> None:
+    """The daemon and the demo tell a story, the others print a file's content as it is."""
+    without = {
+        name
+        for name, command in _commands(main, click.Context(main))
+        if not isinstance(command, click.Group) and "as_json" not in {one.name for one in command.params}
+    }
+    assert without == {"run", "demo", "completion", "ticket attachment"}
+
+
 def test_an_unknown_command_is_wrong_usage() -> None:
     done = CliRunner().invoke(main, ["mailbx"])
     assert done.exit_code == 2

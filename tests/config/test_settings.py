@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from config import Settings
+from config import ConfigError, Settings
 from config.presets import PRESETS
 from config.providers import GenericProvider
 from config.shapes import bare, model_of
@@ -208,3 +208,23 @@ def test_the_library_is_a_setting_of_any_provider(load_text: Load) -> None:
         "issuer: 'https://login.example.com/t/v2.0'}}}\n"
     )
     assert standard.provider("p").oauth.client == "standard"
+
+
+def test_names_of_authentication_results(load_text: Load) -> None:
+    document = """
+providers:
+  work: {{kind: generic, imap: {{host: a.example.com}}, smtp: {{host: a.example.com}}, authserv_ids: {},
+    oauth: {{issuer: "https://login.example.com", client_id: x, scopes: [mail]}}}}
+"""
+    found = load_text(document.format('[MX.example.com, "*.Example.net", ""]')).provider("work")
+    assert found.authserv_ids == ("mx.example.com", "*.example.net", "")
+    for wrong in ("[mx example]", '["*.com"]', '["*"]', '["a.*.example.com"]'):
+        with pytest.raises(ConfigError, match=r"must be a host name .*, \*\.example\.com, or"):
+            load_text(document.format(wrong))
+
+
+def test_agents_are_addresses_and_domains(load_text: Load) -> None:
+    text = 'tickets: {agents: [kim@example.com, "@Example.net", example.org]}\n'
+    assert load_text(text).tickets.agents == ("kim@example.com", "example.net", "example.org")
+    with pytest.raises(ConfigError, match="must be a mail address or a domain"):
+        load_text("tickets: {agents: [two words]}\n")

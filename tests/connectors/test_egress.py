@@ -56,8 +56,10 @@ async def test_a_configured_host_may_not_be_private_where_that_is_off() -> None:
 
 @pytest.mark.parametrize(("host", "port"), [("localhost", 994), ("127.0.0.1", 993), ("other.example.com", 993)])
 async def test_what_is_not_configured_is_refused(host: str, port: int) -> None:
+    told: list[str] = []
     with pytest.raises(EgressRefused):
-        await EgressGuard([("localhost", 993)]).resolve(host, port)
+        await EgressGuard([("localhost", 993)], refused=told.append).resolve(host, port)
+    assert told == ["not_configured"]
 
 
 @pytest.mark.parametrize(

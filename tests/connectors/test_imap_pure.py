@@ -113,6 +113,12 @@ def test_a_refusal_tells_nothing_of_the_servers_words() -> None:
     assert isinstance(command_refusal("SELECT", "[NONEXISTENT] x", "h:993"), PermanentError)
 
 
+@pytest.mark.parametrize("code", ["OVERQUOTA", "TRYCREATE", "EXPUNGEISSUED", "INUSE", "CORRUPTION", "ALREADYEXISTS"])
+def test_what_a_person_or_a_moment_can_change_is_temporary(code: str) -> None:
+    for command in ("COPY", "MOVE", "APPEND", "STORE", "CREATE"):
+        assert isinstance(command_refusal(command, f"[{code}] no", "h:993"), TemporaryError)
+
+
 def test_cursors_are_read_as_they_were_written() -> None:
     folders = {"INBOX": FolderCursor(7, 120, NOW, 50), "Ключ:1": FolderCursor(1, 0, last=(9, NOW), recovering=True)}
     assert parse_cursor(format_cursor(folders)) == folders

@@ -54,7 +54,6 @@ providers:
     imap: {{host: 127.0.0.1, port: {imap_port}}}
     smtp: {{host: 127.0.0.1, port: {smtp_port}}}
     tls_ca_file: {ca_file}
-    authserv_ids: [mx.example.com]
     sent_wait_seconds: 0.001
     oauth:
       issuer: {issuer}

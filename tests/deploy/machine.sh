@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a script as root on a copy of this machine, of which nothing stays: the root is an overlay in memory, in
-# namespaces of its own. The repository lies at /usr/local/src/ingestd there, and systemctl is played.
+# namespaces of its own. A copy of the repository lies at /usr/local/src/ingestd there, and systemctl is played.
 #
 #   tests/deploy/machine.sh REPOSITORY SCRIPT
 set -eu
@@ -23,8 +23,10 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mkdir -p "$root/usr/local/src/ingestd" "$root/usr/local/sbin"
-mount --bind "$repository" "$root/usr/local/src/ingestd"
-mount -o remount,bind,ro "$root/usr/local/src/ingestd"
+# A copy: who edits the repository meanwhile must not change what the script installs a second time.
+tar -C "$repository" --exclude=./.git --exclude=./.venv --exclude='*_cache' --exclude=__pycache__ -cf - . |
+    tar -C "$root/usr/local/src/ingestd" -xf -
+chmod -R a-w "$root/usr/local/src/ingestd"
 cp "$memory/here/systemctl" "$root/usr/local/sbin/systemctl"
 cp "$memory/here/script" "$root/root/script"
 

@@ -23,7 +23,8 @@ SECONDS = 60
 
 def settings(name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in (RUN / f"{name}.service").read_text().splitlines():
+    files = [RUN / f"{name}.service", *sorted(RUN.glob(f"{name}.*.conf"))]
+    for line in "\n".join(file.read_text() for file in files).splitlines():
         if "=" in line and not line.startswith("#"):
             key, _, value = line.partition("=")
             found.setdefault(key, []).append(value)
@@ -41,10 +42,12 @@ def pid_of(name: str) -> int | None:
 
 def daemon_reload() -> None:
     RUN.mkdir(exist_ok=True)
-    for old in RUN.glob("*.service"):
+    for old in (*RUN.glob("*.service"), *RUN.glob("*.conf")):
         old.unlink()
     for unit in UNITS.glob("ingestd.service"):
         shutil.copy(unit, RUN)
+    for more in UNITS.glob("ingestd.service.d/*.conf"):
+        shutil.copy(more, RUN / f"ingestd.{more.name}")
 
 
 def start(name: str) -> None:
@@ -107,6 +110,9 @@ def main(words: list[str]) -> None:
     if verb == "daemon-reload":
         daemon_reload()
     elif verb == "start" or (verb == "enable" and "--now" in words):
+        start(name)
+    elif verb == "restart":
+        stop(name)
         start(name)
     elif verb == "stop" or (verb == "disable" and "--now" in words):
         stop(name)

@@ -64,6 +64,7 @@ def test_the_way_by_pip_and_systemd_from_nothing_to_uninstalled(tmp_path: Path) 
     assert done.stdout.endswith("all of it was run\n")
     assert "/etc/ingestd/ingestd.yaml: ok" in done.stdout
     assert done.stdout.count("active\n") == 1
+    assert "oauth2.googleapis.com:443" in done.stdout  # check-config lists what the new provider adds
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -111,7 +112,8 @@ def test_its_configurations_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "google-oauth").write_text("secret\n")
     (tmp_path / "master-key").write_text(base64.b64encode(bytes(32)).decode())
     (base,) = re.findall(r"<<'END'\n(.*?)^END$", TEXT, re.MULTILINE | re.DOTALL)
-    parts = [yaml.safe_load(block) for block in blocks("yaml")]
+    (providers,) = re.findall(r"<<'PROVIDERS'\n(.*?)^PROVIDERS$", TEXT, re.MULTILINE | re.DOTALL)
+    parts = [yaml.safe_load(block) for block in (*blocks("yaml"), providers)]
     ours = [part for part in parts if "scrape_configs" not in part]
     assert len(ours) == 2
     for part in [{}, *ours]:

@@ -94,23 +94,6 @@ async def test_a_strangers_reference_is_only_a_suspicion(stores: Stores) -> None
     await office.check()
 
 
-async def test_a_sender_whom_the_provider_disproved_does_not_join(stores: Stores) -> None:
-    office = await Office.open(stores)
-    await office.take(mail())
-    auth = "Authentication-Results: {}; dmarc=fail header.from=example.org\r\n"
-    spoofed = mail(
-        message_id="<s@x.example>", headers=auth.format("mx.example.com") + "In-Reply-To: <q1@example.org>\r\n"
-    )
-    foreign = mail(
-        message_id="<t@x.example>", headers=auth.format("mx.example.net") + "In-Reply-To: <q1@example.org>\r\n"
-    )
-    await office.take(spoofed)
-    await office.take(foreign)
-    assert (await office.ticket(2)).ticket.suspected_ticket_id is not None
-    assert len((await office.ticket(1)).messages) == 2  # another host's verdict is nobody's
-    await office.check()
-
-
 @pytest.mark.parametrize(("automatic", "status"), [(False, "open"), (True, "closed")])
 async def test_only_a_person_reopens(stores: Stores, automatic: bool, status: str) -> None:
     office = await Office.open(stores)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestd.mail.html import REMOTE_IMAGE, before_quote, sanitize, to_text
+from ingestd.mail.html import REMOTE_IMAGE, sanitize, to_text
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,6 @@ def test_links_tell_the_other_side_nothing() -> None:
 )
 def test_text(html: str, text: str) -> None:
     assert to_text(sanitize(html)[0]) == text
-
-
-def test_containers_of_quotes_survive_sanitizing() -> None:
-    assert before_quote(sanitize('<p>new</p><div class="gmail_quote other"><p>old</p></div>')[0]) == "new"
-    assert before_quote(sanitize('<p>new</p><div id="divRplyFwdMsg">old</div>')[0]) == "new"
-    assert before_quote(sanitize("<p>new</p>")[0]) is None
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_uuencoded_text_is_an_attachment() -> None:
         ("C:\\Windows\\x.exe", "x.exe"),
         ("invoice\u202efdp.exe", "invoicefdp.exe"),
         (".htaccess", "htaccess"),
-        ("a" * 300 + ".pdf", "a" * 146 + ".pdf"),
+        ("a" * 300 + ".pdf", "a" * 196 + ".pdf"),
         ("", "attachment.pdf"),
     ],
 )

@@ -14,6 +14,7 @@ from ingestd.mail.types import Kind
 
 TICKET, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 PASS, FAIL, ABSENT = Authentication.PASS, Authentication.FAIL, Authentication.ABSENT
+NONE, UNKNOWN = Authentication.NONE, Authentication.UNKNOWN
 REQUESTER, PARTICIPANT, STRANGER = Standing.REQUESTER, Standing.PARTICIPANT, Standing.STRANGER
 
 
@@ -36,7 +37,10 @@ def decision(
         (STRANGER, None, PASS, TICKET, None),
         (REQUESTER, REQUESTER, PASS, TICKET, None),
         (None, REQUESTER, PASS, OTHER, None),
-        (None, PARTICIPANT, ABSENT, OTHER, None),
+        (None, PARTICIPANT, UNKNOWN, OTHER, None),
+        (None, REQUESTER, ABSENT, None, OTHER),
+        (None, PARTICIPANT, NONE, None, OTHER),
+        (REQUESTER, None, NONE, TICKET, None),
         (None, REQUESTER, FAIL, None, OTHER),
         (None, STRANGER, PASS, None, OTHER),
         (None, STRANGER, ABSENT, None, OTHER),
@@ -57,7 +61,13 @@ def test_decisions(
 
 @pytest.mark.parametrize(
     ("standing", "auth", "joined"),
-    [(REQUESTER, ABSENT, True), (PARTICIPANT, PASS, True), (STRANGER, PASS, False), (REQUESTER, FAIL, False)],
+    [
+        (REQUESTER, UNKNOWN, True),
+        (PARTICIPANT, PASS, True),
+        (REQUESTER, ABSENT, False),
+        (STRANGER, PASS, False),
+        (REQUESTER, FAIL, False),
+    ],
 )
 def test_a_ticket_that_names_the_message_is_evidence_like_a_known_id(
     standing: Standing, auth: Authentication, joined: bool
@@ -74,12 +84,56 @@ def test_a_known_ancestor_counts_before_who_names_the_message() -> None:
     assert result.ticket_id == OTHER
 
 
+@pytest.mark.parametrize(
+    ("standing", "auth", "kind", "joined"),
+    [
+        (REQUESTER, ABSENT, Kind.CUSTOMER, True),
+        (PARTICIPANT, NONE, Kind.CUSTOMER, True),
+        (REQUESTER, FAIL, Kind.CUSTOMER, False),
+        (STRANGER, PASS, Kind.CUSTOMER, False),
+        (STRANGER, PASS, Kind.AUTO_REPLY, False),
+        (STRANGER, ABSENT, Kind.BOUNCE, True),
+        (STRANGER, FAIL, Kind.OWN, True),
+    ],
+)
+def test_an_id_of_a_message_that_we_sent_needs_no_proof_but_standing(
+    standing: Standing, auth: Authentication, kind: Kind, joined: bool
+) -> None:
+    """Whoever names it has seen that message; a mail server that returns it has no standing."""
+    found = Candidate(OTHER, standing, ours=True)
+    result = decide(by_token=None, by_known_id=found, authentication=auth, kind=kind)
+    assert (result.ticket_id, result.suspected) == ((OTHER, None) if joined else (None, OTHER))
+
+
+@pytest.mark.parametrize(("auth", "joined"), [(ABSENT, True), (NONE, True), (FAIL, False)])
+def test_old_mail_may_have_lost_its_verdict(auth: Authentication, joined: bool) -> None:
+    found = Candidate(OTHER, REQUESTER, ended=True)
+    result = decide(by_token=None, by_known_id=found, authentication=auth, kind=Kind.CUSTOMER, imported=True)
+    assert (result.ticket_id, result.reopen, result.follows) == (OTHER if joined else None, False, None)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_an_answer_to_an_ended_ticket_follows_it_up(kind: Kind) -> None:
+    """What a machine writes about an old matter belongs to that matter."""
+    found = Candidate(TICKET, REQUESTER, ended=True)
+    result = decide(by_token=found, by_known_id=None, authentication=PASS, kind=kind)
+    person = kind in (Kind.CUSTOMER, Kind.BULK)
+    assert (result.ticket_id, result.follows) == ((None, TICKET) if person else (TICKET, None))
+    assert (result.reopen, result.suspected) == (False, None)
+
+
+def test_a_person_who_answers_through_a_list_reopens() -> None:
+    """Request Tracker calls its people's answers bulk, and a group adds the headers of a list."""
+    assert decision(REQUESTER, None, PASS, Kind.BULK).reopen
+    assert not decision(None, REQUESTER, PASS, Kind.BULK).reopen
+
+
 def test_a_stranger_with_a_token_is_flagged() -> None:
     assert "stranger" in decision(STRANGER, None, PASS).evidence
     assert "stranger" not in decision(REQUESTER, None, PASS).evidence
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CUSTOMER])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.CUSTOMER, Kind.BULK)])
 def test_machines_never_reopen(kind: Kind) -> None:
     result = decision(REQUESTER, None, PASS, kind)
     assert (result.ticket_id, result.reopen) == (TICKET, False)

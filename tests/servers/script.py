@@ -84,10 +84,14 @@ class ScriptedFolder:
     exists: int | None = None
     """What SELECT says, where that is wrong."""
     permanent_flags: bytes = b"\\Seen \\Deleted \\*"
+    modseq: int | None = None
+    """HIGHESTMODSEQ, where the server has CONDSTORE."""
     commands: list[bytes] = field(default_factory=list)
     """Every line that was heard."""
     refuses_fetch: bytes = b""
     """The answer to every FETCH, as in an outage."""
+    refusals: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Commands, by how they begin, and the answer to the next of them."""
 
     def put(
         self,
@@ -108,6 +112,7 @@ class ScriptedFolder:
             self.commands.append(line)
             tag, _, command = line.rstrip(b"\r\n").partition(b" ")
             try:
+                self._refuse(command.upper())
                 rows, end = self._answers(command.upper()), b"OK done"
             except _Refused as refused:
                 rows, end = refused.rows, refused.answer
@@ -117,6 +122,12 @@ class ScriptedFolder:
                 return
             await peer.say(tag + b" " + end + b"\r\n")
 
+    def _refuse(self, command: bytes) -> None:
+        for refusal in self.refusals:
+            if command.startswith(refusal[0]):
+                self.refusals.remove(refusal)
+                raise _Refused([], refusal[1])
+
     def _answers(self, command: bytes) -> list[bytes]:
         if command.startswith((b"SELECT", b"EXAMINE")):
             return [
@@ -124,6 +135,7 @@ class ScriptedFolder:
                 b"OK [UIDVALIDITY %d] ok" % self.uidvalidity,
                 b"OK [UIDNEXT %d] ok" % self.uidnext,
                 b"OK [PERMANENTFLAGS (%s)] ok" % self.permanent_flags,
+                b"OK [NOMODSEQ] ok" if self.modseq is None else b"OK [HIGHESTMODSEQ %d] ok" % self.modseq,
             ]
         if command.startswith(b"UID SEARCH UID "):
             wanted = _expand(command.split()[3])

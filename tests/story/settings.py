@@ -51,7 +51,6 @@ def provider_document(
         "imap": {"host": "127.0.0.1", "port": imap_port},
         "smtp": {"host": "127.0.0.1", "port": smtp_port},
         "tls_ca_file": str(ca_file),
-        "authserv_ids": ["mx.example.com"],
         "oauth": {
             "issuer": issuer,
             "client_id": client_id,

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import warnings
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+import connectors
+import ingestd
+import storage
 from connectors.base import PermanentError, RateLimited, TemporaryError, Trouble
 from ingestd.telemetry import hooks, logs, vocabulary
 from ingestd.telemetry.fields import FIELDS, permitted
@@ -48,6 +52,17 @@ def test_every_event_has_a_constant_and_a_meaning() -> None:
         assert re.fullmatch(r"[a-z_]+\.[a-z_]+", name)
         assert meaning.endswith(".")
         assert "\n" not in meaning
+
+
+def test_every_event_is_logged_somewhere() -> None:
+    """An operator who waits for a line that nobody writes waits for ever."""
+    packages = (ingestd, connectors, storage)
+    folders = [Path(str(package.__file__)).parent for package in packages]
+    sources = [path for folder in folders for path in folder.rglob("*.py") if path.name != "vocabulary.py"]
+    written = "\n".join(path.read_text("utf-8") for path in sources)
+    names = {value: name for name, value in vars(vocabulary).items() if name.isupper() and isinstance(value, str)}
+    unused = [event for event, name in names.items() if f'"{event}"' not in written and f".{name}" not in written]
+    assert unused == []
 
 
 def test_a_line_is_one_json_object(strict_lines: Lines) -> None:

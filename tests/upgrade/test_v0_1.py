@@ -7,7 +7,9 @@ forgetting had only come as far as its key, and one that is forgotten.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from sqlalchemy import Connection, select
 from ingestd.backup.folder import open_backup
 from ingestd.backup.progress import quiet
 from ingestd.backup.restore import fill, put_blobs
-from storage import erasures, schema
+from ingestd.lock import StoreLock
+from storage import erasures, leases, schema
 from storage.blobs import FolderBlobs
 from storage.database import Database, open_database
 from storage.tables import accounts
+from storage.types import new_id
 from tests.backup.desk import configure, daemon, done, ingestd
 from tests.stores import StoreUrls
 
@@ -66,11 +70,13 @@ def _read(urls: StoreUrls, function: Any) -> Any:
 def test_what_0_1_wrote_is_read_on(store_urls: StoreUrls, tmp_path: Path) -> None:
     config = configure(tmp_path / "desk", store_urls)
     asyncio.run(_write(store_urls))
-    refused = ingestd(config, "verify")
-    assert refused.exit_code == 1, refused.output
-    assert "ingestd migrate" in refused.output
+    for command in ("verify", "run"):
+        refused = ingestd(config, command)
+        assert refused.exit_code == 1, refused.output
+        assert "ingestd migrate" in refused.output
 
-    done(config, "migrate")
+    migrated = json.loads(done(config, "migrate", "--json"))
+    assert migrated["changed"] is True
 
     report = json.loads(done(config, "verify", "--json"))
     assert report["violations"] == []
@@ -86,6 +92,36 @@ def test_what_0_1_wrote_is_read_on(store_urls: StoreUrls, tmp_path: Path) -> Non
         until(lambda: _read(store_urls, _steps) == ["done", "done"], "what 0.1 had begun to forget is forgotten")
         assert "Drucker für Käthe" in done(config, "ticket", "show", "1", "--account", account)
     assert json.loads(done(config, "verify", "--json"))["violations"] == []
+
+
+@contextlib.contextmanager
+def _an_older_daemon(urls: StoreUrls) -> Iterator[None]:
+    """What the other processes see of a daemon that runs on the store."""
+
+    async def register() -> None:
+        database = _open(urls, schema.CONTENT)
+        try:
+            await database.transaction(None, leases.register, new_id())
+        finally:
+            await database.close()
+
+    if urls.content.startswith("sqlite:///"):
+        with StoreLock(Path(urls.content.removeprefix("sqlite:///"))):
+            yield
+    else:
+        asyncio.run(register())
+        yield
+
+
+def test_nothing_is_migrated_beneath_a_running_daemon(store_urls: StoreUrls, tmp_path: Path) -> None:
+    config = configure(tmp_path / "desk", store_urls)
+    asyncio.run(_write(store_urls))
+    with _an_older_daemon(store_urls):
+        for command in ("migrate", "init"):
+            refused = ingestd(config, command)
+            assert refused.exit_code == 1, refused.output
+            assert "run" in refused.output
+        assert _read(store_urls, schema.current) == "content_0001"
 
 
 def test_a_backup_of_0_1_is_restored_and_migrated(store_urls: StoreUrls, tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ class World:
     imported: UUID = field(default_factory=new_id)
     """An old message, of a backfill under way."""
     imported_ticket: UUID = field(default_factory=new_id)
+    follow_up: UUID = field(default_factory=new_id)
+    """A closed ticket that follows the first one up, and collects a flood."""
+    muted: UUID = field(default_factory=new_id)
+    """Its message."""
     key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
     """Of `mailbox`, once it is linked."""
 
@@ -214,6 +218,7 @@ async def build(stores: Stores) -> World:
         await stores.content.transaction(world.account, _quarantine, world, key, one, status)
     await stores.content.transaction(world.account, _edit, world, key)
     await stores.content.transaction(world.account, _backfill, world, key)
+    await stores.content.transaction(world.account, _flood, world, key)
     for account_id, mailbox_id, ticket_id, suspected in (
         (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
         (world.other_account, world.other_mailbox, world.other_ticket, None),
@@ -380,6 +385,26 @@ def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) ->
     messages.insert_messages(conn, account_id, [one])
     backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])
     _open_ticket(conn, account_id, key, world.imported_ticket, None, [world.imported], imported=True)
+
+
+def _flood(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    one = new_message(key, world.muted, world.follow_up, b"Subject: Again\r\n\r\nAgain\r\n")
+    messages.insert_messages(conn, account_id, [dataclasses.replace(one, muted=True)])
+    number, sequence = accounts.draw_numbers(conn, account_id, tickets=1, events=3)
+    record = records.TicketRecord("Again", Address("kim@example.net"), Address("lee@example.net"))
+    new = tickets.NewTicket(
+        ticket_id=world.follow_up,
+        mailbox_id=world.mailbox,
+        requester_key=key.hash("address", b"kim@example.net"),
+        suspected_ticket_id=None,
+        sealed=key.seal_record(records.TicketRecord.place(world.follow_up), record),
+        status="closed",
+        follows_ticket_id=world.ticket,
+    )
+    tickets.insert_tickets(conn, account_id, number, [new])
+    told = [NewEvent(news, world.mailbox, world.follow_up) for news in ("ticket.created", "ticket.flooded")]
+    told += [NewEvent("message.muted", world.mailbox, world.follow_up, world.muted)]
+    events.insert_events(conn, account_id, sequence, told)
 
 
 def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:

@@ -299,6 +299,30 @@ DAMAGES: tuple[Damage, ...] = (
         put(messages, "message_id", "message", ticket_id=_other_ticket),
     ),
     Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
+    Damage("closed_tickets_know_since_when", "never closed", put(tickets, "ticket_id", "ticket", status="closed")),
+    Damage("closed_tickets_know_since_when", "open again", put(tickets, "ticket_id", "follow_up", status="open")),
+    Damage(
+        "muted_messages_are_told_as_such",
+        "told as any other",
+        put(messages, "message_id", "message", muted=True),
+        also="floods_are_announced",
+    ),
+    Damage("muted_messages_are_told_as_such", "told as muted", put(messages, "message_id", "muted", muted=False)),
+    Damage(
+        "muted_messages_are_told_as_such",
+        "one of ours",
+        both(
+            put(messages, "message_id", "muted", direction="out", kind="reply"),
+            drop(events, "message_id", "muted"),
+            tell("message.muted", "muted", "message_id"),
+        ),
+        also="outgoing_messages_are_replies",
+    ),
+    Damage(
+        "floods_are_announced",
+        "never",
+        drop(events, "ticket_id", "follow_up", events.c.type == "ticket.flooded"),
+    ),
     Damage(
         "backfills_move_with_their_cursor",
         "the cursor is gone",
@@ -438,6 +462,21 @@ DAMAGES: tuple[Damage, ...] = (
         "suspected_tickets_are_of_the_same_account",
         "another account's",
         put(tickets, "ticket_id", "suspicious_ticket", suspected_ticket_id=_other_ticket),
+    ),
+    Damage(
+        "follow_ups_continue_an_older_ticket",
+        "another account's",
+        put(tickets, "ticket_id", "follow_up", follows_ticket_id=_other_ticket),
+    ),
+    Damage(
+        "follow_ups_continue_an_older_ticket",
+        "another mailbox's",
+        put(tickets, "ticket_id", "suspicious_ticket", follows_ticket_id=lambda w: w.ticket),
+    ),
+    Damage(
+        "follow_ups_continue_an_older_ticket",
+        "itself",
+        put(tickets, "ticket_id", "follow_up", follows_ticket_id=lambda w: w.follow_up),
     ),
     Damage(
         "children_lie_in_their_parents_mailbox",

@@ -1,0 +1,28 @@
+"""Nothing lost, and nothing answered: what came beyond a limit is told as such."""
+
+from __future__ import annotations
+
+from sqlalchemy import exists, func, select
+
+from ingestd.verify.look import Look, live, same
+from ingestd.verify.report import Findings
+from storage.tables import events, messages
+
+
+async def muted_messages_are_told_as_such(look: Look, found: Findings) -> None:
+    """A message is muted exactly where its event is message.muted, and only one that was received."""
+    await look.count(found, messages, live(messages))
+    told = exists().where(*same(events, messages, "message_id"), events.c.type == "message.muted")
+    query = select(messages.c.account_id, messages.c.message_id).where(live(messages))
+    await look.flag(found, query.where(messages.c.muted, ~told), "it is muted, and was told as if it were not")
+    await look.flag(found, query.where(~messages.c.muted, told), "it is not muted, and was told as if it were")
+    await look.flag(found, query.where(messages.c.muted, messages.c.direction != "in"), "a message of ours is muted")
+
+
+async def floods_are_announced(look: Look, found: Findings) -> None:
+    """Every ticket with a muted message has an event ticket.flooded."""
+    await look.count(found, messages, live(messages), messages.c.muted)
+    told = exists().where(*same(events, messages, "ticket_id"), events.c.type == "ticket.flooded")
+    key = (messages.c.account_id, messages.c.ticket_id)
+    query = select(*key).where(live(messages), messages.c.muted, ~told).group_by(*key).having(func.count() > 0)
+    await look.flag(found, query, "the flood in the ticket was not announced")
