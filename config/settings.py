@@ -241,7 +241,7 @@ class Backfill(Section):
     ticket_status: Literal["closed", "open"] = "closed"
     """Status of tickets that old mail opens; closed ones are history, and an answer reopens them."""
     attempts_max: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Failures in a row, while new mail can be read, before it is given up; `ingestd mailbox backfill` resumes it."""
+    """Failures in a row (a throttle is none) before it is given up; `ingestd mailbox backfill` resumes it."""
     backoff: Backoff = Backoff(initial_seconds=5.0, max_seconds=900.0)
     """Pauses after such a failure."""
 

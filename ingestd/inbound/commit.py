@@ -98,11 +98,13 @@ def commit_history(
     fence: int,
     cursor_sequence: int,
     batch: HistoryBatch,
+    seconds: float,
     ticket_status: str,
 ) -> Committed:
     """Write one batch of old mail, under the backfill's own cursor; nobody is to answer it.
 
-    `ticket_status` is that of the tickets that it opens. Raises FenceLost, CursorMoved; then nothing was written.
+    `seconds` is what it took to read it; `ticket_status` is that of the tickets that it opens. Raises FenceLost,
+    CursorMoved; then nothing was written.
     """
     sealed = context.key.seal_record(HistoryRecord.place(context.mailbox_id), HistoryRecord(batch.cursor))
     mailboxes.hold(conn, account_id, context.mailbox_id, fence)
@@ -114,6 +116,7 @@ def commit_history(
         cursor_sealed=sealed,
         seen=batch.seen,
         total=batch.total,
+        seconds=seconds,
     )
     draft = Draft(remembers=True, imported=True, ticket_status=ticket_status)
     return _commit(conn, account_id, context, prepared, draft)

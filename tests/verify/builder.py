@@ -380,7 +380,9 @@ def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) ->
     backfills.insert_backfill(conn, account_id, world.mailbox, since=None, before=RECEIVED, newest_first=True)
     cursor = key.seal_record(records.HistoryRecord.place(world.mailbox), records.HistoryRecord("INBOX 1 1"))
     mailboxes.hold(conn, account_id, world.mailbox, 1)
-    backfills.advance(conn, account_id, world.mailbox, cursor_sequence=0, cursor_sealed=cursor, seen=1, total=2)
+    backfills.advance(
+        conn, account_id, world.mailbox, cursor_sequence=0, cursor_sealed=cursor, seen=1, total=2, seconds=1.0
+    )
     one = new_message(key, world.imported, world.imported_ticket, b"Subject: Old\r\n\r\nOld\r\n")
     messages.insert_messages(conn, account_id, [one])
     backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])

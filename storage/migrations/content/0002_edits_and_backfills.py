@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("newest_first", sa.Boolean(), nullable=False),
         sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.Column("reading_seconds", sa.Double(), nullable=False),
         sa.Column("cursor_sequence", sa.BigInteger(), nullable=False),
         sa.Column("cursor_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
