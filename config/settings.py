@@ -144,7 +144,7 @@ class MailboxDefaults(Section):
     start_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """How many days back `start_from: days` reads."""
     folders: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = ("INBOX",)
-    """The folders that are watched."""
+    """The folders that are watched. One that is added later is read from then on, what is older by a backfill."""
     contact_forms: Annotated[tuple[MailAddress, ...], Field(max_length=1000)] = ()
     """Senders (contact forms) whose Reply-To is the requester."""
     after_import: AfterImport = "nothing"
@@ -241,7 +241,7 @@ class Backfill(Section):
     ticket_status: Literal["closed", "open"] = "closed"
     """Status of tickets that old mail opens; closed ones are history, and an answer reopens them."""
     attempts_max: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Failures in a row, while new mail can be read, before it is given up; `ingestd mailbox backfill` resumes it."""
+    """Failures in a row (a throttle is none) before it is given up; `ingestd mailbox backfill` resumes it."""
     backoff: Backoff = Backoff(initial_seconds=5.0, max_seconds=900.0)
     """Pauses after such a failure."""
 

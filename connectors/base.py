@@ -122,9 +122,15 @@ class ReadPlan:
     start_at: datetime | None = None
     """When the mailbox was linked: mail that came from here on is new. None: from the first reading. Mail that
     comes between the two, be it hours because the server was away, would be lost without it."""
+    starts: Mapping[str, datetime] = field(default_factory=dict)
+    """As `start_at`, for some of the `folders`: those that are watched since another moment than the linking."""
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+
+    def start_of(self, entry: str) -> datetime | None:
+        """Return from when on the mail of a folder is new."""
+        return self.starts.get(entry, self.start_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,8 @@ class HistoryPlan:
     """Which old mail to read, and in which order; the folders and the limits are those of the ReadPlan."""
 
     before: datetime
-    """`changes` takes what came from here on (the ReadPlan's `start_at`), `history` what came earlier."""
+    """`changes` takes what came from here on (the ReadPlan's `start_at`), `history` what came earlier; of a folder
+    that is among the ReadPlan's `starts`, what came before that moment."""
     since: datetime | None = None
     """The oldest that is wanted; None: everything."""
     newest_first: bool = True

@@ -79,7 +79,8 @@ class ImapReader:
                     missing.add(position)
                 elif folder not in done:
                     done.add(folder)
-                    async for batch in self._folder_changes(folder, state):
+                    start_at = None if folder in state else await self._start_of(folder)
+                    async for batch in self._folder_changes(folder, state, start_at):
                         yield batch
             except FolderMissing:
                 missing.add(position)
@@ -88,6 +89,8 @@ class ImapReader:
                 if not self._connection.alive:
                     raise
                 failed = failed or error
+        async for batch in self._forget_unwatched(state, done, whole=not missing and failed is None):
+            yield batch
         self._missing = [position for position in sorted(missing) if self._is_named(self._plan.folders[position])]
         if failed is not None:
             raise failed
@@ -101,13 +104,36 @@ class ImapReader:
         role = role_of(entry)
         return role is None or bool(self._access.role_folders.get(role))
 
-    async def _folder_changes(self, folder: str, state: dict[str, FolderCursor]) -> AsyncIterator[Batch]:
+    async def _start_of(self, folder: str) -> datetime | None:
+        """Return from when on a folder's mail is new: the earliest that one of its entries in the plan says."""
+        if not self._plan.starts:
+            return self._plan.start_at
+        entries = [entry for entry in self._plan.folders if await self._connection.find(entry) == folder]
+        starts = [self._plan.start_of(entry) for entry in entries]
+        return min((one for one in starts if one is not None), default=None)
+
+    async def _forget_unwatched(
+        self, state: dict[str, FolderCursor], done: set[str], *, whole: bool
+    ) -> AsyncIterator[Batch]:
+        """Drop what the cursor says of folders that are not watched any more: once they are again, they begin anew.
+
+        Only where the whole plan was read: a folder that is missing may be one that the cursor knows.
+        """
+        left = [folder for folder in state if folder not in done] if whole else []
+        for folder in left:
+            del state[folder]
+        if left:
+            yield Batch((), format_cursor(state), more=False)
+
+    async def _folder_changes(
+        self, folder: str, state: dict[str, FolderCursor], start_at: datetime | None
+    ) -> AsyncIterator[Batch]:
         session, selected = await self._connection.select(folder)
         known, uidnext = state.get(folder), selected.uidnext
         if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
             uidnext = max(uidnext, known.uid + 1)
         now, end = datetime.now(UTC), uidnext - 1
-        at = await self._begin(session, selected, known, uidnext, now)
+        at = await self._begin(session, selected, known, uidnext, start_at, now)
         # That HIGHESTMODSEQ rose is not worth a commit by itself: each flag that somebody sets raises it.
         changed, recovering = known is None or at.differs_from(known), at.recovering
         window, witness = Window(), at.last
@@ -147,10 +173,16 @@ class ImapReader:
             yield Batch(messages, format_cursor(state), more=False)
 
     async def _begin(
-        self, session: ImapSession, selected: Selected, known: FolderCursor | None, uidnext: int, now: datetime
+        self,
+        session: ImapSession,
+        selected: Selected,
+        known: FolderCursor | None,
+        uidnext: int,
+        start_at: datetime | None,
+        now: datetime,
     ) -> FolderCursor:
         """Return where to read a folder from, with the HIGHESTMODSEQ that it has now."""
-        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, plan=self._plan, now=now)
+        at = start(known, uidvalidity=selected.uidvalidity, uidnext=uidnext, start_at=start_at, now=now)
         if at == known:
             # Our own last reading may be later than the last cursor that was written.
             own = self._read_upto.get(selected.folder)

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from connectors.base import CursorInvalid, ReadPlan
+from connectors.base import CursorInvalid
 
 _VERSION = 1
 CLOCK_SLACK = timedelta(minutes=10)
@@ -134,10 +134,12 @@ def format_cursor(folders: Cursor) -> str:
     return json.dumps({"v": _VERSION, "folders": records}, ensure_ascii=False, separators=(",", ":"))
 
 
-def start(known: FolderCursor | None, *, uidvalidity: int, uidnext: int, plan: ReadPlan, now: datetime) -> FolderCursor:
+def start(
+    known: FolderCursor | None, *, uidvalidity: int, uidnext: int, start_at: datetime | None, now: datetime
+) -> FolderCursor:
     """Return where to read a folder from.
 
-    A folder seen for the first time starts at the plan's `start_at`.
+    A folder seen for the first time starts at `start_at`; None: at this reading.
 
     A folder is read anew where its UIDs mean other messages now: its UIDVALIDITY changed, or its
     UIDNEXT is lower than what was read already, as after a restore from a backup. A server may not do
@@ -148,9 +150,9 @@ def start(known: FolderCursor | None, *, uidvalidity: int, uidnext: int, plan: R
         return known
     if known is not None:
         return known.anew(uidvalidity, uidnext)
-    if plan.start_at is not None:
+    if start_at is not None:
         # INTERNALDATE knows whole seconds
-        return FolderCursor(uidvalidity, 0, plan.start_at.replace(microsecond=0), uidnext)
+        return FolderCursor(uidvalidity, 0, start_at.replace(microsecond=0), uidnext)
     return FolderCursor(uidvalidity, uidnext - 1, now - CLOCK_SLACK)
 
 

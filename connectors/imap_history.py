@@ -104,20 +104,24 @@ async def read_history(
     """
     # INTERNALDATE knows whole seconds, and `changes` begins at a whole one.
     since = wanted.since.replace(microsecond=0) if wanted.since else None
-    wanted = replace(wanted, before=wanted.before.replace(microsecond=0), since=since)
     state = parse_history(cursor)
-    found = [name for entry in plan.folders if (name := await connection.find(entry)) is not None]
-    names = list(dict.fromkeys(found))
+    # What came later is `changes`' business, folder by folder.
+    plans: dict[str, HistoryPlan] = {}
+    for entry in plan.folders:
+        if (name := await connection.find(entry)) is not None:
+            start_at = plan.starts.get(entry, wanted.before).replace(microsecond=0)
+            before = min(plans[name].before, start_at) if name in plans else start_at
+            plans[name] = replace(wanted, before=before, since=since)
     begun = False
-    for name in names:
+    for name, of_folder in plans.items():
         # The folders behind one that was deleted are read; that it is missing is told by `changes`.
         with contextlib.suppress(FolderMissing):
-            begun = await _begin(connection, wanted, name, state) or begun
+            begun = await _begin(connection, of_folder, name, state) or begun
     if begun:
         yield _batch((), state)
-    for name in names:
+    for name, of_folder in plans.items():
         with contextlib.suppress(FolderMissing):
-            async for batch in _read_folder(connection, plan, wanted, name, state):
+            async for batch in _read_folder(connection, plan, of_folder, name, state):
                 yield batch
 
 

@@ -6,7 +6,7 @@ They know nothing of a mailbox but its id and its provider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -111,6 +111,21 @@ def explain_unconfigured(provider: str) -> Words:
     return Words(
         f"The configuration names no provider {provider} any more: nobody works on this mailbox.",
         f"Put providers.{provider} back, and let the daemon read its configuration again.",
+    )
+
+
+def explain_missing(folders: Sequence[str], provider: str, mailbox_id: UUID) -> Words:
+    """Return what it means that watched folders are not there. They are named: it is for the mailbox's people only."""
+    names = ", ".join(f"“{folder}”" for folder in folders)
+    one = len(folders) == 1
+    return Words(
+        f"{'The folder' if one else 'These folders are watched and are not there:'} {names}"
+        f"{' is watched and is not there' if one else ''}. {'Its' if one else 'Their'} mail is not read; that of the "
+        "other folders is.",
+        f"Rename {'it' if one else 'them'} back, or create {'it' if one else 'them'}, at the provider: reading then "
+        "goes on by itself where it stopped. Or say which folders are to be watched: `ingestd mailbox set "
+        f"{mailbox_id} --folder NAME`, for each of them (`mailbox_defaults.folders`; for a role, "
+        f"`providers.{provider}.folders`).",
     )
 
 

@@ -8,22 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection
-
+from ingestd.inbound.folders import open_folders
 from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
 from ingestd.mail.containers import content_of
 from ingestd.mail.types import Attachment
 from ingestd.raw import RawPlace, load_range, load_raw
-from ingestd.records import AttachmentRecord, MailboxRecord, MessageRecord, QuarantineRecord, ReplyRecord, TicketRecord
+from ingestd.records import (
+    AttachmentRecord,
+    FoldersRecord,
+    MailboxRecord,
+    MessageRecord,
+    QuarantineRecord,
+    ReplyRecord,
+    TicketRecord,
+)
 from ingestd.relations import Related, relations_of
 from storage import mailboxes, messages, outbox, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
-from storage.database import Database, now
+from storage.database import Database
 from storage.errors import NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
@@ -38,6 +44,8 @@ class MailboxView:
     mailbox: Mailbox
     record: MailboxRecord | None
     """None while the mailbox is being forgotten: its key is gone, or about to be."""
+    folders: FoldersRecord | None = None
+    """Also None before its worker began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +117,8 @@ class Desk:
 
     async def backfill(self, account_id: UUID, mailbox_id: UUID) -> BackfillView | None:
         """Return how far the reading of a mailbox's old mail has come; None where nobody asked for it."""
-        found, at = await self.content.read(account_id, _backfill, mailbox_id)
-        return None if found is None else BackfillView(found, progress_of(found, at))
+        found = await self.content.read(account_id, find_backfill, mailbox_id)
+        return None if found is None else BackfillView(found, progress_of(found))
 
     async def tickets(
         self,
@@ -218,7 +226,8 @@ class Desk:
             return MailboxView(mailbox, None)
         key = await self.keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
         place = MailboxRecord.place(mailbox.mailbox_id)
-        return MailboxView(mailbox, key.open_record(place, mailbox.sealed, MailboxRecord))
+        record = key.open_record(place, mailbox.sealed, MailboxRecord)
+        return MailboxView(mailbox, record, open_folders(key, mailbox))
 
     async def _ticket_record(self, ticket: Ticket) -> TicketRecord:
         key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)
@@ -247,7 +256,3 @@ class Desk:
         record = key.open_record(ReplyRecord.place(row.message_id), reply.sealed, ReplyRecord)
         attempts = await self.content.read(row.account_id, outbox.list_attempts, row.message_id)
         return ReplyView(reply, record, attempts)
-
-
-def _backfill(conn: Connection, account_id: UUID, mailbox_id: UUID) -> tuple[Backfill | None, datetime]:
-    return find_backfill(conn, account_id, mailbox_id), now(conn)

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from config import MailboxDefaults, check_after_import, check_not_watched
+from ingestd.inbound.folders import watch_folders
 from ingestd.records import MailboxRecord
 from storage import edits, mailboxes, outbox
 from storage.errors import Conflict
@@ -60,14 +61,17 @@ def choose(
     if outbox.list_in_flight(conn, account_id, mailbox_id):
         raise ReplyUnderWay(f"a reply of mailbox {mailbox_id} is being sent right now: try again in a moment")
     place = MailboxRecord.place(mailbox_id)
-    record = key.open_record(place, mailbox.sealed, MailboxRecord)
+    was = record = key.open_record(place, mailbox.sealed, MailboxRecord)
     if options.after_import is not None:
         record = msgspec.structs.replace(record, after_import=options.after_import)
     if options.folders is not None:
         record = msgspec.structs.replace(record, folders=options.folders)
     after_import, folders = effective(record, defaults)
+    _, before = effective(was, defaults)
     check_not_watched(check_after_import(after_import), folders)
     mailboxes.replace_record(conn, account_id, mailbox_id, key.seal_record(place, record))
+    if options.folders is not None:
+        watch_folders(conn, account_id, mailbox_id, key, folders, before=before)
     if options.after_import is None:
         return Chosen(record)
     if after_import == NOTHING:

@@ -63,6 +63,19 @@ class CursorRecord(msgspec.Struct, frozen=True):
         return Place("mailboxes.cursor", mailbox_id)
 
 
+class FoldersRecord(msgspec.Struct, frozen=True):
+    """mailboxes.folders_sealed: the folders that are watched, under the names that people gave them."""
+
+    since: dict[str, datetime] = {}
+    """Each of them, in their order, and from when on its mail is new mail."""
+    missing: tuple[str, ...] = ()
+    """Those that the server did not have at the last reading."""
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("mailboxes.folders", mailbox_id)
+
+
 class HistoryRecord(msgspec.Struct, frozen=True):
     """backfills.cursor_sealed: as `CursorRecord`, of the mail that was there before the mailbox was linked."""
 

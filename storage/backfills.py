@@ -51,11 +51,13 @@ class Backfill:
     seen: int
     total: int | None
     """As the server counted; None before it was asked."""
+    reading_seconds: float
+    """What the messages that were seen took; pauses, turns that were waited for and times without a worker aside."""
     cursor_sequence: int
     cursor_sealed: bytes | None
     created_at: datetime
     began_at: datetime | None
-    """When the first batch was committed, later by the time for which it was stopped in between."""
+    """When the first batch was committed."""
     ended_at: datetime | None
     trouble: str | None
     """What was wrong at the last attempt; None since a batch was committed."""
@@ -93,6 +95,7 @@ def insert_backfill(
             before=before,
             newest_first=newest_first,
             seen=0,
+            reading_seconds=0.0,
             cursor_sequence=0,
             created_at=now(conn),
         )
@@ -141,8 +144,10 @@ def advance(
     cursor_sealed: bytes,
     seen: int,
     total: int,
+    seconds: float,
 ) -> None:
-    """Put the cursor behind the batch that this transaction commits; the caller holds the mailbox.
+    """Put the cursor behind the batch that this transaction commits, and that took so long; the caller holds the
+    mailbox.
 
     Raises CursorMoved where the backfill was stopped, begun anew, or is not at `cursor_sequence`.
     """
@@ -159,6 +164,7 @@ def advance(
             cursor_sealed=cursor_sealed,
             seen=seen,
             total=total,
+            reading_seconds=backfills.c.reading_seconds + seconds,
             began_at=func.coalesce(backfills.c.began_at, literal(at, backfills.c.began_at.type)),
             trouble=None,
             retry_at=None,
@@ -189,15 +195,11 @@ def change_status(
     conn: Connection, account_id: UUID, mailbox_id: UUID, *, was: BackfillStatus, status: BackfillStatus
 ) -> bool:
     """Move an unfinished backfill from one status to another; return whether it still was where it should be."""
-    at = now(conn)
     values: dict[str, Any] = {"status": status, "retry_at": None}
     if status is BackfillStatus.RUNNING:
-        before = get_backfill(conn, account_id, mailbox_id)
         values |= {"ended_at": None, "trouble": None}
-        if before.began_at is not None and before.ended_at is not None:
-            values["began_at"] = before.began_at + (at - before.ended_at)
     else:
-        values["ended_at"] = at
+        values["ended_at"] = now(conn)
     done = conn.execute(update(backfills).where(_is(account_id, mailbox_id), backfills.c.status == was).values(values))
     wake(conn, "backfills")
     return done.rowcount == 1
@@ -216,6 +218,7 @@ def begin_anew(
             newest_first=newest_first,
             seen=0,
             total=None,
+            reading_seconds=0.0,
             cursor_sequence=backfills.c.cursor_sequence + 1,
             cursor_sealed=None,
             created_at=now(conn),

@@ -15,6 +15,9 @@ from storage.database import now
 from storage.mailboxes import readable
 from storage.tables import edits, mailboxes
 
+DISPLACED = "displaced"
+"""The reason of an edit whose message does not lie where it was, and may lie elsewhere."""
+
 
 class EditStatus(enum.StrEnum):
     """Where an edit stands. One that is done has no row any more."""
@@ -109,9 +112,17 @@ def list_of_message(conn: Connection, account_id: UUID, message_id: UUID) -> lis
     return [(edit_id, bytes(sealed)) for edit_id, sealed in rows]
 
 
-def replace_record(conn: Connection, account_id: UUID, edit_id: UUID, sealed: bytes) -> None:
-    """Write an edit's record anew. The caller holds the mailbox."""
+def relocate(conn: Connection, account_id: UUID, edit_id: UUID, sealed: bytes) -> None:
+    """Write an edit's record anew, with the place where its message lies now; had it been missing there, the edit
+    is due. The caller holds the mailbox."""
     conn.execute(update(edits).where(_among(account_id, [edit_id])).values(sealed=sealed))
+    _make_due(conn, _among(account_id, [edit_id]), edits.c.reason == DISPLACED)
+
+
+def revive_displaced(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
+    """Make due, also where they were given up, the edits whose messages did not lie where they were; return how many.
+    The caller holds the mailbox."""
+    return _make_due(conn, _of(account_id, mailbox_id), edits.c.reason == DISPLACED)
 
 
 def delete_edits(conn: Connection, account_id: UUID, edit_ids: Collection[UUID]) -> None:
@@ -140,9 +151,13 @@ def give_up(conn: Connection, account_id: UUID, edit_ids: Collection[UUID], *, r
 
 def revive(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
     """Make due again what was given up in a mailbox; return how many."""
+    return _make_due(conn, _of(account_id, mailbox_id), edits.c.status == EditStatus.FAILED)
+
+
+def _make_due(conn: Connection, *which: ColumnElement[bool]) -> int:
+    """Let them begin anew."""
     values = {"status": EditStatus.DUE, "reason": None, "due_at": now(conn), "attempts": 0}
-    failed = _of(account_id, mailbox_id), edits.c.status == EditStatus.FAILED
-    return conn.execute(update(edits).where(*failed).values(values)).rowcount
+    return conn.execute(update(edits).where(*which).values(values)).rowcount
 
 
 def cancel(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, union
 
 from storage.backfills import UNFINISHED
 from storage.database import now
@@ -15,7 +15,7 @@ from storage.edits import count_by_status as count_edits
 from storage.mailboxes import WORKED
 from storage.outbox import ReplyStatus
 from storage.quarantine import QuarantineStatus
-from storage.tables import backfills, erasures, mailboxes, messages, outbox, quarantine, workers
+from storage.tables import backfills, edits, erasures, mailboxes, messages, outbox, quarantine, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,43 @@ class Figures:
     """Those that want work and have no worker."""
     read_age_seconds: Mapping[str, float]
     """By state, of those that want work: the longest time since one was read through (or was linked)."""
+    folders_missing: int
+    """Watched folders that are not there, of mailboxes that want work."""
     outbox: Mapping[str, int]
     """By status: replies with which something is still to happen, by itself or by a person."""
     outbox_oldest_seconds: Mapping[str, float]
-    """By status, of the same replies: since the oldest was accepted."""
+    """By status, of the same replies: since the oldest was accepted. Where it is the mailbox's turn, only of mailboxes
+    that want work: while one is paused, or waits for its owner, its replies wait as they should."""
     edits: Mapping[str, int]
     """By status."""
+    edits_oldest_seconds: Mapping[str, float]
+    """By status, of mailboxes that want work: since the oldest one's message was taken."""
     backfills: Mapping[str, int]
     """By status."""
+    backfills_oldest_seconds: Mapping[str, float]
+    """By status, of the unfinished: since the oldest was asked for, or came to its halt."""
     backfill_remaining_messages: int
     """What the unfinished have before them, as far as the server was asked."""
     quarantine_messages: int
     """Those that wait for a person."""
+    quarantine_oldest_seconds: float
+    """Since the oldest of those was quarantined; 0 where there is none."""
     erasures_waiting: int
     erasures_oldest_seconds: float
     """Since the oldest of those was requested; 0 where there is none."""
 
 
+_WORKED = mailboxes.c.state.in_(WORKED)
+_OPEN = or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN)
+"""Something is still to happen with the reply."""
+
+
 def read_figures(conn: Connection) -> Figures:
     at = now(conn)
     counts, since = _mailboxes(conn)
-    replies, accepted = _replies(conn)
+    held, held_since = conn.execute(
+        select(func.count(), func.min(quarantine.c.created_at)).where(quarantine.c.status == QuarantineStatus.HELD)
+    ).one()
     waiting, requested_at = conn.execute(
         select(func.count(), func.min(erasures.c.requested_at)).where(erasures.c.step != "done")
     ).one()
@@ -62,14 +78,18 @@ def read_figures(conn: Connection) -> Figures:
         mailboxes_in_trouble=_troubles(conn),
         mailboxes_unheld=_unheld(conn),
         read_age_seconds=_ages(at, _read_since(conn)),
-        outbox=replies,
-        outbox_oldest_seconds=_ages(at, accepted),
+        folders_missing=sum(
+            conn.execute(select(mailboxes.c.folders_missing).where(_WORKED, mailboxes.c.folders_missing > 0)).scalars()
+        ),
+        outbox=_counts(conn.execute(select(outbox.c.status, func.count()).where(_OPEN).group_by(outbox.c.status))),
+        outbox_oldest_seconds=_ages(at, _accepted_since(conn)),
         edits=count_edits(conn),
+        edits_oldest_seconds=_ages(at, _taken_since(conn)),
         backfills=_counts(conn.execute(select(backfills.c.status, func.count()).group_by(backfills.c.status))),
+        backfills_oldest_seconds=_ages(at, _backfilled_since(conn)),
         backfill_remaining_messages=_remaining(conn),
-        quarantine_messages=conn.execute(
-            select(func.count()).select_from(quarantine).where(quarantine.c.status == QuarantineStatus.HELD)
-        ).scalar_one(),
+        quarantine_messages=held,
+        quarantine_oldest_seconds=_age(at, held_since) if held_since is not None else 0.0,
         erasures_waiting=waiting,
         erasures_oldest_seconds=_age(at, requested_at) if requested_at is not None else 0.0,
     )
@@ -95,29 +115,48 @@ def _unheld(conn: Connection) -> int:
     """The same rule as that by which a worker takes a mailbox (`leases.claim`)."""
     alive = exists().where(workers.c.worker_id == mailboxes.c.worker_id)
     free = or_(mailboxes.c.worker_id.is_(None), ~alive)
-    found = conn.execute(select(func.count()).select_from(mailboxes).where(and_(mailboxes.c.state.in_(WORKED), free)))
+    found = conn.execute(select(func.count()).select_from(mailboxes).where(and_(_WORKED, free)))
     return found.scalar_one()
 
 
 def _read_since(conn: Connection) -> dict[str, datetime]:
     read_at = func.coalesce(mailboxes.c.read_at, mailboxes.c.created_at)
-    rows = conn.execute(
-        select(mailboxes.c.state, func.min(read_at)).where(mailboxes.c.state.in_(WORKED)).group_by(mailboxes.c.state)
-    )
+    rows = conn.execute(select(mailboxes.c.state, func.min(read_at)).where(_WORKED).group_by(mailboxes.c.state))
     return {row[0]: row[1] for row in rows}
 
 
-def _replies(conn: Connection) -> tuple[dict[str, int], dict[str, datetime]]:
+def _accepted_since(conn: Connection) -> dict[str, datetime]:
+    """Return when the oldest open reply was accepted, by status. One that is unknown waits for a person, whatever its
+    mailbox does."""
     rows = conn.execute(
-        select(outbox.c.status, func.count(), func.min(messages.c.created_at))
-        .join(
-            messages,
-            and_(messages.c.account_id == outbox.c.account_id, messages.c.message_id == outbox.c.message_id),
-        )
-        .where(or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN))
+        select(outbox.c.status, func.min(messages.c.created_at))
+        .join(messages, _same(messages, outbox, "message_id"))
+        .join(mailboxes, _same(mailboxes, outbox, "mailbox_id"))
+        .where(_OPEN, or_(_WORKED, outbox.c.status == ReplyStatus.UNKNOWN))
         .group_by(outbox.c.status)
-    ).all()
-    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+    )
+    return dict(rows.all())
+
+
+def _taken_since(conn: Connection) -> dict[str, datetime]:
+    rows = conn.execute(
+        select(edits.c.status, func.min(edits.c.created_at))
+        .join(mailboxes, _same(mailboxes, edits, "mailbox_id"))
+        .where(_WORKED)
+        .group_by(edits.c.status)
+    )
+    return dict(rows.all())
+
+
+def _backfilled_since(conn: Connection) -> dict[str, datetime]:
+    since = func.coalesce(backfills.c.ended_at, backfills.c.created_at)
+    unfinished = backfills.c.status.in_(UNFINISHED)
+    rows = conn.execute(select(backfills.c.status, func.min(since)).where(unfinished).group_by(backfills.c.status))
+    return dict(rows.all())
+
+
+def _same(one: Table, other: Table, column: str) -> ColumnElement[bool]:
+    return and_(one.c.account_id == other.c.account_id, one.c[column] == other.c[column])
 
 
 def _remaining(conn: Connection) -> int:

@@ -68,6 +68,10 @@ class Mailbox:
     worker_id: UUID | None
     cursor_sequence: int
     cursor_sealed: bytes | None
+    folders_sealed: bytes | None
+    """Which folders are watched, and which of them are not there; None before its worker began."""
+    folders_missing: int
+    folders_missing_since: datetime | None
     start_from: str
     start_days: int
     created_at: datetime
@@ -215,6 +219,15 @@ def advance_cursor(
 def mark_read_through(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int) -> None:
     """Note that the mailbox was read to its end just now, without anything new."""
     _guarded_update(conn, account_id, mailbox_id, fence, {"read_at": now(conn)}, worked=True)
+
+
+def set_folders(conn: Connection, account_id: UUID, mailbox_id: UUID, *, sealed: bytes, missing: int) -> None:
+    """Write which folders are watched, and how many of them are missing. The caller holds the mailbox."""
+    before = get_mailbox(conn, account_id, mailbox_id)
+    values: dict[str, Any] = {"folders_sealed": sealed, "folders_missing": missing}
+    if missing != before.folders_missing:
+        values["folders_missing_since"] = (before.folders_missing_since or now(conn)) if missing else None
+    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(values))
 
 
 def set_state(

@@ -59,6 +59,8 @@ class NewMessage:
     sealed: bytes
     attachments: Sequence[NewAttachment] = ()
     thread_keys: Sequence[bytes] = ()
+    header_key: bytes | None = None
+    """What it would be known by if only its header had been taken."""
     muted: bool = False
     """It came beyond a limit: it is kept, and nothing comes of it."""
 
@@ -78,6 +80,16 @@ class Message:
     raw_place: str
     muted: bool
     sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """What messages may be known by."""
+
+    keys: Collection[bytes]
+    """As their `identity_key`."""
+    header_keys: Collection[bytes] = ()
+    """As their `header_key`: of messages of which only the header was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +125,43 @@ def known_identities(
     conn: Connection,
     account_id: UUID,
     mailbox_id: UUID,
-    identity_keys: Collection[bytes],
+    wanted: Identities,
 ) -> set[bytes]:
-    """Return those of `identity_keys` that are a message or a quarantine row of the mailbox already."""
+    """Return those of the keys that are a message or a quarantine row of the mailbox already; a header key that is
+    known as such comes back as `by_header` makes it."""
     found: set[bytes] = set()
     for table in (messages, quarantine):
-        rows = conn.execute(
-            select(table.c.identity_key).where(
-                table.c.account_id == account_id,
-                table.c.mailbox_id == mailbox_id,
-                table.c.identity_key.in_(identity_keys),
-            )
-        )
-        found.update(bytes(key) for (key,) in rows)
+        here = table.c.account_id == account_id, table.c.mailbox_id == mailbox_id
+        if wanted.keys:
+            rows = conn.execute(select(table.c.identity_key).where(*here, table.c.identity_key.in_(wanted.keys)))
+            found.update(bytes(key) for (key,) in rows)
+        if wanted.header_keys:
+            rows = conn.execute(select(table.c.header_key).where(*here, table.c.header_key.in_(wanted.header_keys)))
+            found.update(by_header(bytes(key)) for (key,) in rows)
     return found
 
 
+def by_header(header_key: bytes) -> bytes:
+    """Return a header key so that it is no identity: of two messages with one header, each whole, neither is the
+    other."""
+    return b"header\x00" + header_key
+
+
 def records_by_identity(
-    conn: Connection, account_id: UUID, mailbox_id: UUID, identity_keys: Collection[bytes]
+    conn: Connection, account_id: UUID, mailbox_id: UUID, wanted: Identities
 ) -> list[tuple[bytes, UUID, bytes]]:
-    """Return identity, id and sealed record of those messages of the mailbox that have one of `identity_keys`."""
-    rows = conn.execute(
-        select(messages.c.identity_key, messages.c.message_id, messages.c.sealed).where(
-            messages.c.account_id == account_id,
-            messages.c.mailbox_id == mailbox_id,
-            messages.c.identity_key.in_(identity_keys),
-        )
-    )
-    return [(bytes(identity_key), message_id, bytes(sealed)) for identity_key, message_id, sealed in rows]
+    """Return by which key it is known, id and sealed record of each wanted message of the mailbox."""
+    here = messages.c.account_id == account_id, messages.c.mailbox_id == mailbox_id
+    found: list[tuple[bytes, UUID, bytes]] = []
+    if wanted.keys:
+        query = select(messages.c.identity_key, messages.c.message_id, messages.c.sealed)
+        rows = conn.execute(query.where(*here, messages.c.identity_key.in_(wanted.keys)))
+        found += [(bytes(key), message_id, bytes(sealed)) for key, message_id, sealed in rows]
+    if wanted.header_keys:
+        query = select(messages.c.header_key, messages.c.message_id, messages.c.sealed)
+        rows = conn.execute(query.where(*here, messages.c.header_key.in_(wanted.header_keys)))
+        found += [(by_header(bytes(key)), message_id, bytes(sealed)) for key, message_id, sealed in rows]
+    return found
 
 
 def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage]) -> None:
@@ -288,6 +309,7 @@ def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, A
         "direction": one.direction,
         "kind": one.kind,
         "identity_key": one.identity_key,
+        "header_key": one.header_key,
         "received_at": one.received_at,
         "created_at": at,
         "size_bytes": one.raw.size_bytes,

@@ -42,6 +42,7 @@ class NewQuarantine:
     received_at: datetime
     raw: Raw
     sealed: bytes
+    header_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Quarantined:
     quarantine_id: UUID
     mailbox_id: UUID
     identity_key: bytes
+    header_key: bytes | None
     status: QuarantineStatus
     reason: str
     """Why the parser gave up, last: timeout, memory or crash."""
@@ -77,6 +79,7 @@ def insert_quarantine(conn: Connection, account_id: UUID, new: Sequence[NewQuara
             "quarantine_id": one.quarantine_id,
             "mailbox_id": one.mailbox_id,
             "identity_key": one.identity_key,
+            "header_key": one.header_key,
             "status": QuarantineStatus.HELD,
             "reason": one.reason,
             "received_at": one.received_at,

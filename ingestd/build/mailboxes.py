@@ -16,6 +16,7 @@ from ingestd.build.store import Store
 from ingestd.inbound.alerts import note_alerts
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.edits import edit_of
+from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
@@ -28,7 +29,7 @@ from ingestd.linking.keeper import MailboxTokens, TokenKeeper
 from ingestd.mail.addresses import normalize
 from ingestd.options import effective
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
-from ingestd.records import MailboxRecord
+from ingestd.records import FoldersRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import mailboxes
 from storage.leases import Held
@@ -44,6 +45,10 @@ class _Opened:
     provider: Provider
     access: ImapAccess
     tokens: MailboxTokens
+    entries: tuple[str, ...]
+    """The folders that are to be watched."""
+    folders: FoldersRecord | None
+    """What is known of them; None before a worker began."""
 
 
 async def open_context(store: Store, mailbox: Mailbox) -> MailboxContext:
@@ -110,10 +115,12 @@ class Mailboxes:
         )
 
     async def begin(self, held: Held) -> HeldMailbox:
-        """Raises KeyError for a provider that is not configured, StorageError."""
-        one = await self._open(held.account_id, held.mailbox_id)
+        """Raises KeyError for a provider that is not configured, StorageError; FenceLost."""
+        one = await self._watched(held, await self._open(held.account_id, held.mailbox_id))
         why_refused = partial(self._diagnostician.why_refused, held.account_id, held.mailbox_id, one.mailbox.provider)
-        reader = MailboxReader(held, one.context, self._reader(one), self._reader_tools, why_refused)
+        reader = MailboxReader(
+            held, one.context, self._reader(one), self._reader_tools, why_refused, folders=one.folders
+        )
         return HeldMailbox(
             reader,
             self._history(held, one, reader.caught_up),
@@ -134,7 +141,19 @@ class Mailboxes:
         context = await open_context(self._store, mailbox)
         provider = self._store.settings.provider(mailbox.provider)
         tokens = self._keeper.source(account_id, mailbox_id, mailbox.provider)
-        return _Opened(mailbox, context, provider, self._access(context.record.login, provider), tokens)
+        _, entries = effective(context.record, self._store.settings.mailbox_defaults)
+        folders = open_folders(context.key, mailbox)
+        access = self._access(context.record.login, provider)
+        return _Opened(mailbox, context, provider, access, tokens, entries, folders)
+
+    async def _watched(self, held: Held, one: _Opened) -> _Opened:
+        """Note the folders that are watched from now on, where they are others than before."""
+        if one.folders is not None and set(one.folders.since) == set(one.entries):
+            return one
+        folders = await self._store.content.transaction(
+            held.account_id, begin_folders, held, one.context.key, one.entries
+        )
+        return replace(one, folders=folders)
 
     def _reader(self, one: _Opened, plan: ReadPlan | None = None) -> ImapReader:
         return imap_reader(
@@ -170,10 +189,10 @@ class Mailboxes:
 
     def _plan(self, one: _Opened) -> ReadPlan:
         inbound = self._store.settings.inbound
-        _, folders = effective(one.context.record, self._store.settings.mailbox_defaults)
         return ReadPlan(
-            folders=folders,
+            folders=tuple(dict.fromkeys(one.entries)),
             start_at=one.mailbox.created_at,
+            starts=one.folders.since if one.folders is not None else {},
             batch_messages_max=inbound.batch_messages_max,
             batch_bytes_max=inbound.batch_bytes_max,
             message_bytes_max=inbound.message_bytes_max,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from uuid import UUID
 
 import click
@@ -24,6 +26,8 @@ from storage import leases
 from storage.backfills import BackfillStatus
 
 _POLL_SECONDS = 0.5
+_ALONE_SECONDS = 60.0
+"""So long a watch waits for a daemon: one that is started again takes less."""
 
 
 @click.command()
@@ -36,6 +40,12 @@ _POLL_SECONDS = 0.5
 )
 @click.option("--stop", is_flag=True, help="Stop it; what is in stays. Asked again, it goes on where it was.")
 @click.option("--watch", is_flag=True, help="Show the progress until it ends. Interrupting this does not stop it.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    help="How long to watch, in seconds.  [default: until it ends, while a daemon runs]",
+)
 @account_option
 @json_option
 @with_store
@@ -46,6 +56,7 @@ async def backfill(
     order: str | None,
     stop: bool,
     watch: bool,
+    wait_seconds: float | None,
     account: UUID | None,
     as_json: bool,
 ) -> None:
@@ -56,6 +67,8 @@ async def backfill(
     """
     if stop and (start or order or watch):
         raise click.UsageError("--stop stands alone")
+    if wait_seconds is not None and not watch:
+        raise click.UsageError("--wait goes with --watch")
     account_id = await choose_account(store, account)
     await store.desk.mailbox(account_id, mailbox_id)  # says so where there is none
     found = await store.desk.backfill(account_id, mailbox_id)
@@ -63,9 +76,12 @@ async def backfill(
         await store.content.transaction(account_id, backfill_steps.stop, mailbox_id)
     elif start or order or not watch:
         await _ask(store, account_id, mailbox_id, found, start, order)
-    if not stop and not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
+    if not stop and not await _daemon_runs(store):
         click.echo("note: no daemon runs on this store; `ingestd run` reads the mail", err=True)
-    view = await _watch(store, account_id, mailbox_id) if watch else await _view(store, account_id, mailbox_id)
+    if watch:
+        view = await _watch(_Looks(store, account_id, mailbox_id, wait_seconds))
+    else:
+        view = await _view(store, account_id, mailbox_id)
     if as_json:
         print_json({"mailbox": mailbox_id, **backfill_fields(view)})
     else:
@@ -105,12 +121,42 @@ async def _view(store: Store, account_id: UUID, mailbox_id: UUID) -> BackfillVie
     return view
 
 
-async def _watch(store: Store, account_id: UUID, mailbox_id: UUID) -> BackfillView:
-    """Wait for its end, with a progress bar where somebody sees it."""
-    view = await _view(store, account_id, mailbox_id)
-    while view.backfill.status is BackfillStatus.RUNNING and view.progress.total is None:
+async def _daemon_runs(store: Store) -> bool:
+    lease_seconds = store.settings.inbound.lease_seconds
+    return bool(await store.content.read(None, leases.others_alive, None, lease_seconds))
+
+
+class _Looks:
+    """Looks at a backfill again and again, not for ever."""
+
+    def __init__(self, store: Store, account_id: UUID, mailbox_id: UUID, wait_seconds: float | None) -> None:
+        self._store, self._where = store, (account_id, mailbox_id)
+        self._until = time.monotonic() + (math.inf if wait_seconds is None else wait_seconds)
+        self._alive_at = time.monotonic()
+
+    async def first(self) -> BackfillView:
+        return await _view(self._store, *self._where)
+
+    async def next(self) -> BackfillView:
+        """Look in a moment. Raises Trouble where nobody reads the mail, and where the time is over."""
         await asyncio.sleep(_POLL_SECONDS)
-        view = await _view(store, account_id, mailbox_id)
+        view, now = await _view(self._store, *self._where), time.monotonic()
+        if view.backfill.status is not BackfillStatus.RUNNING:
+            return view
+        if await _daemon_runs(self._store):
+            self._alive_at = now
+        elif now - self._alive_at > _ALONE_SECONDS:
+            raise Trouble("no daemon runs on this store: nobody reads the mail; `ingestd run` goes on with it")
+        if now > self._until:
+            raise Trouble(f"not done yet: {backfill_line(view)}; the daemon goes on with it")
+        return view
+
+
+async def _watch(looks: _Looks) -> BackfillView:
+    """Wait for its end, with a progress bar where somebody sees it."""
+    view = await looks.first()
+    while view.backfill.status is BackfillStatus.RUNNING and view.progress.total is None:
+        view = await looks.next()
     with progress("old mail", view.progress.total or 0) as bar:
         bar.show_eta = False  # its own estimate counts what was seen before as seen now
         while True:
@@ -118,8 +164,7 @@ async def _watch(store: Store, account_id: UUID, mailbox_id: UUID) -> BackfillVi
             bar.update(max(0, view.progress.seen - bar.pos))
             if view.backfill.status is not BackfillStatus.RUNNING:
                 return view
-            await asyncio.sleep(_POLL_SECONDS)
-            view = await _view(store, account_id, mailbox_id)
+            view = await looks.next()
 
 
 def backfill_fields(view: BackfillView) -> dict[str, object]:

@@ -51,7 +51,8 @@ async def set_(
     """Change what is done in a mailbox after import, and which folders are watched.
 
     Naming --after-import also tries again what had been given up; with nothing, edits that are still due are
-    not done any more. A folder that is watched from now on is read from the day on which the mailbox was linked.
+    not done any more. Of a folder that is watched from now on, what comes from now on is read; one that takes the
+    place of a missing folder is read from where that was. What is older comes by `mailbox backfill`.
     """
     options = _options(after_import, folders, default_folders)
     account_id = await choose_account(store, account)

@@ -11,7 +11,8 @@ import click
 from connectors import base
 from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, json_option, print_json, with_store
-from ingestd.cures import Words, explain, explain_unconfigured
+from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
+from ingestd.desk import MailboxView
 from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
 from storage import outbox
@@ -20,8 +21,9 @@ from storage.mailboxes import Mailbox
 _COLUMNS = 100
 
 
-async def standing(store: Store, mailbox: Mailbox) -> dict[str, object]:
+async def standing(store: Store, view: MailboxView) -> dict[str, object]:
     """Return what `mailbox show` tells of reading and sending."""
+    mailbox = view.mailbox
     read, send = _words(store, mailbox, mailbox.trouble), _words(store, mailbox, mailbox.send_trouble, sending=True)
     return {
         "trouble": mailbox.trouble,
@@ -29,6 +31,7 @@ async def standing(store: Store, mailbox: Mailbox) -> dict[str, object]:
         "next_try": mailbox.retry_at,
         "meaning": read.meaning if read else None,
         "cure": read.cure if read else None,
+        **_missing(view),
         "replies_waiting": await store.content.read(mailbox.account_id, outbox.count_unsent, mailbox.mailbox_id),
         "send_trouble": mailbox.send_trouble,
         "send_reason": mailbox.send_reason,
@@ -39,9 +42,23 @@ async def standing(store: Store, mailbox: Mailbox) -> dict[str, object]:
     }
 
 
+def _missing(view: MailboxView) -> dict[str, object]:
+    """Return what is told of watched folders that are not there."""
+    mailbox, missing = view.mailbox, view.folders.missing if view.folders else ()
+    words = explain_missing(missing, mailbox.provider, mailbox.mailbox_id) if missing else None
+    return {
+        "folders_missing": ", ".join(missing),
+        "folders_missing_since": mailbox.folders_missing_since,
+        "folders_meaning": words.meaning if words else None,
+        "folders_cure": words.cure if words else None,
+    }
+
+
 TEXTS: Mapping[str, str] = {
     "meaning": "What is wrong",
     "cure": "What to do",
+    "folders_meaning": "What is wrong with its folders",
+    "folders_cure": "What to do about its folders",
     "send_meaning": "What is wrong with sending",
     "send_cure": "What to do about sending",
 }

@@ -254,7 +254,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     after_import, folders = effective(view.record, store.settings.mailbox_defaults) if view.record else (None, ())
     row = {
         **_summary(view),
-        **await standing(store, one),
+        **await standing(store, view),
         "aliases": ", ".join(view.record.addresses) if view.record else None,
         "start": one.start_from,
         "created": one.created_at,
@@ -281,7 +281,7 @@ def _summary(view: MailboxView) -> dict[str, object]:
         "address": view.record.address if view.record else None,
         "provider": one.provider,
         "state": one.state.value,
-        "trouble": one.trouble or one.send_trouble,
+        "trouble": one.trouble or one.send_trouble or ("folders_missing" if one.folders_missing else None),
         "since": one.state_since,
         "last_read": one.read_at,
     }

@@ -68,7 +68,9 @@ class MailboxBackfill:
         self._failures = 0
         """In a row, without a batch in between."""
         self._refused = 0
-        """Those of them that were the server's."""
+        """Those of them that were the server's; a wish that we wait is none."""
+        self._reading_since = 0.0
+        """When the reading of the next batch began: after the batch before, or after a wait for whatever it was."""
         self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
 
     async def run(self) -> None:
@@ -110,6 +112,7 @@ class MailboxBackfill:
         self._sequence = found.cursor_sequence
         if found.status is not BackfillStatus.RUNNING:
             return
+        self._reading_since = time.monotonic()
         cursor = None
         if found.cursor_sealed is not None:
             place = HistoryRecord.place(mailbox_id)
@@ -132,7 +135,7 @@ class MailboxBackfill:
 
     async def _commit(self, batch: HistoryBatch) -> None:
         """Take one batch in. Only after its commit does the connector go on."""
-        started = time.monotonic()
+        fetched_at = time.monotonic()
         prepared, _ = await self._taker.prepare(batch.messages, live=False)
         committed = await self._tools.reading.content.transaction(
             self._held.account_id,
@@ -142,15 +145,18 @@ class MailboxBackfill:
             fence=self._held.fence,
             cursor_sequence=self._sequence,
             batch=batch,
+            seconds=time.monotonic() - self._reading_since,
             ticket_status=self._tools.settings.ticket_status,
         )
         self._sequence += 1
         self._failures = self._refused = 0
-        self._taker.count(batch.messages, committed, time.monotonic() - started, live=False)
+        self._reading_since = time.monotonic()
+        self._taker.count(batch.messages, committed, self._reading_since - fetched_at, live=False)
 
     async def _connector_failed(self, error: ConnectorError) -> bool:
         """Write down why it pauses, and pause; return False where it is given up."""
-        self._refused += 1
+        if not isinstance(error, RateLimited):
+            self._refused += 1
         pause = self._next_pause(error)
         content, account_id, mailbox_id = self._tools.reading.content, self._held.account_id, self._held.mailbox_id
         self._tools.reading.metrics.mailbox_failed(error.trouble.value)

@@ -39,6 +39,8 @@ from storage.errors import NotFound
 from storage.sealing import DataKey
 from storage.types import new_id
 
+_BOUNCED = "reply.bounced"
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -51,7 +53,8 @@ class Committed:
     """The reasons."""
     known: int = 0
     """Messages that were there already."""
-    bounced: int = 0
+    bounced: Sequence[UUID] = ()
+    """The replies of ours that came back."""
     muted: Sequence[str] = ()
     """Of the messages beyond a limit: which one, `sender` or `ticket`."""
 
@@ -95,11 +98,13 @@ def commit_history(
     fence: int,
     cursor_sequence: int,
     batch: HistoryBatch,
+    seconds: float,
     ticket_status: str,
 ) -> Committed:
     """Write one batch of old mail, under the backfill's own cursor; nobody is to answer it.
 
-    `ticket_status` is that of the tickets that it opens. Raises FenceLost, CursorMoved; then nothing was written.
+    `seconds` is what it took to read it; `ticket_status` is that of the tickets that it opens. Raises FenceLost,
+    CursorMoved; then nothing was written.
     """
     sealed = context.key.seal_record(HistoryRecord.place(context.mailbox_id), HistoryRecord(batch.cursor))
     mailboxes.hold(conn, account_id, context.mailbox_id, fence)
@@ -111,6 +116,7 @@ def commit_history(
         cursor_sealed=sealed,
         seen=batch.seen,
         total=batch.total,
+        seconds=seconds,
     )
     draft = Draft(remembers=True, imported=True, ticket_status=ticket_status)
     return _commit(conn, account_id, context, prepared, draft)
@@ -121,7 +127,7 @@ def _commit(
 ) -> Committed:
     """Write those messages of a batch that are new."""
     wanted = identities([one.read for one in prepared])
-    known = messages.known_identities(conn, account_id, context.mailbox_id, wanted) if wanted else set()
+    known = messages.known_identities(conn, account_id, context.mailbox_id, wanted)
     for one in prepared:
         if one.read.is_among(known):
             continue
@@ -135,7 +141,7 @@ def _commit(
         tickets=len(draft.new_tickets),
         quarantined=[one.reason for one in draft.new_quarantine],
         known=sum(one.read.is_among(known) for one in prepared),
-        bounced=draft.bounced,
+        bounced=[one.message_id for one in draft.new_events if one.type == _BOUNCED and one.message_id is not None],
         muted=draft.muted,
     )
 
@@ -259,6 +265,7 @@ def _message(
         direction="in",
         kind=kind.value,
         identity_key=read.identity_key,
+        header_key=read.header_key,
         received_at=read.received_at,
         raw=one.raw,
         sealed=context.key.seal_record(MessageRecord.place(read.row_id), record),
@@ -286,6 +293,7 @@ def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
             quarantine_id=read.row_id,
             mailbox_id=context.mailbox_id,
             identity_key=read.identity_key,
+            header_key=read.header_key,
             reason=read.rejected or "unknown",
             received_at=read.received_at,
             raw=one.raw,
@@ -318,8 +326,7 @@ def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: Parse
             due_at=reply.due_at if reply.sent_copy is outbox.SentCopy.DUE else None,
             reason="bounced",
         )
-        draft.bounced += 1
-        draft.new_events.append(events.NewEvent("reply.bounced", context.mailbox_id, ticket_id, message_id))
+        draft.new_events.append(events.NewEvent(_BOUNCED, context.mailbox_id, ticket_id, message_id))
 
 
 def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: Draft) -> None:

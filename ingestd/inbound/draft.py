@@ -28,7 +28,6 @@ class Draft:
     new_events: list[events.NewEvent] = field(default_factory=list)
     ticket_of_key: dict[bytes, UUID] = field(default_factory=dict)
     """Thread keys of this batch's messages: an answer can come in the same batch as its question."""
-    bounced: int = 0
     muted: list[str] = field(default_factory=list)
     """Which limit each message was beyond that is muted."""
     imported: bool = False

@@ -8,6 +8,9 @@ target is read too, the message is known by its identity.
 
 What fails here is the edit's affair: it is tried again, then given up with a reason. The
 ticket is not concerned, and reading goes on.
+
+A message whose place is none at present (its folder is missing, or was numbered anew) keeps its
+edit: `relocate` makes it due where the message is read again, and a folder that is back those in it.
 """
 
 from __future__ import annotations
@@ -188,8 +191,13 @@ class MailboxEdits:
             )
             await self._try_again(rows, "internal")
             return False
-        done = [Settled(row, record, after.get(record.locator)) for row, record in group]
-        await self._content.transaction(self._held.account_id, settle_edits, self._held, self._key, done)
+        done = [Settled(row, record, after[record.locator]) for row, record in group if record.locator in after]
+        if done:
+            await self._content.transaction(self._held.account_id, settle_edits, self._held, self._key, done)
+        displaced = [row for row, record in group if record.locator not in after]
+        if displaced:
+            self._log.info("mailbox.edit_failed", edit=edit.kind.value, messages=len(displaced), reason=edits.DISPLACED)
+            await self._try_again(displaced, edits.DISPLACED)
         return True
 
     async def _failed(self, rows: Sequence[WaitingEdit], error: ConnectorError) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from ingestd.mail.types import ParsedMail
 from storage.sealing import DataKey
 
 _PURPOSE = "identity"
+_HEADER_BYTES = 64 * 1024
+"""Of a header so much is compared; a connector may not give all of a larger one."""
 
 
 def identity_key(
@@ -38,6 +42,17 @@ def identity_of(key: DataKey, mail: ParsedMail, raw_sha256: bytes, provider_id: 
 def identity_of_bytes(key: DataKey, raw_sha256: bytes, provider_id: str | None = None) -> bytes:
     """As `identity_key`, for a message of which nothing is understood."""
     return identity_key(key, provider_id=provider_id, message_id="", body_sha256=b"", raw_sha256=raw_sha256)
+
+
+def header_key(key: DataKey, header: bytes) -> bytes | None:
+    """Return what a message is known by of which only the header block was read; None where there is none.
+
+    Its Message-ID and its size are too little: two mails may share the one, and the other is an estimate at some
+    servers (Exchange), and tells nothing of a message that was read whole while the limit was another. The block
+    holds the trace fields of the servers on its way (RFC 5321 §4.4), which no other message has.
+    """
+    plain = header[:_HEADER_BYTES].replace(b"\r\n", b"\n").rstrip(b"\n")
+    return key.hash(_PURPOSE, b"header\x00" + hashlib.sha256(plain).digest()) if plain else None
 
 
 def address_key(key: DataKey, address: str) -> bytes:

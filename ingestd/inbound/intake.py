@@ -14,14 +14,14 @@ from datetime import datetime
 from uuid import UUID
 
 from connectors.base import Edit, RawMessage
-from ingestd.inbound.identity import identity_key, identity_of, identity_of_bytes
+from ingestd.inbound.identity import header_key, identity_key, identity_of, identity_of_bytes
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
 from ingestd.records import MailboxRecord, chunk_place
 from storage.blobs import FolderBlobs
-from storage.messages import BLOB, ROWS, Raw
+from storage.messages import BLOB, ROWS, Identities, Raw, by_header
 from storage.sealing import DataKey
 from storage.types import new_id
 
@@ -57,6 +57,10 @@ class Read:
     identity_key: bytes
     bytes_key: bytes
     """The identity that it has, or would have, in quarantine, where nothing but its bytes is known."""
+    header_key: bytes | None
+    """Of a message that was read whole: its identity if only its header had been, as the limit was or will be lower."""
+    other_keys: tuple[bytes, ...]
+    """What it may be known by besides, as the limit was another when it came."""
     locator: str
     folder: str
     received_at: datetime
@@ -73,7 +77,11 @@ class Read:
     def is_among(self, known: Collection[bytes]) -> bool:
         """Whether it is one of the `known` messages. What was quarantined once may be understood at its second
         coming, as the limits were raised, and is still the same message."""
-        return self.identity_key in known or self.bytes_key in known
+        return any(key in known for key in self.all_keys())
+
+    def all_keys(self) -> tuple[bytes, ...]:
+        """Return every key by which the database may know it."""
+        return (self.identity_key, self.bytes_key, *self.other_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +114,12 @@ async def seal_batch(
     return prepared
 
 
-def identities(reads: Sequence[Read]) -> list[bytes]:
-    """Return every key by which the database may know these messages."""
-    return list(dict.fromkeys(key for read in reads for key in (read.identity_key, read.bytes_key)))
+def identities(reads: Sequence[Read]) -> Identities:
+    """Return what the database may know these messages by."""
+    return Identities(
+        keys=list(dict.fromkeys(key for read in reads for key in read.all_keys())),
+        header_keys=[read.identity_key for read in reads if read.truncated],
+    )
 
 
 async def seal_raw(
@@ -138,10 +149,18 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         chunks = await asyncio.to_thread(compress_chunks, raw)
         digest = hashlib.sha256(raw).digest()
     bytes_key = identity_of_bytes(key, _bytes_told(message) or digest, message.provider_id)
+    of_header = None if message.provider_id else header_key(key, message.header)
+    if truncated:
+        identity, other_keys = of_header or bytes_key, _of_truncated(key, message, mail, digest, of_header)
+    else:
+        identity = bytes_key if mail is None else identity_of(key, mail, digest, message.provider_id)
+        other_keys = (of_header,) if of_header else ()
     return Read(
         row_id=new_id(),
-        identity_key=bytes_key if mail is None else _identity(key, message, mail, digest),
+        identity_key=identity,
         bytes_key=bytes_key,
+        header_key=None if truncated else of_header,
+        other_keys=other_keys,
         locator=message.locator,
         folder=message.folder,
         received_at=message.received_at,
@@ -161,14 +180,15 @@ def _bytes_told(message: RawMessage) -> bytes | None:
     return hashlib.sha256(b"withheld %s %d" % (message.locator.encode(), message.size_bytes)).digest()
 
 
-def _identity(key: DataKey, message: RawMessage, mail: ParsedMail, digest: bytes) -> bytes:
-    if message.content is None:
-        # The body was never read: its size has to stand for it.
-        return identity_key(
-            key,
-            provider_id=message.provider_id,
-            message_id=mail.message_id,
-            body_sha256=b"size %d" % message.size_bytes,
-            raw_sha256=digest,
-        )
-    return identity_of(key, mail, digest, message.provider_id)
+def _of_truncated(
+    key: DataKey, message: RawMessage, mail: ParsedMail | None, digest: bytes, of_header: bytes | None
+) -> tuple[bytes, ...]:
+    """Return what a message may be known by of which only the header was read: as one that was read whole, or, from
+    an earlier version, by its Message-ID and the size that was told."""
+    if of_header is None:
+        return ()
+    if mail is None:
+        return (by_header(of_header),)
+    size = b"size %d" % message.size_bytes
+    was = identity_key(key, provider_id=None, message_id=mail.message_id, body_sha256=size, raw_sha256=digest)
+    return (by_header(of_header), was)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from storage.backfills import Backfill, BackfillStatus
 
@@ -14,14 +13,14 @@ class Progress:
     total: int | None
     """None before the server was asked."""
     seconds_left: float | None
-    """At the rate so far; None where it does not run, or nothing is known yet."""
+    """Of reading, at the rate so far; None where it does not run, or nothing is known yet."""
 
 
-def progress_of(backfill: Backfill, at: datetime) -> Progress:
-    """Return where a backfill stands at the moment `at` (the database's)."""
+def progress_of(backfill: Backfill) -> Progress:
+    """Return where a backfill stands."""
     left = None
-    if backfill.status is BackfillStatus.RUNNING and backfill.began_at is not None and backfill.total is not None:
-        left = seconds_left(backfill.seen, backfill.total, (at - backfill.began_at).total_seconds())
+    if backfill.status is BackfillStatus.RUNNING and backfill.total is not None:
+        left = seconds_left(backfill.seen, backfill.total, backfill.reading_seconds)
     return Progress(backfill.seen, backfill.total, left)
 
 
@@ -31,6 +30,6 @@ def seconds_left(seen: int, total: int, seconds: float) -> float | None:
     >>> seconds_left(300, 1200, 60.0), seconds_left(0, 1200, 60.0)
     (180.0, None)
     """
-    if seen < 1:
+    if seen < 1 or seconds <= 0:
         return None
-    return max(0, total - seen) * max(0.0, seconds) / seen
+    return max(0, total - seen) * seconds / seen

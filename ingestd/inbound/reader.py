@@ -21,6 +21,7 @@ import structlog
 from connectors.base import AuthError, Batch, ConnectorError, CursorInvalid, PermanentError, RateLimited, Reader
 from ingestd.inbound.commit import Committed, commit_batch
 from ingestd.inbound.edits import MailboxEdits
+from ingestd.inbound.folders import note_missing
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserUnavailable
 from ingestd.inbound.states import (
@@ -34,7 +35,7 @@ from ingestd.inbound.states import (
     pause_after,
 )
 from ingestd.inbound.taking import ReaderTools, Taker
-from ingestd.records import CursorRecord
+from ingestd.records import CursorRecord, FoldersRecord
 from storage import mailboxes
 from storage.errors import CursorMoved, FenceLost, KeyDestroyed, StorageUnavailable
 from storage.leases import Held
@@ -63,8 +64,16 @@ class MailboxReader:
     """Reads one held mailbox until it is cancelled, loses its fence, or needs a person."""
 
     def __init__(
-        self, held: Held, context: MailboxContext, reader: Reader, tools: ReaderTools, why_refused: WhyRefused
+        self,
+        held: Held,
+        context: MailboxContext,
+        reader: Reader,
+        tools: ReaderTools,
+        why_refused: WhyRefused,
+        *,
+        folders: FoldersRecord | None = None,
     ) -> None:
+        """`folders` are those of the reader's plan, in its order."""
         self._held = held
         self._context = context
         self._reader = reader
@@ -72,6 +81,8 @@ class MailboxReader:
         self._why_refused = why_refused
         self._taker = Taker(held, context, tools)
         self._edits = MailboxEdits(held, context, reader, tools.content, tools.settings)
+        self._folders = tuple(folders.since) if folders else ()
+        self._missing = folders.missing if folders else ()
         self.caught_up = asyncio.Event()
         """Set while new mail can be read and has been: then its old mail may be."""
         self._healthy = False
@@ -101,6 +112,7 @@ class MailboxReader:
             await self._wait_out_throttle()
             await self._catch_up()
             await self._note_success()
+            await self._note_folders()
             self.caught_up.set()
             edit_in = await self._edits.run_due()
             poll = self._tools.settings.poll_seconds
@@ -152,7 +164,9 @@ class MailboxReader:
                 async with self._tools.batches:
                     await self._commit(batch, sequence)
                 sequence += 1
-                await self._edits.run_due()
+                # While a folder is read anew, what is to be edited may lie in what is still to come.
+                if self._repair is None:
+                    await self._edits.run_due()
 
     async def _commit(self, batch: Batch, cursor_sequence: int) -> None:
         """Take one batch in. Only after its commit does the connector go on."""
@@ -215,6 +229,20 @@ class MailboxReader:
         self._healthy, self._noted_at = True, time.monotonic()
         if changed:
             self._log.info("mailbox.state_changed", state=MailboxState.ACTIVE.value, trouble="none")
+
+    async def _note_folders(self) -> None:
+        """Tell of the folders that are not there; the others were read all the same."""
+        missing = tuple(self._folders[at] for at in self._reader.missing_folders())
+        if missing == self._missing:
+            return
+        news = await self._tools.content.transaction(
+            self._held.account_id, note_missing, self._held, self._context.key, missing
+        )
+        self._missing = missing
+        if news and missing:
+            self._log.warning("mailbox.folders_missing", count=len(missing))
+        elif news:
+            self._log.info("mailbox.folders_found")
 
     async def _connector_failed(self, error: ConnectorError) -> bool:
         """Find out what a failure means, write it down, and pause; return False where only a new linking helps."""

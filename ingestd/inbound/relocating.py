@@ -12,18 +12,17 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from ingestd.inbound.intake import MailboxContext, Read
+from ingestd.inbound.intake import MailboxContext, Read, identities
 from ingestd.records import EditRecord, MessageRecord
 from storage import edits, messages
 
 
 def relocate(conn: Connection, account_id: UUID, context: MailboxContext, seen: Sequence[Read]) -> None:
     """Note where known messages lie now, also for edits that are still due. The caller holds the mailbox."""
-    lying = {read.identity_key: read for read in seen}
-    for identity_key, message_id, sealed in messages.records_by_identity(
-        conn, account_id, context.mailbox_id, list(lying)
-    ):
-        read, place = lying[identity_key], MessageRecord.place(message_id)
+    lying = {key: read for read in seen for key in read.all_keys()} | {read.identity_key: read for read in seen}
+    found = messages.records_by_identity(conn, account_id, context.mailbox_id, identities(seen))
+    for known_by, message_id, sealed in found:
+        read, place = lying[known_by], MessageRecord.place(message_id)
         record = context.key.open_record(place, sealed, MessageRecord)
         if record.locator == read.locator:
             continue
@@ -33,4 +32,4 @@ def relocate(conn: Connection, account_id: UUID, context: MailboxContext, seen: 
             edit_place = EditRecord.place(edit_id)
             edit = context.key.open_record(edit_place, sealed_edit, EditRecord)
             edit = msgspec.structs.replace(edit, locator=read.locator, folder=read.folder)
-            edits.replace_record(conn, account_id, edit_id, context.key.seal_record(edit_place, edit))
+            edits.relocate(conn, account_id, edit_id, context.key.seal_record(edit_place, edit))

@@ -112,7 +112,7 @@ def take_replayed(
         raise Conflict(f"message {read.row_id} is not in quarantine any more")
     # Its bytes_key is known, of course: as this row.
     if read.identity_key != read.bytes_key and messages.known_identities(
-        conn, account_id, context.mailbox_id, [read.identity_key]
+        conn, account_id, context.mailbox_id, messages.Identities([read.identity_key])
     ):
         drop_quarantined(conn, account_id, context.key, read.row_id, "known")
         return None
@@ -139,14 +139,16 @@ def _empty(key: DataKey, quarantine_id: UUID) -> bytes:
 def _prepared(key: DataKey, row: Quarantined, record: QuarantineRecord, transformed: Transformed) -> Prepared:
     """Return the message as its worker would have prepared it, with its bytes where they are."""
     identity = row.identity_key
-    # Where the provider has ids, the row is known by one already, which we do not keep. And the identity of a
-    # message over the size limit is made with its size, which we do not keep either.
+    # Where the provider has ids, the row is known by one already, which we do not keep. And a message over the size
+    # limit is known by its header already.
     if not record.truncated and identity == identity_of_bytes(key, record.raw_sha256):
         identity = identity_of(key, transformed.mail, record.raw_sha256)
     read = Read(
         row_id=row.quarantine_id,
         identity_key=identity,
         bytes_key=row.identity_key,
+        header_key=row.header_key,
+        other_keys=(),
         locator=record.locator,
         folder=record.folder,
         received_at=row.received_at,

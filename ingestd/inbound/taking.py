@@ -22,6 +22,7 @@ from storage import messages
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.leases import Held
+from storage.outbox import ReplyStatus
 
 log = structlog.get_logger()
 
@@ -79,6 +80,9 @@ class Taker:
         if committed.muted:
             self._log.warning("message.muted", messages=len(committed.muted), reason=committed.muted[0])
         metrics.tickets_opened(committed.tickets)
+        for reply_id in committed.bounced:
+            metrics.reply_changed(ReplyStatus.BOUNCED.value)
+            self._log.warning("reply.bounced", message_id=str(reply_id))
         if fetched:
             self._log.info(
                 "mailbox.batch_committed",

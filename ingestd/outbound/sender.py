@@ -149,6 +149,7 @@ class MailboxOutbox:
         content = await self._load(reply)
         number = await self._write(steps.take, self._held, reply, self._tools.lease.worker_id)
         reply = dataclasses.replace(reply, status=ReplyStatus.SENDING, attempts=number)
+        self._tools.metrics.reply_changed(ReplyStatus.SENDING.value)
         try:
             outcome = await self._sender.send(
                 Envelope(record.sender, record.recipients), content, still_ours=self._may_leave

@@ -32,6 +32,8 @@ from ingestd.telemetry.fields import is_word
 from storage.outbox import ReplyStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_PEOPLES: Final = frozenset({ReplyStatus.CANCELLED})
+"""Only people's commands lead to it, which have no metrics."""
 LABEL_VALUES_MAX: Final = 50
 """Different values of one metric's label; whatever comes after them is counted as `other`."""
 OTHER: Final = "other"
@@ -58,16 +60,31 @@ class Metrics:
         self._read_age = self._gauge(
             "read_age_seconds", "The longest time since a mailbox in this state was last read through.", "state"
         )
+        self._folders_missing = self._gauge("folders_missing", "Watched folders that are not there.")
         self._outbox = self._gauge("outbox", "Replies in the outbox, by status.", "status")
         self._outbox_oldest = self._gauge(
-            "outbox_oldest_seconds", "Age of the oldest reply in the outbox, by status.", "status"
+            "outbox_oldest_seconds",
+            "Age of the oldest reply in the outbox, by status; none that waits for a mailbox which is paused or waits "
+            "for its owner.",
+            "status",
         )
         self._edits = self._gauge("edits", "Edits that mailboxes still wait for, by status.", "status")
+        self._edits_oldest = self._gauge(
+            "edits_oldest_seconds", "Age of the oldest edit of a mailbox that is worked on, by status.", "status"
+        )
         self._backfills = self._gauge("backfills", "Backfills, by status.", "status")
+        self._backfills_oldest = self._gauge(
+            "backfills_oldest_seconds",
+            "The longest time that an unfinished backfill has run, or stood still.",
+            "status",
+        )
         self._backfill_remaining = self._gauge(
             "backfill_remaining_messages", "Messages that unfinished backfills have still to look at."
         )
         self._quarantine = self._gauge("quarantine_messages", "Messages that lie in quarantine.")
+        self._quarantine_oldest = self._gauge(
+            "quarantine_oldest_seconds", "How long the oldest message has been in quarantine."
+        )
         self._parser_queue = self._gauge(
             "parser_queue_messages", "Messages of this process that wait for a parser, new mail and backfills.", "mail"
         )
@@ -82,7 +99,11 @@ class Metrics:
         self._quarantined = self._counter("quarantined", "Messages that were quarantined, by reason.", "reason")
         self._muted = self._counter("muted", "Messages that came beyond a limit and were muted, by limit.", "limit")
         self._tickets = self._counter("tickets", "Tickets that were opened.")
-        self._replies = self._counter("replies", "Changes of a reply's status, by the new status.", "status")
+        self._replies = self._counter(
+            "replies",
+            "Changes of a reply's status that a daemon made, by the new status; queued: given back.",
+            "status",
+        )
         self._failures = self._counter("failures", "Failures to work on a mailbox, by trouble.", "trouble")
         self._refreshes = self._counter("token_refreshes", "Refreshes of access tokens, by outcome.", "outcome")
         self._server_alerts = self._counter(
@@ -91,7 +112,7 @@ class Metrics:
         self._parser_restarts = self._counter("parser_restarts", "Parser processes that were replaced.")
         self._erasures = self._counter("erasures", "Erasures that ended, by outcome.", "outcome")
         # From the first moment on, or the first failure would be a new series, in which no increase is seen.
-        self._begin(self._replies, "replies", ReplyStatus)
+        self._begin(self._replies, "replies", [one for one in ReplyStatus if one not in _PEOPLES])
         self._begin(self._failures, "failures", Trouble)
         self._begin(self._erasures, "erasures", ("done", "failed"))
         self._begin(self._muted, "muted", ("sender", "ticket"))
@@ -132,6 +153,10 @@ class Metrics:
         """Replace the longest time since a mailbox was read through, by state; 0 where none is in it."""
         self._replace(self._read_age, "read_age", seconds)
 
+    def set_folders_missing(self, count: int) -> None:
+        """Replace the number of watched folders that are not there, of mailboxes that want work."""
+        self._folders_missing.set(count)
+
     def set_outbox(self, counts: Mapping[str, int]) -> None:
         """Replace the numbers of replies by status; a status that is missing has none."""
         self._replace(self._outbox, "outbox", counts)
@@ -144,13 +169,23 @@ class Metrics:
         """Replace the numbers of edits by status; one that is done is not counted."""
         self._replace(self._edits, "edits", counts)
 
+    def set_edits_oldest(self, seconds: Mapping[str, float]) -> None:
+        """Replace the ages of the oldest edits, since their messages were taken, by status; 0 where there is none."""
+        self._replace(self._edits_oldest, "edits_oldest", seconds)
+
     def set_backfills(self, counts: Mapping[str, int], *, remaining_messages: int) -> None:
         """Replace the numbers of backfills by status, and of the messages that the unfinished have before them."""
         self._replace(self._backfills, "backfills", counts)
         self._backfill_remaining.set(remaining_messages)
 
-    def set_quarantine(self, messages: int) -> None:
+    def set_backfills_oldest(self, seconds: Mapping[str, float]) -> None:
+        """Replace how long the oldest unfinished backfills have been at it, by status; 0 where there is none."""
+        self._replace(self._backfills_oldest, "backfills_oldest", seconds)
+
+    def set_quarantine(self, messages: int, *, oldest_seconds: float) -> None:
+        """Replace the number of messages in quarantine, and how long the oldest has been there (0: none)."""
         self._quarantine.set(messages)
+        self._quarantine_oldest.set(oldest_seconds)
 
     def watch_parser_queue(self, *, new: Callable[[], int], old: Callable[[], int]) -> None:
         """Ask these at each rendering how many messages wait for a parser: new mail, and that of backfills."""

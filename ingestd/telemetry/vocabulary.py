@@ -29,6 +29,8 @@ MAILBOX_THROTTLED: Final = "mailbox.throttled"
 MAILBOX_ALERTED: Final = "mailbox.alerted"
 MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
+MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
+MAILBOX_FOLDERS_FOUND: Final = "mailbox.folders_found"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
 MESSAGE_MUTED: Final = "message.muted"
@@ -82,6 +84,8 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_ALERTED: "The mail server sent an alert for a person: sign in to the mailbox at its provider to read it.",
     MAILBOX_SEND_FAILED: "No reply could be sent, and nothing left; they wait, and are tried again after a pause.",
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
+    MAILBOX_FOLDERS_MISSING: "So many watched folders are not there; `mailbox show` names them. The others are read.",
+    MAILBOX_FOLDERS_FOUND: "All watched folders are there again.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
     MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…): kept, but not announced.",

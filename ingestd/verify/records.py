@@ -46,6 +46,7 @@ _SEALED = (
     _Sealed(link_flows, "flow_id", records.FlowRecord, records.FlowRecord.place, of_account=True),
     _Sealed(mailboxes, "mailbox_id", records.MailboxRecord, records.MailboxRecord.place),
     _Sealed(mailboxes, "mailbox_id", records.CursorRecord, records.CursorRecord.place, "cursor_sealed"),
+    _Sealed(mailboxes, "mailbox_id", records.FoldersRecord, records.FoldersRecord.place, "folders_sealed"),
     _Sealed(backfills, "mailbox_id", records.HistoryRecord, records.HistoryRecord.place, "cursor_sealed"),
     _Sealed(grants, "mailbox_id", records.GrantRecord, records.GrantRecord.place),
     _Sealed(tickets, "ticket_id", records.TicketRecord, records.TicketRecord.place),

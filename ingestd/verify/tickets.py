@@ -60,6 +60,7 @@ async def messages_are_stored_once(look: Look, found: Findings) -> None:
         key = (table.c.account_id, table.c.mailbox_id, table.c.identity_key)
         query = select(table.c.account_id, table.c.mailbox_id).group_by(*key).having(func.count() > 1)
         await look.flag(found, query, f"the mailbox has a message twice in {table.name}")
+    await _there_in_part(look, found)
     both = select(quarantine.c.account_id, quarantine.c.quarantine_id).join(
         messages,
         (quarantine.c.account_id == messages.c.account_id)
@@ -68,6 +69,18 @@ async def messages_are_stored_once(look: Look, found: Findings) -> None:
     )
     both = both.where(quarantine.c.status == QuarantineStatus.HELD)
     await look.flag(found, both, "the message is quarantined and in a ticket")
+
+
+async def _there_in_part(look: Look, found: Findings) -> None:
+    """A message that was read whole is not there a second time by its header alone."""
+    whole, part = messages.alias(), messages.alias()
+    twice = select(part.c.account_id, part.c.message_id).join(
+        whole,
+        (whole.c.account_id == part.c.account_id)
+        & (whole.c.mailbox_id == part.c.mailbox_id)
+        & (whole.c.header_key == part.c.identity_key),
+    )
+    await look.flag(found, twice, "the message is there twice, once only in part")
 
 
 async def ticket_numbers_are_unique(look: Look, found: Findings) -> None:

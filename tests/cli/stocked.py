@@ -19,8 +19,10 @@ from ingestd.build.mailboxes import open_context
 from ingestd.build.store import open_store
 from ingestd.cli import main
 from ingestd.inbound.commit import commit_batch
+from ingestd.inbound.folders import note_missing
 from ingestd.inbound.intake import read_batch, seal_batch
 from storage import accounts, mailboxes
+from storage.leases import Held
 from tests.cli.test_commands import add_mailbox
 from tests.office import HereParser
 
@@ -61,6 +63,10 @@ class Stocked:
         """Take mail in, as the mailbox's worker does; a subject of "poison" is quarantined."""
         asyncio.run(_take(self.folder, self.mailbox_id, raws))
 
+    def lose(self, *folders: str) -> None:
+        """Note that the server does not have these folders, and has all others, as the mailbox's worker does."""
+        asyncio.run(_lose(self.folder, self.mailbox_id, folders))
+
 
 def stock(folder: Path, *raws: bytes, settings: str = "") -> Stocked:
     """Make a store with a mailbox in which these mails have come."""
@@ -71,6 +77,15 @@ def stock(folder: Path, *raws: bytes, settings: str = "") -> Stocked:
     stocked = Stocked(folder, asyncio.run(add_mailbox(folder)))
     stocked.take(*raws)
     return stocked
+
+
+async def _lose(folder: Path, mailbox_id: UUID, missing: Sequence[str]) -> None:
+    async with open_store(load(folder / "ingestd.yaml")) as store:
+        account_id = (await store.content.read(None, accounts.list_accounts))[0].account_id
+        mailbox = await store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+        held = Held(account_id, mailbox_id, mailbox.fence)
+        key = (await open_context(store, mailbox)).key
+        await store.content.transaction(account_id, note_missing, held, key, missing)
 
 
 async def _take(folder: Path, mailbox_id: UUID, raws: Sequence[bytes]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, update
 
 from config import load
 from ingestd.build.store import open_store
+from ingestd.cli import backfill as module
 from storage.tables import backfills
 from tests.cli.stocked import Stocked, stock
 
@@ -62,6 +63,28 @@ def test_watching_ends_with_it(tmp_path: Path, status: str, code: int) -> None:
     assert (result.exit_code, result.stdout) == (code, f"{status}, 12 of 12 messages\n")
 
 
+@pytest.mark.parametrize("total", [None, 12])
+def test_watching_ends_where_no_daemon_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_ALONE_SECONDS", 0.05)
+    desk = stock(tmp_path)
+    desk.json("mailbox", "backfill", desk.mailbox_id, "--from", "everything")
+    put(desk, seen=3, total=total)
+    result = desk.run("mailbox", "backfill", desk.mailbox_id, "--watch")
+    assert (result.exit_code, "no daemon runs on this store: nobody reads" in result.output) == (1, True), result.output
+    assert desk.json("mailbox", "show", desk.mailbox_id)["backfill"]["status"] == "running"
+
+
+def test_watching_has_the_limit_that_it_is_given(tmp_path: Path) -> None:
+    desk = stock(tmp_path)
+    desk.json("mailbox", "backfill", desk.mailbox_id, "--from", "everything")
+    put(desk, seen=3, total=12)
+    result = desk.run("mailbox", "backfill", desk.mailbox_id, "--watch", "--wait", 0)
+    assert (result.exit_code, "not done yet: running, 3 of 12 messages" in result.output) == (1, True), result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -69,6 +92,7 @@ def test_watching_ends_with_it(tmp_path: Path, status: str, code: int) -> None:
         (["--from", "never"], "a number of days"),
         (["--from", "0"], "a number of days"),
         (["--stop", "--watch"], "stands alone"),
+        (["--from", "everything", "--wait", "5"], "--watch"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, arguments: list[str], said: str) -> None:

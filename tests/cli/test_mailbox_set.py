@@ -25,6 +25,25 @@ def test_set_is_shown_and_makes_the_worker_begin_again(tmp_path: Path) -> None:
     assert desk.run("verify").exit_code == 0
 
 
+def test_a_missing_folder_is_named_where_the_mailbox_is_shown_and_nowhere_else(tmp_path: Path) -> None:
+    desk = stock(tmp_path)
+    desk.lose("Kunden", "Support")
+    shown = desk.json("mailbox", "show", desk.mailbox_id)
+    assert (shown["state"], shown["folders_missing"]) == ("active", "Kunden, Support")
+    assert shown["folders_missing_since"]
+    for_people = " ".join(desk.run("mailbox", "show", desk.mailbox_id).output.split())
+    assert "What is wrong with its folders: These folders are watched and are not there: “Kunden”, “Support”." in (
+        for_people
+    )
+    assert f"ingestd mailbox set {desk.mailbox_id} --folder NAME" in for_people
+    (row,) = desk.json("mailbox", "list")
+    assert row["trouble"] == "folders_missing"
+    assert "Kunden" not in desk.run("mailbox", "list").output
+    desk.lose()
+    shown = desk.json("mailbox", "show", desk.mailbox_id)
+    assert (shown["folders_missing"], shown["folders_missing_since"], shown["folders_cure"]) == ("", None, None)
+
+
 def test_nothing_cancels_what_is_due(tmp_path: Path) -> None:
     desk = stock(tmp_path, mail(), settings="mailbox_defaults: {after_import: delete}\n")
     assert desk.json("mailbox", "show", desk.mailbox_id)["edits_due"] == 1

@@ -126,18 +126,18 @@ def test_cursors_are_read_as_they_were_written() -> None:
 
 
 def test_where_reading_starts() -> None:
-    def begin(known: FolderCursor | None, plan: ReadPlan, uidvalidity: int = 7) -> FolderCursor:
-        return start(known, uidvalidity=uidvalidity, uidnext=100, plan=plan, now=NOW)
+    def begin(known: FolderCursor | None, start_at: datetime | None, uidvalidity: int = 7) -> FolderCursor:
+        return start(known, uidvalidity=uidvalidity, uidnext=100, start_at=start_at, now=NOW)
 
-    fresh = begin(None, ReadPlan())
+    fresh = begin(None, None)
     assert fresh.uid == 99
     assert fresh.wanted_from is not None
-    linked = begin(None, ReadPlan(start_at=NOW - timedelta(days=3)))
+    linked = begin(None, NOW - timedelta(days=3))
     assert linked == FolderCursor(7, 0, NOW - timedelta(days=3), 100)
     assert linked.filter_from(1) == NOW - timedelta(days=3)
     assert linked.filter_from(100) is None
-    assert begin(fresh, ReadPlan()) is fresh
-    assert begin(fresh, ReadPlan(), uidvalidity=8) == FolderCursor(8, 0, fresh.wanted_from, 100, recovering=True)
+    assert begin(fresh, None) is fresh
+    assert begin(fresh, None, uidvalidity=8) == FolderCursor(8, 0, fresh.wanted_from, 100, recovering=True)
 
 
 def test_a_locator_survives_colons() -> None:
@@ -212,9 +212,9 @@ def test_a_window_is_cut_to_the_usual_size(
 def test_uids_that_went_back_are_read_anew() -> None:
     """A server that was restored from a backup gives the UIDs again that we have read."""
     known = FolderCursor(7, 120, NOW, 50)
-    at = start(known, uidvalidity=7, uidnext=100, plan=ReadPlan(), now=NOW)
+    at = start(known, uidvalidity=7, uidnext=100, start_at=None, now=NOW)
     assert at == FolderCursor(7, 0, NOW, 50, recovering=True)
-    assert start(replace_uid(known, 99), uidvalidity=7, uidnext=100, plan=ReadPlan(), now=NOW) == replace_uid(known, 99)
+    assert start(replace_uid(known, 99), uidvalidity=7, uidnext=100, start_at=None, now=NOW) == replace_uid(known, 99)
     assert parse_cursor(format_cursor({"INBOX": at})) == {"INBOX": at}
     assert at.advanced(60, 99).recovering
     assert not at.advanced(99, 99).recovering
@@ -232,7 +232,7 @@ def test_cursors_of_the_first_version_go_on() -> None:
     )
     folders = parse_cursor(text)
     for name in ("INBOX", "Days"):
-        at = start(folders[name], uidvalidity=7, uidnext=200, plan=ReadPlan(start_at=NOW), now=NOW)
+        at = start(folders[name], uidvalidity=7, uidnext=200, start_at=NOW, now=NOW)
         assert at is folders[name]
     assert folders["INBOX"].filter_from(21) is None
     assert folders["Days"].filter_from(21) == datetime(2026, 5, 25, tzinfo=UTC)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from sqlalchemy import Connection, func, select
@@ -21,7 +22,6 @@ from ingestd.ticketing import set_status
 from ingestd.wakes import Bell
 from storage import backfills, leases, mailboxes, outbox
 from storage.backfills import BackfillStatus
-from storage.database import now
 from storage.errors import Conflict, NotFound
 from storage.mailboxes import MailboxState
 from storage.outbox import ReplyStatus
@@ -459,12 +459,62 @@ async def test_progress_and_estimate(stores: Stores) -> None:
     await worker(office, box, tools(office, Backfill(attempts_max=1))).run()
     await ask(office)
     found = await backfill(office)
-    assert found.began_at is not None
     assert (found.seen, found.total) == (1, 4)
-    assert progress_of(found, found.began_at + timedelta(seconds=10)).seconds_left == 30.0
+    assert progress_of(replace(found, reading_seconds=10.0)).seconds_left == 30.0
     await stores.content.transaction(office.held.account_id, backfill_steps.stop, office.held.mailbox_id)
-    stopped = await backfill(office)
-    assert progress_of(stopped, await stores.content.read(None, now)).seconds_left is None
+    assert progress_of(await backfill(office)).seconds_left is None
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def test_the_estimate_knows_reading_from_waiting(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the turn that was waited for, nor a throttle, nor a day without a worker is time that reading takes."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+
+    class Turns(asyncio.Semaphore):
+        async def acquire(self) -> Literal[True]:
+            clock.now += 1000
+            return await super().acquire()
+
+    office = await Office.open(stores)
+    await ask(office)
+    errors: dict[int, ConnectorError] = {2: RateLimited("later", retry_after=0.001), 3: TemporaryError("lost")}
+
+    def read(seen: int) -> ConnectorError | None:
+        clock.now += 10
+        if (error := errors.pop(seen, None)) is not None:
+            clock.now += 5000
+        return error
+
+    box = Attic([letter(f"a{n}") for n in range(4)], fail=read)
+    used = replace(tools(office, Backfill(attempts_max=1, backoff=FAST)), slots=Turns(1))
+    await worker(office, box, used).run()
+    found = await backfill(office)
+    assert (found.status, found.seen, found.reading_seconds) == (BackfillStatus.FAILED, 3, 30.0)
+    clock.now += 86_400
+    await ask(office)
+    assert progress_of(await backfill(office)).seconds_left == 10.0
+    await worker(office, box, used).run()
+    assert (await backfill(office)).reading_seconds == 40.0
+    await ask(office)
+    assert (await backfill(office)).reading_seconds == 0
+
+
+async def test_a_throttle_is_no_failure_however_long_it_lasts(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await ask(office)
+    errors = iter([RateLimited("later", retry_after=0.001)] * 5 + [TemporaryError("lost")])
+    box = Attic([letter("a1")], fail=lambda _seen: next(errors, None))
+    await worker(office, box, tools(office, Backfill(attempts_max=2, backoff=FAST))).run()
+    assert (await backfill(office)).status is BackfillStatus.DONE
+    assert len(box.plans) == 7
 
 
 def _slow() -> Backoff:

@@ -235,11 +235,21 @@ class QuietServer(ScriptedServer):
         await asyncio.sleep(timeout_seconds)
         return False
 
+    def missing_folders(self) -> Sequence[int]:
+        return ()
+
     async def close(self) -> None: ...
 
 
-async def _not_asked() -> ConnectorError:
+async def not_asked() -> ConnectorError:
     raise AssertionError("no token was refused")
+
+
+def tools_of(office: Office, settings: Inbound = SETTINGS) -> ReaderTools:
+    metrics = Metrics(version="0", python_version="3")
+    batches = asyncio.Semaphore(1)
+    stores = office.stores
+    return ReaderTools(stores.content, stores.blobs, HereParser(), metrics, settings, 65_536, batches)  # type: ignore[arg-type]
 
 
 async def test_the_mailboxs_task_wakes_for_an_edit_that_is_to_be_repeated(stores: Stores) -> None:
@@ -249,10 +259,7 @@ async def test_the_mailboxs_task_wakes_for_an_edit_that_is_to_be_repeated(stores
     soon = Backoff(initial_seconds=0.2, max_seconds=0.4)
     settings = SETTINGS.model_copy(update={"edit_backoff": soon})
     server = QuietServer(TemporaryError("STORE refused for now"), RateLimited("STORE: throttled", retry_after=0.2))
-    metrics = Metrics(version="0", python_version="3")
-    batches = asyncio.Semaphore(1)
-    tools = ReaderTools(stores.content, stores.blobs, HereParser(), metrics, settings, 65_536, batches)  # type: ignore[arg-type]
-    reader = MailboxReader(office.held, office.context, server, tools, _not_asked)  # type: ignore[arg-type]
+    reader = MailboxReader(office.held, office.context, server, tools_of(office, settings), not_asked)  # type: ignore[arg-type]
     running = asyncio.create_task(reader.run())
     async with asyncio.timeout(20):
         await server.settled.wait()

@@ -27,6 +27,7 @@ from ingestd.inbound import states
 from ingestd.inbound.reader import MailboxReader
 from ingestd.inbound.states import COURSES, Streak, must_ask, pause_after, state_after
 from ingestd.inbound.taking import ReaderTools
+from ingestd.records import FoldersRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import events, mailboxes
 from storage.mailboxes import WORKED, Mailbox, MailboxState
@@ -125,6 +126,7 @@ class ScriptedReader:
         self.cursors: list[str | None] = []
         self.times: list[float] = []
         self.ended = asyncio.Event()
+        self.missing: Sequence[int] = ()
 
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         self.cursors.append(cursor)
@@ -141,13 +143,18 @@ class ScriptedReader:
             await asyncio.Event().wait()
         return True
 
+    def missing_folders(self) -> Sequence[int]:
+        return self.missing
+
     async def close(self) -> None: ...
 
 
 class Reading:
     """A mailbox that is read by a script, and what its provider answers when asked."""
 
-    def __init__(self, office: Office, script: ScriptedReader, *verdicts: ConnectorError) -> None:
+    def __init__(
+        self, office: Office, script: ScriptedReader, *verdicts: ConnectorError, folders: FoldersRecord | None = None
+    ) -> None:
         self.office, self.script, self.verdicts = office, script, list(verdicts)
         self.metrics = Metrics(version="0", python_version="3")
         tools = ReaderTools(
@@ -159,7 +166,14 @@ class Reading:
             blob_bytes_min=64 * 1024,
             batches=asyncio.Semaphore(1),
         )
-        self.reader = MailboxReader(office.held, office.context, script, tools, self.why_refused)  # type: ignore[arg-type]
+        self.reader = MailboxReader(
+            office.held,
+            office.context,
+            script,  # type: ignore[arg-type]
+            tools,
+            self.why_refused,
+            folders=folders,
+        )
 
     async def why_refused(self) -> ConnectorError:
         return self.verdicts.pop(0)

@@ -379,7 +379,8 @@ async def test_a_bounce_that_our_token_proves_changes_the_reply(stores: Stores) 
     ours = (await work.office.ticket(1)).messages[-1].record.mail.message_id
     await work.office.take(bounce(ours.replace("<a", "<b") if ours.startswith("<a") else "<forged@example.com>"))
     assert (await work.reply()).status is ReplyStatus.SENT
-    await work.office.take(bounce(ours))
+    committed = await work.office.take(bounce(ours))
+    assert list(committed.bounced) == [(await work.reply()).message_id]
     assert (await work.reply()).status is ReplyStatus.BOUNCED
     view = await work.office.ticket(1)
     assert [one.row.kind for one in view.messages] == ["customer", "reply", "bounce"]

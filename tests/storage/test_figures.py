@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Connection, update
 
 from storage import backfills, edits, erasures, leases, mailboxes, messages, outbox, quarantine, tables, tickets
@@ -61,7 +62,7 @@ def _add_replies(
 
 async def test_an_empty_store_has_none_of_it(stores: Stores) -> None:
     figures = await figures_of(stores)
-    assert figures == Figures({}, {}, {}, 0, {}, {}, {}, {}, {}, 0, 0, 0, 0.0)
+    assert figures == Figures({}, {}, {}, 0, {}, 0, {}, {}, {}, {}, {}, {}, 0, 0, 0.0, 0, 0.0)
 
 
 async def test_mailboxes_by_state_trouble_and_age(stores: Stores, account: UUID, mailbox: UUID) -> None:
@@ -124,6 +125,32 @@ async def test_replies_with_which_something_is_to_happen(stores: Stores, account
     assert figures.outbox_oldest_seconds["unknown"] < 100
 
 
+@pytest.mark.parametrize("state", [MailboxState.PAUSED, MailboxState.REAUTH_REQUIRED])
+async def test_what_waits_for_its_owner_grows_no_older(
+    stores: Stores, account: UUID, mailbox: UUID, state: MailboxState
+) -> None:
+    """A reply in a mailbox that a person stopped waits as it should; one that a person must judge does not."""
+    replies = [(ReplyStatus.QUEUED, True), (ReplyStatus.UNKNOWN, False)]
+    message_ids = await stores.content.transaction(account, _add_replies, mailbox, replies)
+
+    def change(conn: Connection, account_id: UUID) -> None:
+        edits.insert_edits(conn, account_id, [NewEdit(new_id(), mailbox, message_ids[0], "read", b"sealed")])
+        mailboxes.set_folders(conn, account_id, mailbox, sealed=b"sealed", missing=2)
+        _age(conn, tables.edits, "created_at", _HOUR)
+        _age(conn, tables.messages, "created_at", _HOUR)
+
+    await stores.content.transaction(account, change)
+    figures = await figures_of(stores)
+    assert set(figures.outbox_oldest_seconds) == {"queued", "unknown"}
+    assert (set(figures.edits_oldest_seconds), figures.folders_missing) == ({"due"}, 2)
+    await stores.content.transaction(account, mailboxes.set_state, mailbox, fence=1, state=state)
+    figures = await figures_of(stores)
+    assert figures.outbox == {"queued": 1, "unknown": 1}
+    assert set(figures.outbox_oldest_seconds) == {"unknown"}
+    assert figures.edits == {"due": 1}
+    assert (figures.edits_oldest_seconds, figures.folders_missing) == ({}, 0)
+
+
 async def test_edits_backfills_quarantine_and_erasures(stores: Stores, account: UUID, mailbox: UUID) -> None:
     other = await add_mailbox(stores, account)
     message_ids = await stores.content.transaction(account, _add_replies, mailbox, [(ReplyStatus.SENT, False)])
@@ -148,13 +175,21 @@ async def test_edits_backfills_quarantine_and_erasures(stores: Stores, account: 
             .where(tables.quarantine.c.quarantine_id == dropped)
             .values(status=QuarantineStatus.DROPPED)
         )
+        _age(conn, tables.edits, "created_at", _HOUR)
+        _age(conn, tables.backfills, "created_at", _HOUR)
+        _age(conn, tables.quarantine, "created_at", _HOUR, quarantine_id=dropped)
+        _age(conn, tables.quarantine, "created_at", _HOUR / 2, quarantine_id=held)
         erasures.insert_erasure(conn, account_id, other)
         _age(conn, tables.erasures, "requested_at", _HOUR)
 
     await stores.content.transaction(account, add)
     figures = await figures_of(stores)
     assert figures.edits == {"due": 1}
+    assert 3600 <= figures.edits_oldest_seconds["due"] < 3700
     assert figures.backfills == {"running": 1, "done": 1}
+    assert set(figures.backfills_oldest_seconds) == {"running"}
+    assert 3600 <= figures.backfills_oldest_seconds["running"] < 3700
+    assert 1800 <= figures.quarantine_oldest_seconds < 1900
     assert figures.backfill_remaining_messages == 60
     assert figures.quarantine_messages == 1
     assert figures.erasures_waiting == 1

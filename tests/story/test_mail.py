@@ -15,6 +15,7 @@ from tests.servers.postfix import DEFERRED
 from tests.stores import sqlite_urls
 from tests.story.house import House, Servers, open_house, until
 from tests.story.mails import Mail, bounce_of, header_of, mail
+from tests.story.test_states import metric
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -230,6 +231,10 @@ async def test_a_bounce_marks_the_reply_and_a_forged_one_does_not(
     view = await house.ticket(number, messages=3)
     assert view.messages[-1].row.kind == "bounce"
     assert [one.type for one in await house.events() if one.message_id == reply][-1] == "reply.bounced"
+    (logged,) = await house.daemon.wait_log("reply.bounced")
+    assert (logged["mailbox_id"], logged["message_id"]) == (str(mailbox_id), str(reply))
+    assert await metric(house, 'ingestd_replies_total{status="bounced"}') == 1
+    assert await metric(house, 'ingestd_replies_total{status="sending"}') == 1
 
 
 async def test_a_reply_that_is_refused_fails_and_one_that_is_deferred_waits(house: House, user: str) -> None:

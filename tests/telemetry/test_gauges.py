@@ -12,12 +12,16 @@ _FIGURES = Figures(
     mailboxes_in_trouble={"throttled": 3},
     mailboxes_unheld=4,
     read_age_seconds={"active": 5.0},
+    folders_missing=14,
     outbox={"queued": 6},
     outbox_oldest_seconds={"queued": 7.0},
     edits={"due": 8},
+    edits_oldest_seconds={"due": 15.0},
     backfills={"running": 9},
+    backfills_oldest_seconds={"running": 16.0},
     backfill_remaining_messages=10,
     quarantine_messages=11,
+    quarantine_oldest_seconds=17.0,
     erasures_waiting=12,
     erasures_oldest_seconds=13.0,
 )
@@ -32,4 +36,4 @@ def test_every_figure_has_a_gauge_of_its_own() -> None:
         if family.type == "gauge" and family.name.startswith("ingestd_")
         for sample in family.samples
     }
-    assert set(range(1, 14)) <= served
+    assert set(range(1, 18)) <= served

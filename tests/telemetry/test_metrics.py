@@ -92,7 +92,10 @@ def test_two_processes_figures_are_apart() -> None:
 
 def test_what_has_not_failed_yet_is_served_as_zero() -> None:
     metrics = build()
-    assert value(metrics, "ingestd_replies_total", status="failed") == 0
+    for status in set(ReplyStatus) - {ReplyStatus.CANCELLED}:
+        assert value(metrics, "ingestd_replies_total", status=status) == 0
+    # No daemon cancels a reply: a series of it would say nothing, for ever.
+    assert value(metrics, "ingestd_replies_total", status="cancelled") is None
     assert value(metrics, "ingestd_failures_total", trouble="grant_revoked") == 0
     assert value(metrics, "ingestd_erasures_total", outcome="failed") == 0
 
@@ -105,9 +108,12 @@ def test_ages_and_queues_are_replaced() -> None:
     metrics.set_mailboxes_unheld(4)
     metrics.set_read_age({"active": 61.5})
     metrics.set_outbox_oldest({"unknown": 90.0})
+    metrics.set_folders_missing(2)
     metrics.set_edits({"due": 7})
+    metrics.set_edits_oldest({"due": 7.5})
     metrics.set_backfills({"running": 1}, remaining_messages=1000)
-    metrics.set_quarantine(3)
+    metrics.set_backfills_oldest({"failed": 30.0})
+    metrics.set_quarantine(3, oldest_seconds=45.5)
     metrics.set_erasures(1, oldest_seconds=12.5)
     assert value(metrics, "ingestd_mailboxes_oldest_seconds", state="failing") == 0
     assert value(metrics, "ingestd_mailboxes_oldest_seconds", state="active") == 3
@@ -115,10 +121,14 @@ def test_ages_and_queues_are_replaced() -> None:
     assert value(metrics, "ingestd_mailboxes_unheld") == 4
     assert value(metrics, "ingestd_read_age_seconds", state="active") == 61.5
     assert value(metrics, "ingestd_outbox_oldest_seconds", status="unknown") == 90
+    assert value(metrics, "ingestd_folders_missing") == 2
     assert value(metrics, "ingestd_edits", status="due") == 7
+    assert value(metrics, "ingestd_edits_oldest_seconds", status="due") == 7.5
     assert value(metrics, "ingestd_backfills", status="running") == 1
     assert value(metrics, "ingestd_backfill_remaining_messages") == 1000
+    assert value(metrics, "ingestd_backfills_oldest_seconds", status="failed") == 30
     assert value(metrics, "ingestd_quarantine_messages") == 3
+    assert value(metrics, "ingestd_quarantine_oldest_seconds") == 45.5
     assert value(metrics, "ingestd_erasures_waiting") == 1
     assert value(metrics, "ingestd_erasures_oldest_seconds") == 12.5
 

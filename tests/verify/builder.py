@@ -268,6 +268,8 @@ async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID)
         grants.put_grant(conn, account, mailbox_id, None, sealed)
         cursor = key.seal_record(records.CursorRecord.place(mailbox_id), records.CursorRecord("INBOX 1 1"))
         mailboxes.advance_cursor(conn, account, mailbox_id, fence=1, cursor_sequence=0, cursor_sealed=cursor)
+        folders = key.seal_record(records.FoldersRecord.place(mailbox_id), records.FoldersRecord(missing=("Spam",)))
+        mailboxes.set_folders(conn, account, mailbox_id, sealed=folders, missing=1)
         _, sequence = accounts.draw_numbers(conn, account, events=1)
         events.insert_events(conn, account, sequence, [NewEvent("mailbox.linked", mailbox_id)])
 
@@ -378,7 +380,9 @@ def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) ->
     backfills.insert_backfill(conn, account_id, world.mailbox, since=None, before=RECEIVED, newest_first=True)
     cursor = key.seal_record(records.HistoryRecord.place(world.mailbox), records.HistoryRecord("INBOX 1 1"))
     mailboxes.hold(conn, account_id, world.mailbox, 1)
-    backfills.advance(conn, account_id, world.mailbox, cursor_sequence=0, cursor_sealed=cursor, seen=1, total=2)
+    backfills.advance(
+        conn, account_id, world.mailbox, cursor_sequence=0, cursor_sealed=cursor, seen=1, total=2, seconds=1.0
+    )
     one = new_message(key, world.imported, world.imported_ticket, b"Subject: Old\r\n\r\nOld\r\n")
     messages.insert_messages(conn, account_id, [one])
     backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])

@@ -138,6 +138,10 @@ def _same_message(conn: Connection, world: World) -> None:
     put(messages, "message_id", "large_message", identity_key=_identity_of_message)(conn, world)
 
 
+def _in_part(conn: Connection, world: World) -> None:
+    put(messages, "message_id", "large_message", header_key=_identity_of_message)(conn, world)
+
+
 def _identity_of_message(world: World) -> bytes:
     return world.key.hash("identity", world.message.bytes)
 
@@ -273,6 +277,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("records_open", "a message's record is damaged", flip(messages, "message_id", "message")),
     Damage("records_open", "a grant is damaged", flip(grants, "mailbox_id", "mailbox")),
     Damage("records_open", "a cursor is damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="cursor_sealed")),
+    Damage("records_open", "folders are damaged", flip(mailboxes, "mailbox_id", "mailbox", sealed="folders_sealed")),
     Damage(
         "records_open",
         "a backfill's cursor is damaged",
@@ -337,6 +342,7 @@ DAMAGES: tuple[Damage, ...] = (
         put(backfills, "mailbox_id", "mailbox", status="done", **_ENDED),
     ),
     Damage("messages_are_stored_once", "twice in tickets", _same_message),
+    Damage("messages_are_stored_once", "whole, and in part", _in_part),
     Damage(
         "messages_are_stored_once",
         "in a ticket and quarantined",

@@ -1,4 +1,4 @@
-"""Edits in the mailbox, backfills, replays of the quarantine, and when a failing mailbox is tried again."""
+"""Edits in the mailbox, backfills, replays of the quarantine, folders, and when a failing mailbox is tried again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,6 +19,14 @@ def upgrade() -> None:
     op.add_column("mailboxes", sa.Column("send_reason", sa.Text(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_since", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("send_retry_at", Instant(), nullable=True))
+    op.add_column("mailboxes", sa.Column("folders_sealed", sa.LargeBinary(), nullable=True))
+    op.add_column("mailboxes", sa.Column("folders_missing", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("mailboxes", sa.Column("folders_missing_since", Instant(), nullable=True))
+    op.add_column("messages", sa.Column("header_key", sa.LargeBinary(), nullable=True))
+    op.create_index(
+        op.f("ix_messages_account_id_mailbox_id_header_key"), "messages", ["account_id", "mailbox_id", "header_key"]
+    )
+    op.add_column("quarantine", sa.Column("header_key", sa.LargeBinary(), nullable=True))
     op.add_column("quarantine", sa.Column("status", sa.Text(), nullable=False, server_default="held"))
     op.add_column("quarantine", sa.Column("replays", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("quarantine", sa.Column("replayed_at", Instant(), nullable=True))
@@ -55,6 +63,7 @@ def upgrade() -> None:
         sa.Column("newest_first", sa.Boolean(), nullable=False),
         sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.Column("reading_seconds", sa.Double(), nullable=False),
         sa.Column("cursor_sequence", sa.BigInteger(), nullable=False),
         sa.Column("cursor_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
