@@ -36,7 +36,7 @@ from connectors.base import (
     TokenSource,
 )
 from connectors.imap_access import ImapAccess
-from connectors.imap_aside import ask_again, put_aside, require_others
+from connectors.imap_aside import ask_again, is_crowded, put_aside, require_others
 from connectors.imap_changed import highest_seen, where_to_go_on
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
@@ -132,10 +132,33 @@ class ImapReader:
         known, uidnext = state.get(folder), selected.uidnext
         if known is not None and known.uidvalidity == selected.uidvalidity and not selected.uidnext_told:
             uidnext = max(uidnext, known.uid + 1)
-        now, end = datetime.now(UTC), uidnext - 1
+        now = datetime.now(UTC)
         at = await self._begin(session, selected, known, uidnext, start_at, now)
         # That HIGHESTMODSEQ rose is not worth a commit by itself: each flag that somebody sets raises it.
-        changed, recovering = known is None or at.differs_from(known), at.recovering
+        changed = known is None or at.differs_from(known)
+        if is_crowded(at.aside, self._plan):
+            async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
+                at = state[folder] = behind
+                yield Batch(messages, format_cursor(state), more=True)
+        async for batch in self._new_messages(selected, at, uidnext, state, now, changed=changed):
+            yield batch
+        async for messages, behind in ask_again(self._connection, selected, state[folder], self._plan, now):
+            state[folder] = self._read_upto[folder] = behind
+            yield Batch(messages, format_cursor(state), more=False)
+
+    async def _new_messages(
+        self,
+        selected: Selected,
+        at: FolderCursor,
+        uidnext: int,
+        state: dict[str, FolderCursor],
+        now: datetime,
+        *,
+        changed: bool,
+    ) -> AsyncIterator[Batch]:
+        """Yield what lies behind `at`; the folder's cursor in `state` is at its end then. `changed` says whether that
+        is to be written down where nothing comes."""
+        folder, end, recovering = selected.folder, uidnext - 1, at.recovering
         window, witness = Window(), at.last
         while at.uid < end:
             low, high = at.uid + 1, min(at.uid + window.size, end)
@@ -168,9 +191,6 @@ class ImapReader:
         state[folder] = self._read_upto[folder] = at
         if changed:
             yield Batch((), format_cursor(state), more=False, recovering=recovering)
-        async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
-            state[folder] = self._read_upto[folder] = behind
-            yield Batch(messages, format_cursor(state), more=False)
 
     async def _begin(
         self,

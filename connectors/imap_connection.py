@@ -26,6 +26,8 @@ LOSSES_MAX = 2
 """So often may the connection be lost over the same messages before they are asked for one by one; who then ends
 it once more is taken for the cause."""
 _LOSSES_KEPT = 1000
+_HEADER_ALONE = -1
+"""A limit that every message is over."""
 _SPLITS_MAX = 64
 """Refused commands while the messages of one list are told apart; what is left then is not told of."""
 
@@ -150,14 +152,16 @@ class Connection:
             await session.close()
 
     async def _fetch_alone(self, selected: Selected, item: Listed) -> Fetched:
-        session = await self.same(selected)
-        try:
-            return self._given(selected, await fetch_messages(session, selected, [item], self._message_bytes_max))
-        except OversizeLiteral:
-            return await fetch_messages(await self.same(selected), selected, [item], -1)
-        except (TemporaryError, PermanentError) as error:
-            self._require_own(error, selected, [item.uid], losses_max=LOSSES_MAX + 1)
-            return Fetched(withheld=[item])
+        for bytes_max in (self._message_bytes_max, _HEADER_ALONE):
+            session = await self.same(selected)
+            try:
+                return self._given(selected, await fetch_messages(session, selected, [item], bytes_max))
+            except OversizeLiteral:
+                continue  # the server lied about its size
+            except (TemporaryError, PermanentError) as error:
+                self._require_own(error, selected, [item.uid], losses_max=LOSSES_MAX + 1)
+                break
+        return Fetched(withheld=[item])
 
     async def _some(self, selected: Selected, witness: int | None) -> Sequence[int]:
         session = await self.same(selected)

@@ -157,19 +157,16 @@ async def _read_folder(
             fetched = await connection.fetch(selected, items)
             await require_others(connection, selected, fetched, None)
             left = state[name].behind(items[0].uid, items[-1].uid, newest_first=newest_first)
-            left = _put_aside(left, [item.uid for item in fetched.withheld], connection.where)
+            left = replace(left, aside=(*left.aside, *(item.uid for item in fetched.withheld)))
             state[name] = left.counted(len(fetched.messages))
             yield _batch(fetched.messages, state)
+            if len(state[name].aside) >= ASIDE_MAX:
+                async for messages in _read_aside(connection, selected, plan, name, state):
+                    yield _batch(messages, state)
         state[name] = state[name].behind(low, high, newest_first=newest_first).counted(0)
     async for messages in _read_aside(connection, selected, plan, name, state):
         yield _batch(messages, state)
     yield _batch((), state)
-
-
-def _put_aside(left: FolderHistory, uids: Sequence[int], where: str) -> FolderHistory:
-    if uids and len(left.aside) + len(uids) > ASIDE_MAX:
-        raise TemporaryError(f"FETCH at {where}: too many messages are withheld")
-    return replace(left, aside=(*left.aside, *uids))
 
 
 async def _read_aside(

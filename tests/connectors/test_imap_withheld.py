@@ -13,7 +13,7 @@ import pytest
 from connectors.base import ConnectorError, HistoryPlan, RateLimited, RawMessage, TemporaryError
 from connectors.imap import ImapReader
 from tests.connectors.mailbox import Mailbox, raw_mail, read_history, read_messages, subjects
-from tests.connectors.test_imap_restored import LINKED, Serve, put, serve
+from tests.connectors.test_imap_restored import LINKED, PLAN, Serve, put, serve
 from tests.servers.script import ScriptedFolder
 
 __all__ = ["serve"]
@@ -190,15 +190,47 @@ async def test_an_outage_of_all_is_no_fault_of_the_messages(serve: Serve, how: b
         assert not any(message.withheld for message in messages)
 
 
-async def test_what_is_put_aside_has_a_limit(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_put_aside_has_a_limit_and_comes_to_its_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Too many keep the new from being read, and are themselves read first then: the folder is not stopped for ever."""
     monkeypatch.setattr("connectors.imap_aside.ASIDE_MAX", 2)
     folder = ScriptedFolder()
     put(folder, "m1")
-    for _ in range(3):
+    for _ in range(6):
         put_poison(folder, "poison", {"body"}, b"")
+    put(folder, "m2")
+    plan = replace(PLAN, batch_messages_max=2)
+    cursor: str | None = None
+    got: list[RawMessage] = []
+    refused: list[str] = []
     async with serve(folder) as reader:
-        with pytest.raises(TemporaryError, match="withheld"):
-            await read_messages(reader, None)
+        reader._plan = plan
+        for _ in range(12):
+            try:
+                async for batch in reader.changes(cursor):
+                    cursor, got = batch.cursor, [*got, *batch.messages]
+            except TemporaryError as error:
+                refused.append(str(error))
+    assert sorted(message.locator for message in got) == sorted(f"7:{uid}:INBOX" for uid in range(1, 9))
+    assert refused
+    assert all("too many messages are withheld" in text for text in refused)
+
+
+async def test_a_history_with_many_that_are_withheld_comes_to_its_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.imap_history.ASIDE_MAX", 2)
+    folder = ScriptedFolder()
+    put(folder, "m1", days=-1)
+    for _ in range(7):
+        put_poison(folder, "poison", {"body"}, b"", days=-1)
+    async with serve(folder) as reader:
+        reader._plan = replace(PLAN, batch_messages_max=2)
+        batches = await read_history(reader, HistoryPlan(before=LINKED))
+    messages = [m for batch in batches for m in batch.messages]
+    assert sorted(m.locator for m in messages) == sorted(f"7:{uid}:INBOX" for uid in range(1, 9))
+    assert batches[-1].seen == batches[-1].total == 8
 
 
 @pytest.mark.parametrize(
