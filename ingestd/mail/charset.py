@@ -12,7 +12,7 @@ import codecs
 import re
 from collections.abc import Sequence
 
-from ingestd.mail.guess import Reading, is_plausible, knows, likeliest, rate, sample
+from ingestd.mail.guess import Reading, first_high, is_plausible, knows, likeliest, rate, sample
 from ingestd.mail.labels import charset_name, python_codec
 from ingestd.mail.stateful import decode_euc_jp, decode_iso2022_jp, decode_shifted
 
@@ -27,9 +27,12 @@ _JAPANESE = re.compile(rb"\x1b(?:\$[@B]|\([IJ]|\$\([DOQ])")
 _KOREAN = re.compile(rb"\x1b\$\)C|\x0e[\x21-\x7e]{2}")
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 _TWICE = re.compile(r"[ÂÃÐÑ][\x80-\xbfŒœŠšŸŽžƒˆ˜‚„…†‡•‰‹›™€‘’“”–—]|â€|[РС][\x80-\xbfЁ-Џѐ-џҐґ“”„†‡•…‰‹›™€‘’–—№]")
+_MARKS = ("Â", "Ã", "Ð", "Ñ", "â€")
+"""What begins UTF-8 that was read as windows-1252. Read as windows-1251, every second letter is Р or С."""
 _CERTAIN = 3
 """How many characters must be UTF-8 read as something else before text is taken for that."""
 _LOOK_BYTES = 64 * 1024
+_SHARE_BYTES = 4096
 _LINE_CHARS = 6
 _LINES_MAX = 20_000
 """Of these each is read in its own charset where a text mixes two; what follows is one more line."""
@@ -132,12 +135,14 @@ def _once(text: str) -> tuple[str, str]:
 
     Certain is: *all* of it can be read back, so there is no letter outside ASCII that was not encoded twice.
     """
-    if len(_TWICE.findall(text[:_LOOK_BYTES])) < _CERTAIN:
+    head = text[:_LOOK_BYTES]
+    if not any(mark in head for mark in _MARKS) and (head.count("Р") + head.count("С")) * 5 < len(head):
+        return text, "utf-8"
+    if len(_TWICE.findall(head)) < _CERTAIN:
         return text, "utf-8"
     for codec in ("cp1252", "cp1251"):
         try:
-            data = _encode(text, codec)
-            once = data.decode("utf-8")
+            once = _encode(text, codec).decode("utf-8")
         except UnicodeError:
             continue
         if len(once) <= len(text) - _CERTAIN:
@@ -265,15 +270,14 @@ def _broken(data: bytes, codec: str, hints: Sequence[str]) -> tuple[str, str, st
 
 def _mixed(data: bytes, hints: Sequence[str]) -> tuple[str, str, str] | None:
     """Read text that is mostly UTF-8: damaged, or with lines of another charset (a list's footer, a quotation)."""
-    head = data[:_LOOK_BYTES]
-    valid, high = _utf8_share(head)
+    valid, high = _utf8_share(data)
     lines = data.split(b"\n", _LINES_MAX)
     # Short legacy text is half UTF-8 by chance; long text, or a whole line of words, never is.
     if valid < 4 or (valid < high * (0.8 if high < 60 else 0.4) and not any(map(_is_utf8_line, lines))):
         return None
     other = [index for index, line in enumerate(lines) if not _is_text(line)]
     strange = b"\n".join(lines[index] for index in other)
-    valid, high = _utf8_share(strange[:_LOOK_BYTES])
+    valid, high = _utf8_share(strange)
     if valid * 2 >= high:
         return _read(data, "utf-8"), "utf-8", "charset-broken-bytes"
     codec = likeliest(sample(strange), _codecs(hints)).charset
@@ -287,7 +291,9 @@ def _is_utf8_line(line: bytes) -> bool:
 
 
 def _utf8_share(data: bytes) -> tuple[int, int]:
-    """Return how many bytes belong to characters of UTF-8, and how many are 8-bit."""
+    """Return how many bytes belong to characters of UTF-8, and how many are 8-bit, where 8-bit text begins."""
+    begun = max(first_high(data), 0)
+    data = data[begun : begun + _SHARE_BYTES]
     return sum(map(len, _UTF8_CHAR.findall(data))), sum(map(len, _HIGH.findall(data)))
 
 

@@ -77,6 +77,11 @@ _SURVIVORS_MAX = 8
 _SURVIVOR_BITS = 60
 """How much worse than the best a charset may look at first glance to be read closely."""
 
+_FIRST_BYTES = 256
+_FINALISTS = 3
+_HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_ASCII = bytes(range(128))
+_NO_LEADS = bytes(byte for byte in range(256) if not 0x81 <= byte <= 0x9F)
 _APART = re.compile(rb"[\x00-\x2f\x3a-\x3f]")
 """What is no byte of any double-byte character."""
 
@@ -100,6 +105,8 @@ class Reading:
     charset: str
     bits: int
     units: int
+    language: str = ""
+    """In which it is so likely, where the charset has several."""
 
     @property
     def mean(self) -> float:
@@ -107,14 +114,14 @@ class Reading:
         return self.bits / max(self.units, 1)
 
 
-def sample(data: bytes) -> list[bytes]:
+def sample(data: bytes, bytes_max: int = _SAMPLE_BYTES) -> list[bytes]:
     """Return stretches of `data` that hold its 8-bit text, each begun one byte before it; bounded, linear.
 
     A stretch begins after a byte that is no part of a double-byte character, so that none is cut in two there.
     """
     out: list[bytes] = []
-    room, position = _SAMPLE_BYTES, 0
-    while room > 0 and len(out) < _WINDOWS_MAX and (start := _next_high(data, position)) >= 0:
+    room, position = bytes_max, 0
+    while room > 0 and len(out) < _WINDOWS_MAX and (start := first_high(data, position)) >= 0:
         end = start + min(_WINDOW_BYTES, room)
         near = _APART.search(data, end, end + _WINDOW_BYTES)
         end = near.start() if near else end
@@ -125,7 +132,8 @@ def sample(data: bytes) -> list[bytes]:
     return out
 
 
-def _next_high(data: bytes, position: int) -> int:
+def first_high(data: bytes, position: int = 0) -> int:
+    """Return where the first 8-bit byte stands, -1 where there is none."""
     # Decoding finds the first 8-bit byte ten times as fast as a pattern does.
     while position < len(data):
         chunk = data[position : position + _CHUNK_BYTES]
@@ -152,14 +160,14 @@ def is_plausible(data: bytes, codec: str) -> bool:
     >>> is_plausible("Привет".encode("koi8-r"), "koi8-r"), is_plausible("Привет".encode("koi8-r"), "cp1251")
     (True, False)
     """
-    start = _next_high(data, 0)
+    start = first_high(data)
     stretch = data[max(start - 1, 0) : start + _GLANCE_BYTES]
     if codec in _MULTI:
         return _rate_multi([data[start : start + _WINDOW_BYTES + 1]], codec).mean <= _PLAIN_WIDE
     _, languages = _SINGLE.get(codec) or _LABELLED[codec]
     alphabet = _alphabet(codec)
     if not alphabet.foreign:
-        stretch = b" ".join(sample(data))  # its letters beyond ASCII stand far apart
+        stretch = b" ".join(sample(data, _FIRST_BYTES))  # its letters beyond ASCII stand far apart
     kinds = stretch.translate(alphabet.kinds)
     text = "".join([alphabet.letters[byte] for byte in stretch])
     pairs = [pair for at in range(len(text) - 1) if not (pair := text[at : at + 2]).isascii()]
@@ -181,11 +189,24 @@ def likeliest(stretches: list[bytes], favoured: Iterable[str] = ()) -> Reading:
     'koi8-r'
     """
     ahead = dict.fromkeys(favoured, _AHEAD)
-    pairs = _count_pairs(stretches)
-    near = dict.fromkeys([*_survivors(stretches), *ahead])
-    readings = [_rate_single(pairs, codec, *_SINGLE[codec]) for codec in near if codec in _SINGLE]
+    glance = b" ".join(stretches)[:_FIRST_BYTES]
+    near = [codec for codec in dict.fromkeys([*_survivors(glance), *ahead]) if codec in _SINGLE]
+    pairs = _count_pairs([glance])
+    readings = [_rate_single(pairs, codec, *_SINGLE[codec]) for codec in near]
+    if sum(map(len, stretches)) > _FIRST_BYTES:
+        readings.sort(key=lambda one: one.bits - ahead.get(one.charset, 0))
+        pairs = _count_pairs(stretches)
+        readings = [
+            _rate_single(pairs, one.charset, _SINGLE[one.charset][0], (one.language,)) for one in readings[:_FINALISTS]
+        ]
     readings += [_rate_single(pairs, codec, *_LABELLED[codec]) for codec in ahead if codec in _LABELLED]
-    readings += [_rate_multi(stretches, codec) for codec in _MULTI if codec in ahead or _fits(stretches, codec)]
+    runs = len(_HIGH_RUN.findall(glance))
+    high = len(glance.translate(None, _ASCII))
+    for codec in _MULTI:
+        # Western letters stand alone between ASCII ones. So do lead bytes of katakana, but those are below 0xA0.
+        possible = bool(glance.translate(None, _NO_LEADS)) if codec == "cp932" else high * 5 >= runs * 7
+        if codec in ahead or (possible and _fits(stretches, codec)):
+            readings.append(_rate_multi(stretches, codec))
     return min(readings, key=lambda one: one.bits - ahead.get(one.charset, 0))
 
 
@@ -228,9 +249,8 @@ def _kind(char: str) -> int:
 _PUNCTUATION = ((_OPENS, _OPENING), (_CLOSES, _CLOSING), (_STANDS, _STANDING))
 
 
-def _survivors(stretches: list[bytes]) -> list[str]:
+def _survivors(glance: bytes) -> list[str]:
     """Return the single-byte charsets that are worth a close look, by what can be counted at a glance."""
-    glance = b" ".join(stretches)[:256]
     costs: dict[str, int] = {}
     for codec, (prior, _) in _SINGLE.items():
         alphabet = _alphabet(codec)
@@ -267,16 +287,18 @@ def _rate_single(pairs: list[tuple[int, int, int]], codec: str, prior: int, lang
             fixed += count * unknown
         else:
             rows.append((pair, count, known, unknown))
-    best = min(_in_language(rows, _bits(language)) + _RARE.get(language, 0) for language in languages)
-    return Reading(codec, fixed + best, sum(count for _, _, count in pairs))
+    found = [(_in_language(rows, _bits(language)) + _RARE.get(language, 0), language) for language in languages]
+    best, language = min(found, key=lambda one: one[0])
+    return Reading(codec, fixed + best, sum([count for _, _, count in pairs]), language)
 
 
 def _in_language(rows: list[tuple[str, int, int, int]], bits: dict[str, int]) -> int:
-    cost = 0
-    for pair, count, known, unknown in rows:
-        level = bits.get(pair)
-        cost += count * (unknown if level is None else level + known)
-    return cost
+    return sum(
+        [
+            count * (unknown if (level := bits.get(pair)) is None else level + known)
+            for pair, count, known, unknown in rows
+        ]
+    )
 
 
 def _cost(before: int, after: int) -> tuple[int, int]:
@@ -329,7 +351,7 @@ def _fits(stretches: list[bytes], codec: str) -> bool:
 
 def _rate_multi(stretches: list[bytes], codec: str) -> Reading:
     text = " ".join(_decode_stretch(stretch, codec) for stretch in stretches)
-    wide = text.translate(_NO_ASCII)
+    wide = "".join(_WIDE_RUN.findall(text))
     # Ideographs between the letters of a word: the bytes are letters too.
     bits = _MULTI[codec] + 7 * len(_TOUCHING.findall(text))
     script = _SCRIPTS.get(codec, "han")
@@ -342,7 +364,7 @@ def _decode_stretch(stretch: bytes, codec: str) -> str:
     return text.removesuffix("\ufffd") if len(stretch) > _WINDOW_BYTES else text
 
 
-_NO_ASCII = dict.fromkeys(range(128))
+_WIDE_RUN = re.compile(r"[^\x00-\x7f]+")
 _TOUCHING = re.compile(r"[A-Za-z](?=[^\x00-\x7f])|(?<=[^\x00-\x7f])[A-Za-z]")
 
 

@@ -17,6 +17,8 @@ from ingestd.mail.labels import python_codec
 _WORD = re.compile(
     r"=\?([^?*\s]{0,60})(?:\*[^?]{0,20})?\?([bBqQ])\?((?:[^?=]++|=(?!\?[^=])|\?(?!=|\Z))*+)(\?=|\??(?:\Z|(?==\?)))"
 )
+_CLAIM = re.compile(rb"=\?([^?*\s]{1,60})(?:\*[^?]{0,20})?\?[bBqQ]\?")
+_CLAIM_BYTES = 1000
 _ONLY_WORDS = re.compile(r"\s*(?:=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=\s*)+")
 _PARAMETER = re.compile(
     r"(?:[;,]|(?<!\s)\s)\s*+([A-Za-z0-9!#$&+.^_`{|}~*%'-]++)\s*+=\s*+"
@@ -67,6 +69,15 @@ def decode_words(text: str) -> str:
     if "=?" in decoded and _ONLY_WORDS.fullmatch(decoded) and _ONLY_WORDS.fullmatch(text):
         return _decode_words(decoded, "utf-8", ())
     return decoded
+
+
+def word_charsets(raw: bytes) -> list[str]:
+    """Return the charsets that encoded words of a value claim, as hints for text that claims none.
+
+    >>> word_charsets(b"=?koi8-r?B?8NLJ18XU?= <jane@example.com>")
+    ['koi8-r']
+    """
+    return [match[1].decode("ascii", "replace") for match in _CLAIM.finditer(raw[:_CLAIM_BYTES])]
 
 
 def _decode_words(text: str, carrier: str, hints: Sequence[str]) -> str:

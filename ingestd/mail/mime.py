@@ -9,6 +9,7 @@ follows outside; the cost is size × depth, and the depth is bounded.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ingestd.mail.charset import decode as decode_charset
@@ -95,6 +96,8 @@ class _Walker:
         self.limits = limits
         self.defects: dict[str, None] = {}
         self.parts = 0
+        self.hints: tuple[str, ...] = ()
+        """The charset of the last text: raw 8-bit names of the files behind it are probably in it."""
 
     def defect(self, word: str) -> None:
         self.defects[word] = None
@@ -102,7 +105,9 @@ class _Walker:
     def part(self, start: int, end: int, depth: int, default_type: str) -> Part:
         self.parts += 1
         fields, body = read_fields(self.raw, start, end, self.limits, self.defects, top=depth == 0)
-        part = make_part(fields, body, end, default_type)
+        part = make_part(fields, body, end, default_type, self.hints)
+        if part.content_type.startswith("text/") and "charset" in part.parameters:
+            self.hints = (part.parameters["charset"],)
         if depth == 0 and "/" not in parse_parameters(_text(part.get("content-type")))[0]:
             self._recover_type(part)
         if part.content_type.startswith("multipart/"):
@@ -208,7 +213,9 @@ def is_notice(text: bytes) -> bool:
     return _NOTICE.fullmatch(text[:_LOOK_BYTES]) is not None
 
 
-def make_part(fields: Fields, start: int, end: int, default_type: str = "text/plain") -> Part:
+def make_part(
+    fields: Fields, start: int, end: int, default_type: str = "text/plain", hints: Sequence[str] = ()
+) -> Part:
     """Build a leaf from its header fields."""
     content_type, parameters = default_type, dict[str, str]()
     disposition, disposition_parameters, encoding = "", dict[str, str](), "7bit"
@@ -218,10 +225,10 @@ def make_part(fields: Fields, start: int, end: int, default_type: str = "text/pl
             continue
         seen.add(name)
         if name == "content-type":
-            given, parameters = parse_parameters(_text(value))
+            given, parameters = parse_parameters(_text(value, hints))
             content_type = _plausible_type(given, default_type, parameters)
         elif name == "content-disposition":
-            disposition, disposition_parameters = parse_parameters(_text(value))
+            disposition, disposition_parameters = parse_parameters(_text(value, hints))
         elif name == "content-transfer-encoding":
             encoding = encoding_name(_text(value))
     return Part(fields, content_type, parameters, disposition, disposition_parameters, encoding, start, end)
@@ -235,8 +242,8 @@ def _plausible_type(given: str, default_type: str, parameters: dict[str, str]) -
     return {"text": "text/plain", "html": "text/html"}.get(given, default_type)
 
 
-def _text(value: bytes) -> str:
-    return value.decode("ascii") if value.isascii() else decode_charset(value)[0]
+def _text(value: bytes, hints: Sequence[str] = ()) -> str:
+    return value.decode("ascii") if value.isascii() else decode_charset(value, "", hints)[0]
 
 
 def read_fields(

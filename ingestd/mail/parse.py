@@ -18,7 +18,7 @@ from ingestd.mail.bounces import read_bounce
 from ingestd.mail.classify import classify
 from ingestd.mail.content import Content, join_html, join_text
 from ingestd.mail.forwarded import forwarded_from
-from ingestd.mail.headers import clean, decode_value, message_ids, parse_date
+from ingestd.mail.headers import clean, decode_value, message_ids, parse_date, word_charsets
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.new_text import read_new_text
@@ -45,6 +45,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         head = root.children[0]
     _note_repeated(head, defects)
     content = Content(text_bytes, limits, defects)
+    for name in ("subject", "from"):
+        content.hints |= dict.fromkeys(word_charsets(head.get(name)))
     pieces = content.read_all(root)
     text, html = join_text(pieces), join_html(pieces)
     hints = tuple(content.hints)  # a client that sends raw 8-bit headers writes them in the charset of its text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import quopri
 import time
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_raw_header_is_read_in_the_charset_of_the_text(charset: str) -> None:
     )  # fmt: skip
     mail = parse(raw)
     assert (mail.subject, mail.from_[0].name) == ("НДС", "Юля")
+
+
+@pytest.mark.parametrize("charset", ["windows-1251", "koi8-r"])
+def test_raw_text_is_read_in_the_charset_of_the_headers_words(charset: str) -> None:
+    word = b"=?" + charset.encode() + b"?Q?" + quopri.encodestring("Добрый_день".encode(charset)) + b"?="
+    assert parse(b"Subject: " + word + b"\r\n\r\n" + "НДС".encode(charset)).text == "НДС"
+
+
+@pytest.mark.parametrize("charset", ["windows-1251", "koi8-r"])
+def test_a_raw_file_name_is_read_in_the_charset_of_the_text_before_it(charset: str) -> None:
+    raw = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset="
+        + charset.encode()
+        + b'\r\n\r\nx\r\n--b\r\nContent-Type: application/pdf; name="'
+        + "ТЗ.pdf".encode(charset)
+        + b'"\r\n\r\n%PDF\r\n--b--'
+    )
+    assert parse(raw).attachments[0].name == "ТЗ.pdf"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import quopri
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 
 from ingestd.mail.limits import DEFAULT_LIMITS
+from ingestd.mail.mime import read_tree
 from ingestd.mail.parse import parse
 
 HEAD = b"From: Jane <jane@example.com>\r\nMessage-ID: <1@example.com>\r\nMIME-Version: 1.0\r\n"
@@ -314,9 +316,29 @@ def test_hostile_structures_cost_what_their_length_says(what: str) -> None:
     assert time.process_time() - begun < 6
 
 
-def test_twice_the_parts_cost_twice_the_steps() -> None:
-    """Counted, not timed: how often the walk looks for a delimiter grows with the message."""
+def test_a_search_for_delimiters_stops_at_its_limit() -> None:
     limits = replace(DEFAULT_LIMITS, delimiters_max=50)
     many = part("multipart/mixed; boundary=b", b"--b x\n" * 100 + b"--b\n" + TEXT + b"\n--b--")
     assert parse(HEAD + many).text == "Hello"
-    assert "Hello" in parse(HEAD + many, limits=limits).text  # the search was given up, and all is read as text
+    assert "Hello" in parse(HEAD + many, limits=limits).text  # it was given up, and all is read as text
+
+
+def test_the_steps_of_the_walk_grow_with_the_message_and_no_faster() -> None:
+    """Counted, not timed: calls of Python functions, of which the walk makes a fixed number for each line."""
+
+    def calls(lines: int) -> int:
+        raw = part("multipart/mixed; boundary=b", b"--b\n" * lines + b"--b x\n" * lines + b"To: a\nb\n" * lines)
+        count = 0
+
+        def note(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(note)
+        try:
+            read_tree(HEAD + raw, DEFAULT_LIMITS)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(8000) < 2.5 * calls(4000)
