@@ -300,7 +300,6 @@ DAMAGES: tuple[Damage, ...] = (
     ),
     Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
     Damage("closed_tickets_know_since_when", "never closed", put(tickets, "ticket_id", "ticket", status="closed")),
-    Damage("closed_tickets_know_since_when", "open again", put(tickets, "ticket_id", "follow_up", status="open")),
     Damage(
         "muted_messages_are_told_as_such",
         "told as any other",
@@ -308,16 +307,6 @@ DAMAGES: tuple[Damage, ...] = (
         also="floods_are_announced",
     ),
     Damage("muted_messages_are_told_as_such", "told as muted", put(messages, "message_id", "muted", muted=False)),
-    Damage(
-        "muted_messages_are_told_as_such",
-        "one of ours",
-        both(
-            put(messages, "message_id", "muted", direction="out", kind="reply"),
-            drop(events, "message_id", "muted"),
-            tell("message.muted", "muted", "message_id"),
-        ),
-        also="outgoing_messages_are_replies",
-    ),
     Damage(
         "floods_are_announced",
         "never",
@@ -462,11 +451,6 @@ DAMAGES: tuple[Damage, ...] = (
         "suspected_tickets_are_of_the_same_account",
         "another account's",
         put(tickets, "ticket_id", "suspicious_ticket", suspected_ticket_id=_other_ticket),
-    ),
-    Damage(
-        "follow_ups_continue_an_older_ticket",
-        "another account's",
-        put(tickets, "ticket_id", "follow_up", follows_ticket_id=_other_ticket),
     ),
     Damage(
         "follow_ups_continue_an_older_ticket",
