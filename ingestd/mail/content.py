@@ -10,7 +10,9 @@ from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.encoding import decode_part, decode_uu
 from ingestd.mail.flowed import unflow
 from ingestd.mail.headers import decode_value, message_ids
-from ingestd.mail.html import sanitize, text_to_html, to_text
+from ingestd.mail.html import text_to_html
+from ingestd.mail.html_safe import sanitize
+from ingestd.mail.html_text import to_text
 from ingestd.mail.limits import Limits
 from ingestd.mail.mime import Part, read_fields
 from ingestd.mail.names import safe_name

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestd.mail.html import REMOTE_IMAGE, before_quote, sanitize, to_text
+from ingestd.mail.html import before_quote
+from ingestd.mail.html_safe import REMOTE_IMAGE, sanitize
+from ingestd.mail.html_text import to_text
 
 
 @pytest.mark.parametrize(
