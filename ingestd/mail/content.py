@@ -41,6 +41,8 @@ class Content:
     attachments: list[Attachment] = field(default_factory=list)
     charset: str = ""
     text_bytes: int = 0
+    remote_images: int = 0
+    mismatched_links: int = 0
 
     def read(self, part: Part, *, inside: str = "") -> list[Piece]:
         """Return the readable pieces of a part in order, and note its attachments."""
@@ -113,9 +115,11 @@ class Content:
         if not label:
             meta = _META_CHARSET.search(data, 0, 4096)
             label = meta[1].decode("ascii") if meta else ""
-        html, defects = sanitize(self._decode(data, label), self.limits)
-        self.defects.update(dict.fromkeys(defects))
-        return [Piece(html=html)] if html.strip() else []
+        safe = sanitize(self._decode(data, label), self.limits)
+        self.defects.update(dict.fromkeys(safe.defects))
+        self.remote_images += safe.remote_images
+        self.mismatched_links += safe.mismatched_links
+        return [Piece(html=safe.html)] if safe.html.strip() else []
 
     def _decode(self, data: bytes, label: str) -> str:
         text, charset, defect = decode_charset(data, label)

@@ -74,6 +74,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         defects=tuple(defects),
         charset=content.charset or "us-ascii",
         body_sha256=hashlib.sha256(_body(raw)).digest(),
+        remote_images=content.remote_images,
+        mismatched_links=content.mismatched_links,
     )
 
 
