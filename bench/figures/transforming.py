@@ -21,7 +21,8 @@ from bench.timing import CpuStopwatch
 from bench.workshop import Workshop
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.blobs import compress_chunks
-from ingestd.mail.html import sanitize, to_text
+from ingestd.mail.html_safe import sanitize
+from ingestd.mail.html_text import to_text
 from ingestd.mail.quotes import strip_quotes
 from ingestd.mail.transform import Transformed, transform
 from ingestd.records import MessageRecord, chunk_place
@@ -117,7 +118,7 @@ def _transform_by_stdlib(raw: bytes) -> Transformed:
             part.get_filename()
             hashlib.sha256(content).hexdigest()
         elif part.get_content_subtype() == "html" and not html:
-            html = sanitize(content)[0]
+            html = sanitize(content).html
         elif not plain:
             plain = content
     text = plain or to_text(html)

@@ -112,6 +112,7 @@ set_up_venv() {
 
 has_postgresql() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 has_server() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+has_browser() { has_server chromium || has_server chromium-browser || has_server google-chrome; }
 has_imap() { has_server dovecot && [ -x /usr/lib/dovecot/imap ]; }
 
 # Courier-IMAP conflicts with Dovecot as a package, and all that is wanted of it is one program: it is unpacked beside.
@@ -181,6 +182,7 @@ set_up_servers() {
     has_imap || missing="$missing dovecot-imapd"
     has_server postfix || missing="$missing postfix"
     has_postgresql || missing="$missing postgresql"
+    has_browser || missing="$missing chromium"
     if [ -n "$missing" ] && can_apt; then
         # shellcheck disable=SC2086  # a list of names
         apt_install $missing

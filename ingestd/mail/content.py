@@ -11,7 +11,9 @@ from ingestd.mail.attachments import Attachments
 from ingestd.mail.charset import decode as decode_charset
 from ingestd.mail.encoding import decode_part, encoding_of_text
 from ingestd.mail.flowed import from_enriched, unflow
-from ingestd.mail.html import sanitize, text_to_html, to_text
+from ingestd.mail.html import text_to_html
+from ingestd.mail.html_safe import sanitize
+from ingestd.mail.html_text import to_text
 from ingestd.mail.inline import locate, locations_in, spellings, tie
 from ingestd.mail.limits import Limits
 from ingestd.mail.mime import Part, is_notice, read_tree
@@ -41,6 +43,8 @@ class Content:
     defects: dict[str, None]
     charset: str = ""
     text_bytes: int = 0
+    remote_images: int = 0
+    mismatched_links: int = 0
     depth: int = 0
     """Signed and digested messages around this one."""
     charsets: dict[str, None] = field(default_factory=dict)
@@ -90,9 +94,8 @@ class Content:
             if body.rtf:
                 from_rtf, html = rtf_body(decompress(body.rtf, self.limits.rtf_bytes_max), self.limits)
                 plain = plain or from_rtf
-            html, defects = sanitize(html, self.limits)
-            self.defects.update(dict.fromkeys(defects))
-            piece = Piece(plain=plain.replace("\r\n", "\n").replace("\0", ""), html=html)
+            shown = self._sanitized(html)
+            piece = Piece(plain=plain.replace("\r\n", "\n").replace("\0", ""), html=join_html(shown))
             if _is_visible(piece):
                 return [piece]
         claims = [note for claim, note in NOTES.items() if claim in self.files.protection]
@@ -145,9 +148,15 @@ class Content:
         inner.files = self.files.inside(raw)
         inner.charsets, inner.hints = self.charsets, self.hints
         pieces = inner.read(root)
-        self.charset, self.text_bytes = inner.charset, inner.text_bytes
+        self._learn(inner)
         self.files.adopt(inner.files, part)
         return pieces
+
+    def _learn(self, inner: Content) -> None:
+        """Take over what was counted in a message inside this one."""
+        self.charset, self.text_bytes = inner.charset, inner.text_bytes
+        self.remote_images += inner.remote_images
+        self.mismatched_links += inner.mismatched_links
 
     def _digested(self, part: Part) -> list[Piece]:
         """Read a message of a digest where it stands (RFC 2046 §5.1.5); its attachments are in its own attachment."""
@@ -155,7 +164,7 @@ class Content:
         inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
         inner.charsets, inner.hints = self.charsets, self.hints
         text = join_text(inner.read(root))
-        self.charset, self.text_bytes = inner.charset, inner.text_bytes
+        self._learn(inner)
         head = [f"{name.title()}: {value}" for name in ("from", "date", "subject") if (value := root.text(name))]
         return [Piece(plain="\n".join([*head, "", text]))] if head or text else []
 
@@ -232,9 +241,11 @@ class Content:
         return self._sanitized(text)
 
     def _sanitized(self, text: str) -> list[Piece]:
-        html, defects = sanitize(text, self.limits)
-        self.defects.update(dict.fromkeys(defects))
-        return [Piece(html=html)] if html.strip() else []
+        safe = sanitize(text, self.limits)
+        self.defects.update(dict.fromkeys(safe.defects))
+        self.remote_images += safe.remote_images
+        self.mismatched_links += safe.mismatched_links
+        return [Piece(html=safe.html)] if safe.html.strip() else []
 
     def _decode(self, data: bytes, label: str, kind: str, hints: Iterable[str] = ()) -> str:
         text, charset, defect = decode_charset(data, label, [*hints, *self.hints])

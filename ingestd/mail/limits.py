@@ -28,6 +28,12 @@ class Limits:
     html_depth_max: int = 150
     html_attributes_max: int = 64
     """Of one tag."""
+    html_tags_max: int = 60_000
+    """Of one part, start and end tags; the text behind them is kept."""
+    html_reopened_max: int = 500
+    """Elements that are opened again because tags overlap."""
+    html_data_url_chars_max: int = 1024 * 1024
+    """Of one image that lies in its own URL."""
     name_chars_max: int = 200
     """Of an attachment's safe name."""
     container_depth_max: int = 4

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingestd.mail.content import Piece
-from ingestd.mail.html import to_text
 from ingestd.mail.html_quotes import HtmlCut, cut_history, has_container
+from ingestd.mail.html_text import to_text
 from ingestd.mail.quotes import Stripped, strip_quotes
 from ingestd.mail.signature import strip_signature
 

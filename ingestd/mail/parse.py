@@ -92,6 +92,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         ),
         calendar=tuple(content.files.events),
         protection=tuple(content.files.protection),
+        remote_images=content.remote_images,
+        mismatched_links=content.mismatched_links,
     )
 
 

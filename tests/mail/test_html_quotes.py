@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestd.mail.html import sanitize, to_text
 from ingestd.mail.html_quotes import cut_history
+from ingestd.mail.html_safe import sanitize
+from ingestd.mail.html_text import to_text
 from ingestd.mail.parse import parse
 from ingestd.mail.types import ParsedMail
 from tests.mail.html_replies import (
@@ -219,7 +220,7 @@ def test_text_and_html_that_differ_are_judged_by_themselves() -> None:
     "name", ["gmail_quote", "yahoo_quoted", "moz-cite-prefix", "ntes-mailmaster-quote", "airmail_on"]
 )
 def test_containers_survive_sanitizing(name: str) -> None:
-    assert f'class="{name}"' in sanitize(f'<div class="{name} other">x</div>')[0]
+    assert f'class="{name}"' in sanitize(f'<div class="{name} other">x</div>').html
 
 
 TAGS = ["div", "p", "blockquote", "b", "table", "tr", "td", "span", "pre", "ul", "li", "a"]
@@ -271,7 +272,7 @@ def tags_are_balanced(html: str) -> bool:
 @settings(max_examples=500, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
 def test_what_is_left_is_well_formed_and_invents_nothing(html: str) -> None:
-    safe = sanitize(f"<p>new</p>{html}")[0]
+    safe = sanitize(f"<p>new</p>{html}").html
     cut = cut_history(safe)
     if cut is None:
         return
@@ -303,7 +304,7 @@ def test_what_is_left_is_well_formed_and_invents_nothing(html: str) -> None:
     ],
 )
 def test_hostile_html_is_read_in_time(piece: str) -> None:
-    safe = sanitize("<p>new</p>" + piece * (300_000 // len(piece)))[0]
+    safe = sanitize("<p>new</p>" + piece * (300_000 // len(piece))).html
     begun = time.process_time()
     cut_history(safe)
     assert time.process_time() - begun < 4

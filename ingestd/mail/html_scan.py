@@ -1,0 +1,262 @@
+"""The first look at a stranger's HTML, before any library sees it: linear in the input, and total.
+
+What leaves here is plain: only elements that are shown, each closed where it
+must be, no comments, no raw text, no open quotes. So the tree builder of
+html5ever never comes to where it is quadratic (nested tags, text inside tables,
+100,000 attributes) or writes more than it read (formatting that is opened again
+in every paragraph), and no trick of its parsing can hide a tag from this count.
+
+Where browsers drop words — an unclosed comment, quote or <style>, a "<" that
+nobody escaped — they are kept: the result is filtered after this, so a wrong
+guess shows too much and never runs anything.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import NamedTuple
+
+from ingestd.mail.html_images import count_in_sheet
+from ingestd.mail.html_tags import HIDDEN, INLINE, INSTEAD, KINDS, LITERAL, TABLE, UNKNOWN
+from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, Tree
+from ingestd.mail.limits import DEFAULT_LIMITS, Limits
+
+_NAME = r"[a-zA-Z][a-zA-Z0-9:_.-]*+"
+_TAG = re.compile(rf"<(?:(/?)({_NAME})(?=[\t\n\f\r />])(?:[\t\n\f\r /]++|{ATTRIBUTE})*+>|(!--)|([!?/])|(?=[a-zA-Z]))")
+_ANY_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>")
+_BROKEN = re.compile(rf"<(/?)({_NAME})[^>]*+>")
+_BROKEN_MAX = 8
+"""Tags that are mended one by one; each may cost a look at the whole rest."""
+_CUT_OFF = re.compile(rf"<(?:/?{_NAME}[\t\n\f\r ]++[a-zA-Z:-]++[\t\n\f\r ]*+=|!(?:doctype|\[)|\?xml)", re.IGNORECASE)
+_CUT_OFF_CHARS_MAX = 2000
+_OFFICE = re.compile(r"\s*+<[a-zA-Z]:")
+_ESCAPED = re.compile("[<>&\xa0]")
+_ESCAPED_MAX = 10_000
+
+
+class Scan(NamedTuple):
+    """HTML fit for a tree builder."""
+
+    html: str
+    defects: tuple[str, ...]
+    remote_images: int
+    """Of elements and style sheets that are dropped here, and by `srcset`."""
+
+
+def scan(html: str, limits: Limits = DEFAULT_LIMITS) -> Scan:
+    """Return HTML that is safe to give to a tree builder; its text is that of the input.
+
+    >>> scan("<p>a<!-- x --><p onclick=x>b<b").html
+    '<p>a</p><p onclick=x>b&lt;b'
+    """
+    scanner = _Scanner(html, limits)
+    scanner.run()
+    return Scan(_in_short_runs("".join(scanner.out)), tuple(scanner.defects), scanner.images)
+
+
+def _in_short_runs(html: str) -> str:
+    """Part texts of very many characters that must be escaped: html5ever looks at all of the rest for each."""
+    if sum(map(html.count, "&\xa0<>")) <= _ESCAPED_MAX:
+        return html
+    out: list[str] = []
+    done = count = 0
+    tag_end = 0
+    for match in _ESCAPED.finditer(html):
+        start = match.start()
+        if start < tag_end:
+            continue
+        tag = _TAG.match(html, start)
+        if tag is not None:
+            tag_end = tag.end()
+            count = 0
+            continue
+        count += 1
+        if count > ESCAPED_RUN_MAX:
+            out += (html[done:start], "<wbr>")
+            done = start
+            count = 1
+    return "".join([*out, html[done:]])
+
+
+def _bounded(html: str, limits: Limits, defects: dict[str, None]) -> str:
+    if len(html) > limits.text_bytes_max:
+        defects["html-too-long"] = None
+        html = html[: limits.text_bytes_max]
+        begun = html.rfind("<", -10_000)
+        html = html if begun < 0 or html.find(">", begun) >= 0 else html[:begun]
+    if html.count("<") > limits.html_tags_max:
+        defects["html-too-many-tags"] = None
+        rest = html.split("<", limits.html_tags_max)[-1]
+        html = html[: -len(rest) - 1] + _ANY_TAG.sub(" ", "<" + rest).replace("<", "&lt;")
+    return html
+
+
+class _Scanner(Tree):
+    def __init__(self, html: str, limits: Limits) -> None:
+        defects: dict[str, None] = {}
+        super().__init__(_bounded(html, limits, defects), limits)
+        self.defects = defects
+        self.broken = 0
+        self.found: dict[str, int] = {}
+        """Where texts were found that end something, -1 for those that are no more."""
+
+    def run(self) -> None:
+        position = 0
+        while position < len(self.html):
+            position = self._stretch(position)
+            self.last = position
+        self.out.append(self.html[self.kept :])
+
+    def _stretch(self, position: int) -> int:
+        """Read tags up to the first thing that is not an ordinary tag; return where to go on."""
+        names, kinds, tags = self.names, self.kinds, self.tags
+        kind_of, depth_max, overflow = KINDS.get, self.limits.html_depth_max, self.overflow
+        for match in _TAG.finditer(self.html, position):
+            slash, name = match.group(1, 2)
+            if kinds[-1] >= TABLE:
+                self.house_text(match.start())
+            if name is None:
+                return self._odd(match)
+            name = name.lower()
+            kind = kind_of(name, UNKNOWN)
+            if slash:
+                if name == names[-1] and not overflow and name not in INSTEAD:
+                    del names[-1], kinds[-1], tags[-1]
+                    if kind in BARRIERS:
+                        self.bases.pop()
+                else:
+                    self.end(name, kind, match)
+            elif kind == INLINE and kinds[-1] < TABLE and len(names) < depth_max:
+                names.append(name)
+                kinds.append(kind)
+                tags.append(match)
+            elif kind >= HIDDEN:
+                return self._hidden(name, kind, match)
+            else:
+                self.start(name, kind, match)
+            if kinds[-1] >= TABLE:
+                self.last = match.end()
+        return len(self.html)
+
+    # What is no tag.
+
+    def _seek(self, needle: str, position: int) -> int:
+        """Find a text from a position on, -1 if there is none; each stretch of the input is searched once."""
+        found = self.found.get(needle, -2)
+        if found == -1 or found >= position:
+            return found
+        found = self.html.find(needle, position)
+        self.found[needle] = found
+        return found
+
+    def _odd(self, match: re.Match[str]) -> int:
+        start = match.start()
+        if match[3]:
+            return self._comment(start)
+        if match[4] and self.html.startswith("<![CDATA[", start):
+            return self._cdata(start)
+        end = self._seek(">", start)
+        if end < 0:
+            return self._tail(start)
+        broken = _BROKEN.match(self.html, start)
+        if broken is None and match[4] == "/":
+            # "</3" is a comment to browsers, and a broken heart to its writer.
+            self.literal(start)
+            return start + 1
+        if broken is None:
+            # <!doctype>, <?xml>, Outlook's <![if !mso]>: comments (HTML §13.2.5.41).
+            self.cut(start, end + 1, "")
+            return end + 1
+        if KINDS.get(broken[2].lower(), UNKNOWN) == UNKNOWN:
+            self.drop(start, end + 1)
+            return max(self.kept, start + 1)
+        return self._mend(start, end + 1, broken)
+
+    def _mend(self, start: int, end: int, broken: re.Match[str]) -> int:
+        """Let a tag whose quote is not closed end at the next ">", without its attributes."""
+        self.defects["html-broken-tag"] = None
+        self.broken += 1
+        self.found.clear()
+        rest = self.html[end:]
+        if self.broken > _BROKEN_MAX:
+            rest = _BROKEN.sub(r"<\1\2>", rest)
+        self.html = f"{self.html[:start]}<{broken[1]}{broken[2]}>{rest}"
+        return start
+
+    def _comment(self, start: int) -> int:
+        body = start + len("<!--")
+        if self.html.startswith((">", "->"), body):
+            end = self.html.index(">", body)
+        else:
+            ends = [
+                at + len(mark) - 1 for mark in ("-->", "--!>") if (at := self._seek(mark, body)) >= 0
+            ]  # HTML §13.2.5.43 to 52
+            # Never closed: it ends at the first ">", as browsers had it before HTML 5, so that the mail is not lost.
+            end = min(ends) if ends else max(self._seek(">", body), body - 1)
+        self.cut(start, end + 1, "")
+        return end + 1
+
+    def _cdata(self, start: int) -> int:
+        """Keep the text of a CDATA section; browsers, which know none in HTML, would lose half of it."""
+        body = start + len("<![CDATA[")
+        end = self._seek("]]>", body)
+        if end < 0:
+            self.cut(start, body, "")
+            return body
+        if self.kinds[-1] >= TABLE:
+            self.house(start)
+        self.cut(start, end + 3, escape(self.html[body:end], quote=False))
+        return end + 3
+
+    def _tail(self, start: int) -> int:
+        """There is no ">" any more: the rest is text, but for a tag that was cut off."""
+        rest = self.html[start:].replace("<", "&lt;")
+        if len(rest) <= _CUT_OFF_CHARS_MAX and _CUT_OFF.match(self.html, start):
+            rest = ""
+        if rest and self.kinds[-1] >= TABLE:
+            self.house(start)
+        self.cut(start, len(self.html), rest)
+        return len(self.html)
+
+    def _hidden(self, name: str, kind: int, match: re.Match[str]) -> int:
+        """Pass an element whose content is no markup, or is not shown."""
+        start, end = match.span()
+        if (name == "xml" and not _OFFICE.match(self.html, end)) or (
+            self.html[end - 2] == "/" and name not in ("script", "style")
+        ):
+            # Not Office's island of settings; or <title/>, as XHTML writes it.
+            self.cut(start, end, "")
+            return end
+        close = self._close_of(name, end)
+        close_end = self._seek(">", close) if close >= 0 else -1
+        if close_end < 0:
+            # Never closed: builders would swallow the rest of the mail. A sheet or script ends at the next tag.
+            until = self._seek("<", end) if name in ("style", "script") else end
+            self.cut(start, until if until >= 0 else len(self.html), "")
+            return max(self.kept, end)
+        content = self.html[end:close]
+        if name == "style":
+            self.images += count_in_sheet(content)
+        shown = ""
+        if kind == LITERAL and content.strip():
+            if self.kinds[-1] >= TABLE:
+                self.house(start)
+            shown = escape(content, quote=False).replace("\n", "<br>")
+        self.cut(start, close_end + 1, shown)
+        return close_end + 1
+
+    def _close_of(self, name: str, position: int) -> int:
+        """Return where the element's end tag begins, or -1."""
+        mark = "</" + name
+        found = self.found.get(mark, -2)
+        if found == -1 or found >= position:
+            return found
+        at = self.html.find("</", position)
+        size = len(mark)
+        while at >= 0:
+            if self.html[at : at + size].lower() == mark and self.html[at + size : at + size + 1] in "\t\n\f\r />":
+                break
+            at = self.html.find("</", at + 2)
+        self.found[mark] = at
+        return at
