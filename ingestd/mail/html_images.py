@@ -17,7 +17,8 @@ REMOTE_IMAGE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAA
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*+:")
 _IGNORED = dict.fromkeys((*range(33), 127))
 """Browsers drop tabs and newlines anywhere in a URL, and controls and spaces around it (WHATWG URL §4.4)."""
-_CID = re.compile(r"cid:[^\s\"'<>()\\]{1,500}", re.IGNORECASE)
+_CID = re.compile(r"cid:[^\"'\\\x00-\x1f\x7f]{1,500}", re.IGNORECASE)
+"""Also with the brackets and spaces that some clients write: `inline.tie` compares without them."""
 _DATA = re.compile(r"data:image/(?:png|gif|jpe?g|pjpeg|webp|bmp|x-icon);base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]++=*+\s*+")
 _MAGIC = ("iVBORw0KGgo", "R0lGOD", "/9j/", "UklGR", "Qk", "AAABAA")

@@ -24,7 +24,7 @@ BOUNCE = (
 QUESTION = (
     b"From: =?utf-8?q?J=C3=B6rg?= <joerg@example.org>\r\nTo: support@example.com\r\nSubject: \x1b[31mRe: Printer\r\n"
     b"Message-ID: <a@example.org>\r\nIn-Reply-To: <q@example.com>\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n"
-    b"--m\r\nContent-Type: text/plain\r\n\r\nStill not.\r\n\r\n> It prints.\r\n"
+    b"--m\r\nContent-Type: text/plain\r\n\r\nStill not.\r\n\r\nOn Mon, 2 Mar 2026, Max wrote:\r\n> It prints.\r\n"
     b'--m\r\nContent-Type: image/png; name="p.png"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--m--\r\n'
 )
 
