@@ -17,14 +17,13 @@ _TOKEN = re.compile(
     |   (?P<comment>\((?:[^()\\]|\\.|\([^()]*+\))*+\))
     |   <(?P<angle>(?:\s*@[^<>:]*:)?[^<>,;]*+)>?
     |   (?P<mark>[,;:])
-    |   (?P<atom>[^\s\"(<,;:]+|[\"(])
-    |   (?P<space>\s+)""",
+    |   (?P<atom>[^\s\"(<,;:]+)
+    |   (?P<space>\s+)
+    |   (?P<junk>[\"(])""",
     re.VERBOSE | re.DOTALL,
 )
 # The same without quotes and comments, for what follows one that never ends.
-_UNQUOTED = re.compile(
-    r"<(?P<angle>[^<>,;]*+)>?|(?P<mark>[,;:])|(?P<atom>[^\s\"(<,;:]+)|(?P<space>\s+)|(?P<junk>[\"(])", re.DOTALL
-)
+_UNQUOTED = re.compile(r"<(?P<angle>[^<>,;]*+)>?|(?P<mark>[,;:])|(?P<atom>[^\s\"(<,;:]+)|(?P<space>\s+)", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # Begins at a token's start only, or a long word without "@" would be tried from each of its characters.
 _ADDR = re.compile(r"(?<![^\s@<>,;:\"\[(])[^\s@<>,;:\"\[(]+@(?:\[[^\s\]]{1,60}\]|[^\s@<>,;:\"\])]+)")
@@ -122,17 +121,17 @@ def parse_addresses(
     if isinstance(raw, bytes):
         raw = raw.decode("ascii") if raw.isascii() else decode_charset(raw, "", hints)[0]
     collector = _Collector(count_max, names)
-    pattern, position = _TOKEN, 0
-    while position < len(raw) and len(collector.found) < count_max:
-        match = pattern.match(raw, position)
-        if match is None:  # cannot be: each character begins a token
-            break
-        position = match.end()
-        kind, value = match.lastgroup or "space", match[match.lastgroup or 0]
-        if kind == "atom" and value in ('"', "("):
-            pattern = _UNQUOTED  # it never ends, and no later one is tried: that would be quadratic
-        else:
+    position = 0
+    for pattern in (_TOKEN, _UNQUOTED):
+        for match in pattern.finditer(raw, position):
+            kind, value = match.lastgroup or "space", match[match.lastgroup or 0]
+            if kind == "junk" or len(collector.found) >= count_max:
+                # What begins here never ends. No later one is tried: that would be quadratic.
+                position = match.end()
+                break
             _take(collector, kind, value)
+        else:
+            break
     collector.finish()
     return tuple(collector.found)
 
@@ -148,7 +147,7 @@ def _take(collector: _Collector, kind: str, value: str) -> None:
         collector.local_quoted = True
     elif kind == "comment":
         collector.comment = collector.comment or value[1:-1]
-    elif kind != "junk":
+    else:
         collector.word(value)
 
 

@@ -106,7 +106,8 @@ def encoding_of_text(encoded: bytes, claimed: str) -> str:
         return "base64" if _is_base64(encoded) else "8bit"
     if claimed not in ("7bit", "8bit", "binary") or not encoded.isascii():
         return claimed
-    if b"=" in encoded and _SOFT_BREAK.search(encoded) and _BAD_QP.search(encoded) is None:
+    soft = b"=\n" in encoded or b"=\r\n" in encoded
+    if soft and _SOFT_BREAK.search(encoded) and _BAD_QP.search(encoded) is None:
         return "quoted-printable" if len(_ESCAPE.findall(encoded[:65536])) > 1 else claimed
     if _ONLY_BASE64.fullmatch(encoded):
         decoded = _decode_base64(encoded)
@@ -117,7 +118,7 @@ def encoding_of_text(encoded: bytes, claimed: str) -> str:
 
 def _is_base64(encoded: bytes) -> bool:
     """Return whether it begins with base64 that is padded or a long line, or most of it is in such lines."""
-    head = encoded[:65536].lstrip()
+    head = encoded[:4096].lstrip()
     if not head or _BASE64_BEGINS.match(head) is not None:
         return True
     return sum(map(len, _BASE64_LINE.findall(head))) * 2 >= len(b"".join(head.split()))

@@ -14,6 +14,7 @@ the time. Only a bounded sample of the bytes around 8-bit text is looked at.
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections import Counter
@@ -169,8 +170,10 @@ def is_plausible(data: bytes, codec: str) -> bool:
     if not alphabet.foreign:
         stretch = b" ".join(sample(data, _FIRST_BYTES))  # its letters beyond ASCII stand far apart
     kinds = stretch.translate(alphabet.kinds)
-    text = "".join([alphabet.letters[byte] for byte in stretch])
-    pairs = [pair for at in range(len(text) - 1) if not (pair := text[at : at + 2]).isascii()]
+    text, _ = codecs.charmap_decode(stretch, "strict", alphabet.letters)
+    high = [at for at, byte in enumerate(stretch) if byte > 127]
+    places = dict.fromkeys([at for one in high for at in (one - 1, one)])
+    pairs = [pair for at in places if not (pair := text[max(at, 0) : at + 2]).isascii()]
     cost = 9 * (kinds.count(b"lL") + kinds.count(b"aL")) + 14 * (kinds.count(b"s") + kinds.count(b"x"))
     cost += kinds.count(b"LL") + 2 * kinds.count(b" L")
     most = _PLAIN * len(pairs) - cost
@@ -212,7 +215,7 @@ def likeliest(stretches: list[bytes], favoured: Iterable[str] = ()) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Alphabet:
-    letters: tuple[str, ...]
+    letters: str
     """Lower-case, by byte; a space for all that parts words."""
     kinds: bytes
     foreign: bool
@@ -226,10 +229,10 @@ def _alphabet(codec: str) -> _Alphabet:
         char = bytes([byte]).decode(codec, "replace")
         kind = _kind(char)
         kinds.append(kind)
-        lower = "i" if char == "İ" else char.lower()
+        lower = "i" if char == "İ" else char.lower()  # the only letter that becomes two
         letters.append(lower if kind in _LETTERS else " ")
     known = _SINGLE.get(codec) or _LABELLED[codec]
-    return _Alphabet(tuple(letters), bytes(kinds), known[1][0] in _NO_LATIN)
+    return _Alphabet("".join(letters), bytes(kinds), known[1][0] in _NO_LATIN)
 
 
 def _kind(char: str) -> int:

@@ -108,7 +108,7 @@ class _Walker:
         part = make_part(fields, body, end, default_type, self.hints)
         if part.content_type.startswith("text/") and "charset" in part.parameters:
             self.hints = (part.parameters["charset"],)
-        if depth == 0 and "/" not in parse_parameters(_text(part.get("content-type")))[0]:
+        if depth == 0 and b"/" not in part.get("content-type"):
             self._recover_type(part)
         if part.content_type.startswith("multipart/"):
             self._split(part, depth)
@@ -258,18 +258,15 @@ def read_fields(
     fields: Fields = []
     position = _skip_blank(raw, start, end) if top else start
     stop = min(end, start + limits.header_bytes_max)
-    strange: tuple[int, int] | None = None
+    places: list[int] = []
     while position < stop:
         blank = _BLANK.match(raw, position, end)
         if blank is not None:
             return fields, max(blank.end(), position + 1) if blank.end() > position else end
         match = _FIELD.match(raw, position, stop)
         if match is not None and (top or fields or _is_mime_field(match[1])):
-            if _is_mime_field(match[1]):
-                strange = None
-            elif strange is None and fields:
-                strange = len(fields), position
             if len(fields) < limits.header_fields_max:
+                places.append(position)
                 fields.append((match[1].lower().decode("ascii"), _unfold(match[2])[: limits.value_bytes_max]))
             else:
                 defects["too-many-fields"] = None
@@ -281,8 +278,7 @@ def read_fields(
             continue
         if not fields or not (_PARAMETER_LINE.match(raw, position, stop) or _field_follows(raw, position, stop)):
             defects["header-end-missing"] = None
-            # Unknown fields right before the text are text, too: "Problem: the printer".
-            return (fields[: strange[0]], strange[1]) if strange is not None else (fields, position)
+            return _without_text(fields, places, position)
         defects["header-folded-wrongly"] = None
         _fold(fields, raw[position:next_line], limits.folds_bytes_max)
         position = next_line
@@ -291,6 +287,14 @@ def read_fields(
         separator = re.compile(rb"\n\r?\n").search(raw, stop, end)
         return fields, separator.end() if separator else end
     return fields, end
+
+
+def _without_text(fields: Fields, places: list[int], body: int) -> tuple[Fields, int]:
+    """Give unknown fields right before the text back to it: "Problem: the printer"."""
+    known = len(fields)
+    while known > 1 and not _is_mime_field(fields[known - 1][0].encode("ascii")):
+        known -= 1
+    return fields[:known], places[known] if known < len(fields) else body
 
 
 def _fold(fields: Fields, line: bytes, bytes_max: int) -> None:

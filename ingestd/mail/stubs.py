@@ -10,11 +10,12 @@ import re
 
 _STUB_CHARS_MAX = 1500
 """Longer texts say something themselves."""
+_SHORT_CHARS = 400
 _LINK = re.compile(r"<?\bhttps?://\S+", re.IGNORECASE)
 _TAGS = re.compile(r"<[^>]*>|&[a-z#0-9]{1,10};")
-_INVISIBLE = re.compile(r"<(style|script|title)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _SOUP = re.compile(r"\A\s*<(?:!doctype|html|head|body|div|p|table|span|font|center|meta|style|br)\b", re.IGNORECASE)
 _DOCUMENT = re.compile(r"\A\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_TAG_BEGINS = re.compile(r"<[a-zA-Z!/?]")
 _CLOSING = re.compile(r"</[a-zA-Z]{1,10}\s*>")
 _SENTENCE_END = re.compile(r"[.!?:;。！？]+\s*|\n")
 _WORD = re.compile(r"\w{3,}")
@@ -64,11 +65,11 @@ def has_no_tags(text: str) -> bool:
     >>> has_no_tags("a < b\\nc"), has_no_tags("a<br>b")
     (True, False)
     """
-    return re.search(r"<[a-zA-Z!/?]", text) is None
+    return _TAG_BEGINS.search(text) is None
 
 
 def is_stub(plain: str, html: str) -> bool:
-    """Return whether the HTML alternative says what the plain one does not; cheap for texts that say something.
+    """Return whether *sanitized* HTML says what its plain alternative does not; cheap for texts that say something.
 
     >>> is_stub("Your client does not support HTML mail.", "<p>Dear Jane, the printer is broken.</p>")
     True
@@ -80,18 +81,27 @@ def is_stub(plain: str, html: str) -> bool:
         return not plain
     if is_soup(plain):
         return True
-    if len(plain) > _STUB_CHARS_MAX:
+    if len(plain) > _STUB_CHARS_MAX or _ends_alike(plain, html):
         return False
     said = "\n".join(" ".join(line.split()) for line in _LINK.sub(" ", plain).split("\n\n")).strip()
-    shown = " ".join(_TAGS.sub(" ", _INVISIBLE.sub(" ", html)).split())
+    shown = " ".join(_TAGS.sub(" ", html).split())
     if not said:  # links alone
         return len(shown) >= 10
     contained = _contains(shown, said)
     if len(shown) < 10 or (contained and len(shown) < 3 * len(said) + 200):
         return False
-    if len(said) < 400 and (_says_no_html(said) or _is_lone_link(plain, said)):
+    if len(said) < _SHORT_CHARS and (_says_no_html(said) or _is_lone_link(plain, said)):
         return True
     return len(shown) > 4 * len(said) + 300 and _shares(said, shown)
+
+
+def _ends_alike(plain: str, html: str) -> bool:
+    """Return whether a text longer than "no HTML" ends where the HTML does, more or less: most mail, told in no time."""
+    end = plain[-24:].rpartition("\n")[2].strip()
+    if len(plain) < _SHORT_CHARS or len(end) < 8 or "http" in end:
+        return False
+    found = html.rfind(end)
+    return found >= 0 and len(_TAGS.sub("", html[found:])) < len(plain) + 200
 
 
 def _says_no_html(said: str) -> bool:
