@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -82,12 +83,11 @@ def old_mails(address: str) -> list[bytes]:
     return made
 
 
-async def deliver(world: World, house: House) -> list[str]:
+async def deliver(world: World, house: House) -> None:
     for number, mail in enumerate(old_mails(house.address)):
         await world.provider.deliver(house.address, mail, received_at=_LONG_AGO + timedelta(days=number))
     for mail in mails(house.address):
         await world.provider.deliver(house.address, mail)
-    return [_message_id(one) for one in await world.provider.mails(house.address)]
 
 
 async def begin(world: World, house: House, daemon: Daemon) -> None:
@@ -118,11 +118,12 @@ async def tell(world: World, house: House, daemon: Daemon) -> Told:
 
 async def after_reply(world: World, house: House, daemon: Daemon, message_id: UUID) -> Told:
     await daemon.until(lambda: _is_over(house, daemon, message_id), "the reply is sent and filed, or unknown")
-    await daemon.until(lambda: _is_edited(house), "every edit in the mailbox is done")
+    await daemon.until(lambda: is_edited(house), "every edit in the mailbox is done")
     stands = await house.store.content.read(house.account_id, outbox.get_reply, message_id)
     view = await house.store.desk.ticket(house.account_id, 1)
     header = next(one.record.mail.message_id for one in view.messages if one.row.message_id == message_id)
-    return Told([one for folder in ("INBOX", EDITED) for one in await _in(world, house, folder)], stands, header)
+    delivered = [message_id_of(one) for one in (*old_mails(house.address), *mails(house.address))]
+    return Told(delivered, stands, header)
 
 
 async def forget(house: House, daemon: Daemon) -> None:
@@ -134,12 +135,12 @@ async def forget(house: House, daemon: Daemon) -> None:
 
 async def check_told(world: World, house: House, told: Told) -> None:
     """Nothing lost, nothing twice."""
-    stored = await _stored(house)
-    assert Counter(told.delivered) == stored["in"], "a mail is no ticket message, or is one twice"
-    assert stored["out"] == Counter([told.reply_id])
+    known = await stored(house)
+    assert Counter(told.delivered) == known["in"], "a mail is no ticket message, or is one twice"
+    assert known["out"] == Counter([told.reply_id])
     await _check_imported(house)
-    came = [_message_id(one) for one in await world.provider.mails(CUSTOMER)].count(told.reply_id)
-    filed = [_message_id(one) for one in await world.provider.mails(house.address, "Sent")].count(told.reply_id)
+    came = [message_id_of(one) for one in await world.provider.mails(CUSTOMER)].count(told.reply_id)
+    filed = [message_id_of(one) for one in await world.provider.mails(house.address, "Sent")].count(told.reply_id)
     if told.reply.status is ReplyStatus.SENT:
         assert (came, filed) == (1, 1), f"sent: {came} came, {filed} filed"
     else:
@@ -154,20 +155,26 @@ async def _check_imported(house: House) -> None:
     found = await house.store.desk.tickets(house.account_id, mailbox_id=house.mailbox_id)
     views = [await house.store.desk.ticket(house.account_id, one.ticket.number) for one in found]
     threads = [[one.record.mail.message_id for one in view.messages if one.row.direction == "in"] for view in views]
-    assert [_message_id(one) for one in old_mails(house.address)] in threads
+    assert [message_id_of(one) for one in old_mails(house.address)] in threads
 
 
 async def check_edited(world: World, house: House, told: Told) -> None:
-    """What was taken in lies where it was to be moved to, once each, and nowhere else. Old mail stays."""
-    new = [one for one in told.delivered if one not in {_message_id(old) for old in old_mails(house.address)}]
-    moved = new if world.tuning.after_import == f"move:{EDITED}" else []
+    """What was taken in lies where it was to be moved to, once each, or is deleted. Old mail stays."""
+    old = [message_id_of(one) for one in old_mails(house.address)]
+    await check_new_edited(world, house, [one for one in told.delivered if one not in old], old)
+
+
+async def check_new_edited(world: World, house: House, new: Sequence[str], old: Sequence[str] = ()) -> None:
+    """As `check_edited`, where `new` and `old` mail were delivered."""
+    moved = new if world.tuning.after_import == f"move:{EDITED}" else ()
+    stays = [] if moved or world.tuning.after_import == "delete" else new
     assert Counter(await _in(world, house, EDITED)) == Counter(moved)
-    assert Counter(await _in(world, house, "INBOX")) == Counter(told.delivered) - Counter(moved)
+    assert Counter(await _in(world, house, "INBOX")) == Counter([*old, *stays])
     assert await house.store.content.read(None, _waiting_edits, house.mailbox_id) == 0
 
 
 async def _in(world: World, house: House, folder: str) -> list[str]:
-    return [_message_id(one) for one in await world.provider.mails(house.address, folder)]
+    return [message_id_of(one) for one in await world.provider.mails(house.address, folder)]
 
 
 async def check_store(house: House) -> None:
@@ -199,7 +206,7 @@ async def check_forgotten(world: World, house: House) -> Receipt:
     return receipt
 
 
-async def _stored(house: House) -> dict[str, Counter[str]]:
+async def stored(house: House) -> dict[str, Counter[str]]:
     """Return the Message-IDs of the ticket messages, by direction."""
     key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
     found: dict[str, Counter[str]] = {"in": Counter(), "out": Counter()}
@@ -246,7 +253,7 @@ async def _is_over(house: House, daemon: Daemon, message_id: UUID) -> bool:
     return False
 
 
-async def _is_edited(house: House) -> bool:
+async def is_edited(house: House) -> bool:
     return await house.store.content.read(None, _waiting_edits, house.mailbox_id) == 0
 
 
@@ -275,5 +282,5 @@ def _ring(conn: Connection) -> None:
     wake(conn, "mailboxes")
 
 
-def _message_id(raw: bytes) -> str:
+def message_id_of(raw: bytes) -> str:
     return str(message_from_bytes(raw, policy=policy.compat32)["Message-ID"])

@@ -19,22 +19,38 @@ from tests.servers.postgres import PostgresServer
 KILLS_MIN_LONG = 100
 """On each engine."""
 RANDOM_KILLS = 20
+ALWAYS = {
+    # Between an edit and its record: the one moment in which the mailbox is ahead of the store.
+    "settle_edits",
+    # The spread may pass over what a backfill commits, as it goes on beside the rest.
+    *("commit_history", "end_backfill"),
+}
+"""Where each run kills."""
 EXPECTED = {
     *("register", "claim", "recover", "commit_batch", "change_state", "take", "settle", "file_copy"),
-    "settle_edits",
-    *("commit_history", "end_backfill"),
+    *ALWAYS,
     *("destroy_key", "set_step", "end_revocation", "delete_chunk", "append_ledger", "finish", "release"),
 }
 """Names without which the discovery itself would be broken."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    server: PostgresServer | None = None
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres")
+def engine(request: pytest.FixtureRequest) -> tuple[str, PostgresServer | None]:
+    return request.param, request.getfixturevalue("postgres") if request.param == "postgresql" else None
+
+
+@pytest.fixture
+async def world(engine: tuple[str, PostgresServer | None], tmp_path: Path) -> AsyncIterator[World]:
     tuning = Tuning(after_import=f"move:{story.EDITED}")
-    async with open_world(request.param, tmp_path, server, houses_max=200, tuning=tuning) as opened:
+    async with open_world(engine[0], tmp_path, engine[1], houses_max=200, tuning=tuning) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def deleting_world(engine: tuple[str, PostgresServer | None], tmp_path: Path) -> AsyncIterator[World]:
+    """Where mail that was taken is deleted in its mailbox: the store is the only place that has it."""
+    tuning = Tuning(after_import="delete")
+    async with open_world(engine[0], tmp_path, engine[1], houses_max=200, tuning=tuning) as opened:
         yield opened
 
 
@@ -52,8 +68,7 @@ async def test_killed_at_a_commit(world: World) -> None:
     turn = 0 if world.engine == "sqlite" else 0.5
     shares = {"ingest": 3, "reply": 4, "disconnect": 3}
     chosen = [point for stage, count in shares.items() for point in spread(found.of(stage), count, turn)]
-    # Between an edit and its record: the one moment in which the mailbox is ahead of the store.
-    chosen += [one for one in found.stages if one.name == "settle_edits" and one.ordinal == 1 and one not in chosen]
+    chosen += [one for one in found.stages if one.name in ALWAYS and one.ordinal == 1 and one not in chosen]
     tally = await campaign.run(world, [campaign.daemon_killed(point) for point in chosen])
     assert tally.failures == []
     assert tally.kills == len(chosen)
@@ -74,3 +89,15 @@ async def test_killed_everywhere(world: World) -> None:
     print(f"{world.engine}: {tally.kills} kills, {len(tally.failures)} failures")
     assert tally.failures == []
     assert tally.kills >= KILLS_MIN_LONG
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_killed_where_taken_mail_is_deleted(deleting_world: World) -> None:
+    found = await campaign.discover(deleting_world)
+    _check_discovery(found)
+    points = [*found.of("ingest"), *found.of("reply")]
+    tally = await campaign.run(deleting_world, [campaign.daemon_killed(point) for point in points])
+    print(f"{deleting_world.engine}: {tally.kills} kills with deletion, {len(tally.failures)} failures")
+    assert tally.failures == []
+    assert tally.kills == len(points)

@@ -64,6 +64,7 @@ inbound:
   lease_seconds: 1
   heartbeat_seconds: 0.4
   poll_seconds: {poll_seconds}
+  batch_messages_max: {batch_messages_max}
   backoff: {{initial_seconds: 0.1, max_seconds: 1}}
 backfill: {{batch_messages_max: 1, backoff: {{initial_seconds: 0.1, max_seconds: 1}}}}
 outbound:
@@ -97,6 +98,7 @@ class Tuning:
     http_timeout_seconds: float = 5
     parser_seconds_max: float = 10
     after_import: str = "nothing"
+    batch_messages_max: int = 50
 
 
 @dataclass
