@@ -68,6 +68,8 @@ def count_in_tag(name: str, tag: str) -> int:
     >>> count_in_tag("input", '<input type=image src="https://example.com/a.png">')
     1
     """
+    if "=" not in tag:
+        return 0
     values = {
         found[1].lower(): unescape(next((value for value in found.groups()[1:] if value is not None), ""))
         for found in reversed(list(_ATTRIBUTE.finditer(tag[:65_536])))

@@ -18,8 +18,8 @@ from html import escape
 from typing import NamedTuple
 
 from ingestd.mail.html_images import count_in_sheet
-from ingestd.mail.html_tags import HIDDEN, INLINE, INSTEAD, KINDS, LITERAL, TABLE, UNKNOWN
-from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, Tree
+from ingestd.mail.html_tags import CELL, HIDDEN, INSTEAD, KINDS, LITERAL, TABLE, UNKNOWN, VOID
+from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, SHORT_TAG_CHARS, Tree
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 
 _NAME = r"[a-zA-Z][a-zA-Z0-9:_.-]*+"
@@ -108,7 +108,7 @@ class _Scanner(Tree):
             self.last = position
         self.out.append(self.html[self.kept :])
 
-    def _stretch(self, position: int) -> int:
+    def _stretch(self, position: int) -> int:  # noqa: C901, PLR0912  (each tag of each mail passes here: no calls)
         """Read tags up to the first thing that is not an ordinary tag; return where to go on."""
         names, kinds, tags = self.names, self.kinds, self.tags
         kind_of, depth_max, overflow = KINDS.get, self.limits.html_depth_max, self.overflow
@@ -120,19 +120,23 @@ class _Scanner(Tree):
                 return self._odd(match)
             name = name.lower()
             kind = kind_of(name, UNKNOWN)
+            is_short = match.end() - match.start() <= SHORT_TAG_CHARS
             if slash:
-                if name == names[-1] and not overflow and name not in INSTEAD:
+                if name == names[-1] and is_short and not overflow and name not in INSTEAD:
                     del names[-1], kinds[-1], tags[-1]
                     if kind in BARRIERS:
                         self.bases.pop()
                 else:
                     self.end(name, kind, match)
-            elif kind == INLINE and kinds[-1] < TABLE and len(names) < depth_max:
-                names.append(name)
-                kinds.append(kind)
-                tags.append(match)
             elif kind >= HIDDEN:
                 return self._hidden(name, kind, match)
+            elif is_short and len(names) < depth_max and self.stands(name, kind):
+                if kind != VOID:
+                    names.append(name)
+                    kinds.append(kind)
+                    tags.append(match)
+                    if kind == CELL:
+                        self.bases.append(len(names))
             else:
                 self.start(name, kind, match)
             if kinds[-1] >= TABLE:

@@ -42,8 +42,10 @@ ESCAPED_RUN_MAX = 2000
 
 _ONE_ATTRIBUTE = re.compile(ATTRIBUTE)
 _STANDS_IN = {CELL: ROW, ROW: SECTION, SECTION: TABLE}
-_UNCOUNTED_CHARS = 512
+SHORT_TAG_CHARS = 512
 """A tag that is no longer cannot have attributes enough to do harm."""
+
+_NEEDS_CARE = frozenset(INSTEAD) | HEADINGS | {"a", "caption", "hr", "pre"}
 _REOPENED_CHARS_MAX = 2048
 """A longer tag is opened again without its attributes."""
 _ADDRESS = re.compile(r"<(?:[^\s<>@=\"']{1,64}@|[a-zA-Z]{3,10}://|www\.)[^\s<>@\"']{1,2000}>")
@@ -91,6 +93,19 @@ class Tree:
 
     # Tags that open.
 
+    def stands(self, name: str, kind: int) -> bool:
+        """Tell whether a start tag stands where it may, and as it is; True for nearly all."""
+        top = self.kinds[-1]
+        if name in _NEEDS_CARE:
+            return name == "a" and top < TABLE and "a" not in self.names
+        if top < TABLE:
+            if kind == VOID:
+                return not self.has_srcset
+            return FORMAT <= kind <= INLINE or (
+                (kind <= PARAGRAPH or kind == LIST) and kind > 0 and "p" not in self.names
+            )
+        return (kind == CELL and top == ROW) or (kind == ROW and top <= SECTION) or (kind == SECTION and top == TABLE)
+
     def start(self, name: str, kind: int, match: re.Match[str]) -> None:
         start, end = match.span()
         if kind in (UNKNOWN, COUNTED):
@@ -112,7 +127,7 @@ class Tree:
             self._push(name, kind, match)
         elif name == "img" and self.has_srcset:
             self.images += count_in_tag(name, self.html[start:end])
-        if end - start > _UNCOUNTED_CHARS or name == "pre" or name in INSTEAD:
+        if end - start > SHORT_TAG_CHARS or name == "pre" or name in INSTEAD:
             self._refine(name, start, end)
 
     def _not_shown(self, name: str, kind: int, start: int, end: int) -> None:
@@ -165,7 +180,7 @@ class Tree:
             return
         if name in INSTEAD:
             self.cut(start, end, f"<{INSTEAD[name]}>")
-        elif end - start > _UNCOUNTED_CHARS and self._crowded(name, start, end):
+        elif end - start > SHORT_TAG_CHARS and self._crowded(name, start, end):
             self.defects["html-too-many-attributes"] = None
             self.cut(start, end, f"<{name}>")
             self.tags[-1] = None
@@ -240,7 +255,7 @@ class Tree:
             self.cut(start, end, "<br>" if kind >= BLOCK else "")
         elif (index := self._find(name, kind)) < 0:
             self.cut(start, end, "")
-        elif index == len(self.names) - 1 and name not in INSTEAD and name == self.names[-1]:
+        elif name == self.names[-1] and name not in INSTEAD and end - start <= SHORT_TAG_CHARS:
             self._truncate(index)
         else:
             self._unwind(index, start, end)

@@ -96,7 +96,7 @@ def is_stub(plain: str, html: str) -> bool:
 
 
 def _ends_alike(plain: str, html: str) -> bool:
-    """Return whether a text longer than "no HTML" ends where the HTML does, more or less: most mail, told in no time."""
+    """Return whether a text longer than "no HTML" ends about where the HTML does: most mail, told in no time."""
     end = plain[-24:].rpartition("\n")[2].strip()
     if len(plain) < _SHORT_CHARS or len(end) < 8 or "http" in end:
         return False

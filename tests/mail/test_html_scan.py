@@ -114,6 +114,10 @@ HOSTILE = {
     "attributes": "<div " + " ".join(f"a{i}=1" for i in range(100_000)) + ">x",
     "attributes in a row": "<div " + "".join(f"a{i}='>'" for i in range(100_000)) + ">x",
     "attributes with slashes": "<div " + "/".join(f"a{i}" for i in range(100_000)) + ">x",
+    "attributes of an end tag": "<div>x</div " + " ".join(f"a{i}=1" for i in range(100_000)) + ">",
+    "attributes of a span": "<span " + " ".join(f"a{i}" for i in range(100_000)) + ">x",
+    "attributes of an image": "<img " + " ".join(f"a{i}" for i in range(100_000)) + ">x",
+    "attributes of a cell": "<table><tr><td " + " ".join(f"a{i}" for i in range(100_000)) + ">x",
     "long": "x" * 3_000_000,
     "text in tables": "<table>" + "x<br>" * 300_000,
     "formatting that is opened again in each paragraph": "<div>"
