@@ -307,7 +307,8 @@ def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
 
 def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: ParsedMail, ticket_id: UUID) -> None:
     """Change the reply that bounced. Only our HMAC in the returned headers proves that it is ours."""
-    if mail.bounce is None or not mail.bounce.permanent:
+    # Also one that a server gave up after days of trying (4.4.7): its class is 4, and it did not arrive all the same.
+    if mail.bounce is None or not any(one.action == "failed" for one in mail.bounce.failures):
         return
     for message_id in dict.fromkeys(verified(context, mail.bounce.original_message_ids, mail.bounce.own_tokens)):
         try:

@@ -144,6 +144,20 @@ async def test_a_bounce_is_matched_by_our_own_header_where_the_provider_changed_
     assert reply.status is ReplyStatus.BOUNCED
 
 
+async def test_a_reply_that_a_server_gave_up_after_days_has_bounced(light: Stores) -> None:
+    office = await Office.open(light)
+    await office.take(letter("q1"))
+    created = await office.reply(1)
+    await light.content.transaction(office.held.account_id, _sent, created.message_id)
+    sent = await office.desk.raw(office.held.account_id, created.message_id)
+    refused = bounce_of(sent, ANNA, "support@example.com").raw
+    expired = refused.replace(b"Status: 5.1.1", b"Status: 4.4.7").replace(
+        b"550 5.1.1 no such user", b"451 4.4.7 expired"
+    )
+    committed = await office.take(expired)
+    assert list(committed.bounced) == [created.message_id]
+
+
 async def test_our_own_mail_is_proved_and_not_believed(stores: Stores) -> None:
     """A contact form writes under our address, too; a list may change what a provider did not."""
     office = await Office.open(stores)
