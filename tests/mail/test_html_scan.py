@@ -172,6 +172,9 @@ def test_hostile_html_is_read_in_time(html: str) -> None:
         ("nested", "html-too-deep"),
         ("nested tables", "html-too-deep"),
         ("attributes", "html-too-many-attributes"),
+        ("attributes of a span", "html-too-many-attributes"),
+        ("attributes of an image", "html-too-many-attributes"),
+        ("attributes of a cell", "html-too-many-attributes"),
         ("attributes in a row", "html-too-many-attributes"),
         ("attributes with slashes", "html-too-many-attributes"),
         ("ampersands in an attribute", "html-too-many-attributes"),
@@ -183,6 +186,10 @@ def test_hostile_html_is_read_in_time(html: str) -> None:
 )
 def test_what_was_left_out_is_said(name: str, defect: str) -> None:
     assert defect in sanitize(HOSTILE[name]).defects
+
+
+def test_an_end_tag_has_no_attributes_left_to_be_compared() -> None:
+    assert scan(HOSTILE["attributes of an end tag"]).html == "<div>x</div>"
 
 
 _BUILDER = nh3.Cleaner(tags=set(SHOWN), attributes={"*": set()}, clean_content_tags=set(), link_rel=None)
