@@ -108,11 +108,7 @@ class _Scanner(Tree):
             self.last = position
         self.out.append(self.html[self.kept :])
 
-<<<<<<< ours
-    def _stretch(self, position: int) -> int:  # noqa: C901, PLR0912  (each tag of each mail passes here: no calls)
-=======
     def _stretch(self, position: int) -> int:  # noqa: C901, PLR0912  (for each tag of a mail: a call more is felt)
->>>>>>> theirs
         """Read tags up to the first thing that is not an ordinary tag; return where to go on."""
         names, kinds, tags = self.names, self.kinds, self.tags
         kind_of, depth_max, overflow = KINDS.get, self.limits.html_depth_max, self.overflow
