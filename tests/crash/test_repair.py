@@ -25,8 +25,6 @@ from tests.servers.postgres import PostgresServer
 
 MAILS, BATCH = 8, 3
 REPAIR = "repair"
-REPAIR_SECONDS = 90.0
-"""On a busy machine; a daemon starts twice in it."""
 KILLS = 4
 EXPECTED = {"commit_batch", "note_repair", "settle_edits"}
 _FIRST_BATCH = Point("content", "commit_batch", "committed")
@@ -70,7 +68,7 @@ async def repaired(world: World, house: House, daemon: Daemon) -> None:
     before = Process(house)
     before.at = _FIRST_BATCH
     await before.start()
-    assert await before.end(REPAIR_SECONDS) == -signal.SIGKILL, before.tail()
+    assert await before.end() == -signal.SIGKILL, before.tail()
     assert await house.store.content.read(None, story.count_messages, house.mailbox_id) == (BATCH, 0)
     assert not await story.is_edited(house)
     await number_anew(world, house)
@@ -84,7 +82,7 @@ async def repaired(world: World, house: House, daemon: Daemon) -> None:
             count, _ = await house.store.content.read(None, story.count_messages, house.mailbox_id)
             return count >= len(wanted) and await story.is_edited(house)
 
-        await daemon.until(all_is_done, "all mails are taken in and moved", REPAIR_SECONDS)
+        await daemon.until(all_is_done, "all mails are taken in and moved")
         daemon.stage("stop")
         await daemon.stop()
     finally:
