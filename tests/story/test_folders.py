@@ -45,7 +45,8 @@ async def test_a_missing_folder_concerns_no_other(
     ) as house:
         house.words.add(SUPPORT)
         await house.daemon.start()
-        house.deliver(user, mail(CUSTOMER, user, "Long ago", "Before the linking."))
+        long_ago = mail(CUSTOMER, user, "Long ago", "Before the linking.")
+        await asyncio.to_thread(put_old, servers, user, long_ago.raw, "INBOX")
         mailbox_id = await house.linked(user, start_from="everything")
 
         async def backfilled() -> bool:
@@ -100,7 +101,7 @@ async def test_a_folder_that_is_watched_later_brings_its_new_mail_only(
         # As after a year: whatever lies there came long before the folder was added.
         await house.store.content.transaction(house.account_id, linked_long_ago, mailbox_id)
         gathered = mail(CUSTOMER, user, "Gathered", "It has been there for half a year.")
-        await asyncio.to_thread(put_old, servers, user, gathered.raw)
+        await asyncio.to_thread(put_old, servers, user, gathered.raw, SUPPORT)
         await house.daemon.cli("mailbox", "set", mailbox_id, "--folder", "INBOX", "--folder", SUPPORT)
         house.deliver(user, mail(CUSTOMER, user, "Newly come", "This is new."), SUPPORT)
         (ticket,) = await house.tickets(mailbox_id, 1)
@@ -119,9 +120,11 @@ def linked_long_ago(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Non
     conn.execute(update(mailboxes).where(here).values(created_at=datetime.now(UTC) - timedelta(days=400)))
 
 
-def put_old(servers: Servers, user: str, raw: bytes) -> None:
-    """Put a mail into the folder as if it had come half a year ago."""
-    folder = servers.dovecot.home / "mail" / user / f".{SUPPORT}" / "cur"
+def put_old(servers: Servers, user: str, raw: bytes, folder_name: str) -> None:
+    """Put a mail into a folder as if it had come half a year ago."""
+    servers.dovecot.doveadm("mailbox", "status", "-u", user, "messages", folder_name)  # makes it
+    place = servers.dovecot.home / "mail" / user
+    folder = (place if folder_name == "INBOX" else place / f".{folder_name}") / "cur"
     came = time.time() - 180 * 86_400
     path = folder / f"{int(came)}.M1P1.story:2,"
     path.write_bytes(raw.replace(b"\r\n", b"\n"))
