@@ -27,7 +27,7 @@ from uuid import UUID
 
 import msgspec
 import zstandard
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.types import TypeEngine
 
 from ingestd.backup.errors import BackupDamaged, BackupError, BackupUnsuitable
@@ -50,6 +50,7 @@ _KINDS: dict[str, type[TypeEngine[Any]]] = {
     "bytes": LargeBinary,
     "boolean": Boolean,
     "integer": BigInteger,
+    "double": Double,
     "text": Text,
 }
 _OUT: dict[str, Callable[[Any], Any]] = {
@@ -184,6 +185,7 @@ def _kind(column: Column[Any]) -> str:
         ("bytes", LargeBinary),
         ("boolean", Boolean),
         ("integer", Integer),
+        ("double", Double),
         ("text", Text),
     ):
         if isinstance(column.type, types):
