@@ -43,8 +43,6 @@ class Content:
     defects: dict[str, None]
     charset: str = ""
     text_bytes: int = 0
-    remote_images: int = 0
-    mismatched_links: int = 0
     depth: int = 0
     """Signed and digested messages around this one."""
     charsets: dict[str, None] = field(default_factory=dict)
@@ -53,6 +51,8 @@ class Content:
     """The charsets in which texts beyond ASCII were read: what has no label is probably in one of them."""
     locations: dict[str, str] = field(default_factory=dict)
     """Content-Location → Content-ID, for the HTML that they belong to."""
+    remote_images: int = 0
+    mismatched_links: int = 0
     files: Attachments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,9 @@ class Content:
         if (self.files.bodies or self.files.protection) and not any(_is_visible(piece) for piece in pieces):
             pieces = self._instead() or pieces
         if not any(piece.plain.strip() or piece.html for piece in pieces):
+            known = len(self.files.found)
             pieces = list(self._lost(root)) or pieces
+            del self.files.found[known:]  # a part that is read a second time has no second set of files
         ids = [one.content_id for one in self.files.found if one.content_id is not None]
         if ids:
             known, shown = spellings(ids), set[str]()
@@ -144,7 +146,7 @@ class Content:
         """Read what was signed as if it stood where its signature is (RFC 8551 §3.5.2)."""
         root, defects, raw = read_tree(entity, self.limits)
         self.defects.update(defects)
-        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
+        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, depth=self.depth + 1)
         inner.files = self.files.inside(raw)
         inner.charsets, inner.hints = self.charsets, self.hints
         pieces = inner.read(root)
@@ -161,7 +163,7 @@ class Content:
     def _digested(self, part: Part) -> list[Piece]:
         """Read a message of a digest where it stands (RFC 2046 §5.1.5); its attachments are in its own attachment."""
         root, _, raw = read_tree(decode_part(self.raw[part.start : part.end], part.encoding), self.limits)
-        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, self.depth + 1)
+        inner = Content(raw, self.limits, self.defects, self.charset, self.text_bytes, depth=self.depth + 1)
         inner.charsets, inner.hints = self.charsets, self.hints
         text = join_text(inner.read(root))
         self._learn(inner)
