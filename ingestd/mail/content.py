@@ -64,9 +64,9 @@ class Content:
         if (self.files.bodies or self.files.protection) and not any(_is_visible(piece) for piece in pieces):
             pieces = self._instead() or pieces
         if not any(piece.plain.strip() or piece.html for piece in pieces):
-            known = len(self.files.found)
+            listed = len(self.files.found)
             pieces = list(self._lost(root)) or pieces
-            del self.files.found[known:]  # a part that is read a second time has no second set of files
+            del self.files.found[listed:]  # a part that is read a second time has no second set of files
         ids = [one.content_id for one in self.files.found if one.content_id is not None]
         if ids:
             known, shown = spellings(ids), set[str]()
