@@ -211,6 +211,9 @@ async def test_a_verified_token_joins_also_a_stranger(house: House, user: str, n
     await house.ticket(number, messages=3)
 
 
+_BOUNCED = 'ingestd_replies_total{status="bounced"}'
+
+
 # -- what comes back -----------------------------------------------------------------------------
 
 
@@ -226,15 +229,17 @@ async def test_a_bounce_marks_the_reply_and_a_forged_one_does_not(
     house.deliver(user, bounce_of(forged, customer, user))
     await house.tickets(mailbox_id, 2)
     assert (await house.reply_at(number, reply, "copy:filed")).reply.reply.status is ReplyStatus.SENT  # type: ignore[union-attr]
+    before = await metric(house, _BOUNCED)
     house.deliver(user, bounce_of(arrived, customer, user))
     await house.reply_at(number, reply, "bounced")
     view = await house.ticket(number, messages=3)
     assert view.messages[-1].row.kind == "bounce"
     assert [one.type for one in await house.events() if one.message_id == reply][-1] == "reply.bounced"
-    (logged,) = await house.daemon.wait_log("reply.bounced")
+    logged = (await house.daemon.wait_log("reply.bounced"))[-1]
     assert (logged["mailbox_id"], logged["message_id"]) == (str(mailbox_id), str(reply))
-    assert await metric(house, 'ingestd_replies_total{status="bounced"}') == 1
-    assert await metric(house, 'ingestd_replies_total{status="sending"}') == 1
+    # The daemon is that of the other tests, too.
+    assert await metric(house, _BOUNCED) == before + 1
+    assert await metric(house, 'ingestd_replies_total{status="sending"}') >= 1
 
 
 async def test_a_reply_that_is_refused_fails_and_one_that_is_deferred_waits(house: House, user: str) -> None:
