@@ -1,10 +1,10 @@
 """The lines by which clients introduce what they quote, in the languages of our customers.
 
 An attribution ("On Monday, Jane wrote:") is judged by its evidence: date,
-clock, address, a verb from the clients' translations. With enough of it no verb
-is needed, so that languages that we do not know are understood, too. Every
-pattern is bounded and tried on short strings only; callers ask only about lines
-that end like an attribution, as most lines are ordinary text.
+clock, address, a verb that clients use. With enough of it no verb is needed, so
+that languages that we do not know are understood, too. Every pattern is bounded
+and tried on short strings only; callers ask only about lines that end like an
+attribution, as most lines are ordinary text.
 """
 
 from __future__ import annotations

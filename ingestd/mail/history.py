@@ -94,6 +94,9 @@ def scan(lines: Sequence[str], forwarded: bool, hints: Mapping[int, Span]) -> Hi
         elif at in fences:
             history.texts.extend(range(at, fences[at]))
             at = fences[at]
+        elif is_ordinary(line) and at not in hints and not (history.introduced and _INITIALS.match(line)):
+            history.texts.append(at)
+            at += 1
         else:
             span = _span(lines, at, history, forwarded, hints)
             if span is None:
@@ -121,8 +124,6 @@ def _span(lines: Sequence[str], at: int, history: History, forwarded: bool, hint
         return replace(hint, begin=_separated(lines, at, texts, titles=hint.kind == "tail"))
     if history.introduced and _INITIALS.match(line):
         return Span("quote", at, _quote_end(lines, at, history.introduced), "quoted lines")
-    if is_ordinary(line):
-        return None
     if _is_groupwise(line, history):
         return _tail(lines, at, "attribution line", texts, forwarded=False)
     if quoted(line) and not _ends_address(lines, at):

@@ -28,7 +28,7 @@ _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sende
 _DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "x-delivered-to")
 _SUBJECT_CHARS_MAX = 1000
 _AUTH_RESULTS_MAX = 20
-_BODY_BEGINS = re.compile(rb"\r?\n\r?\n|\r\r")
+_BLANK_LINES = (b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\r\r")
 
 
 def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
@@ -146,6 +146,11 @@ def _own_tokens(head: Part) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for value in values if re.fullmatch(r"[a-z2-7]{52}", value)))
 
 
-def _body(raw: bytes) -> bytes:
-    match = _BODY_BEGINS.search(raw)
-    return raw[match.end() :] if match else b""
+def _body(raw: bytes) -> memoryview:
+    """Return what follows the first empty line, without a copy."""
+    begins = len(raw)
+    for blank in _BLANK_LINES:  # a pattern that knows all of them takes ten times as long
+        found = raw.find(blank, 0, begins)
+        if found >= 0:
+            begins = found + len(blank)
+    return memoryview(raw)[begins:]

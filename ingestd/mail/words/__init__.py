@@ -1,7 +1,7 @@
 """What clients write around the history that they quote, a language at a time.
 
-Read from the clients' own translations: Gmail, Outlook, Apple Mail,
-Thunderbird, Yahoo, Yandex, Mail.ru and others. Entries are parted by "|".
+As Gmail, Outlook, Apple Mail, Thunderbird, Yahoo, Yandex, Mail.ru and others are
+known to write it, proved by the mails that the tests have. Entries are parted by "|".
 `wrote`, `device` and `below` are regular expressions (each of `wrote` begins
 with a letter, so that it is found quickly), all others plain words in lower
 case. How they are put together says `attribution`.
