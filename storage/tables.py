@@ -92,6 +92,7 @@ mailboxes = Table(
     Column("read_at", Instant),
     Column("sent_found", Integer, nullable=False),
     Column("sent_appended", Integer, nullable=False),
+    Column("sent_rewritten", Integer, nullable=False, server_default="0"),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     UniqueConstraint("mailbox_id"),
@@ -287,6 +288,7 @@ outbox = Table(
     Column("sent_at", Instant),
     Column("sent_copy", Text, nullable=False),
     Column("sent_copy_attempts", Integer, nullable=False),
+    Column("automatic", Boolean, nullable=False, server_default=false()),
     Column("epoch", BigInteger, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "message_id"),
@@ -311,8 +313,26 @@ attempts = Table(
     Column("enhanced_code", Text),
     PrimaryKeyConstraint("account_id", "message_id", "number"),
     ForeignKeyConstraint(["account_id", "message_id"], ["outbox.account_id", "outbox.message_id"]),
-    Index(None, "account_id", "mailbox_id"),
+    Index(None, "account_id", "mailbox_id", "started_at"),
     comment="every attempt to send a reply: when, by whom, the server's answer",
+)
+
+reply_recipients = Table(
+    "reply_recipients",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("address_key", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_since", Instant, nullable=False),
+    Column("code", Integer),
+    Column("enhanced_code", Text),
+    PrimaryKeyConstraint("account_id", "message_id", "position"),
+    ForeignKeyConstraint(["account_id", "message_id"], ["outbox.account_id", "outbox.message_id"]),
+    Index(None, "account_id", "mailbox_id", "address_key", "status_since"),
+    comment="each recipient of a reply, by its place in the sealed list, and where the reply stands for it",
 )
 
 edits = Table(
@@ -423,6 +443,7 @@ erasures = Table(
 MAILBOX_TABLES = (
     # In the order in which rows can be deleted without breaking a reference.
     attempts,
+    reply_recipients,
     outbox,
     edits,
     backfills,
