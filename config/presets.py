@@ -15,10 +15,12 @@ from pydantic import Field, model_validator
 from config.checks import AuthservId, HostName, Port, Tenant, Text, WebUrl
 from config.providers import (
     GenericProvider,
+    Limit,
     Mechanism,
     OAuth,
     OAuthLibrary,
     RevokeForm,
+    SendingLimits,
     Server,
     Tls,
     TokenAuthMethod,
@@ -42,6 +44,21 @@ class GoogleSmtp(Server):
     """Name or IP address of the server."""
     port: Port | None = 465
     """Port of the server."""
+
+
+class GoogleLimits(SendingLimits):
+    """Google Workspace's limits; personal Gmail has 500 messages a day, and refuses what is beyond for a while."""
+
+    # support.google.com/a/answer/166852: 2,000 messages, 3,000 external recipients a day. What is beyond is refused,
+    # for up to a day.
+    messages_per_minute_max: Limit = 60
+    """Messages that a mailbox sends within a minute; Google publishes none."""
+    messages_per_day_max: Limit = 2000
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 3000
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Connections that one process holds to the submission server; Google publishes none."""
 
 
 class GoogleOAuth(OAuth):
@@ -86,6 +103,8 @@ class GoogleProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: GoogleOAuth
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    limits: GoogleLimits = GoogleLimits()
+    """How much is sent at a time and in a day."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2", "OAUTHBEARER")
     """SASL mechanisms that we may use, the preferred one first."""
     authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("mx.google.com",)
@@ -114,6 +133,21 @@ class MicrosoftSmtp(Server):
     """Port of the server."""
     tls: Tls = "starttls"
     """There is no implicit TLS at Microsoft's."""
+
+
+class MicrosoftLimits(SendingLimits):
+    """Exchange Online's limits; those of Outlook.com with `tenant: consumers`."""
+
+    # Exchange Online limits: 30 messages a minute, 10,000 recipients a day, 3 submissions of a mailbox at a time, of
+    # which we make one.
+    messages_per_minute_max: Limit = 30
+    """Messages that a mailbox sends within a minute."""
+    messages_per_day_max: Limit = 10_000
+    """Messages that a mailbox sends within 24 hours; with `tenant: consumers` 300."""
+    recipients_per_day_max: Limit = 10_000
+    """Recipients of those messages, together; with `tenant: consumers` 300."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Connections that one process holds to the submission server; Microsoft publishes none."""
 
 
 class MicrosoftOAuth(OAuth):
@@ -150,6 +184,8 @@ class MicrosoftProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: MicrosoftOAuth
     """How the mailboxes' owners give access: `client_id`, `client_secret`, `tenant`."""
+    limits: MicrosoftLimits = MicrosoftLimits()
+    """How much is sent at a time and in a day."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
     # Exchange Online removes foreign ones; its own begin with the first result, against RFC 8601 §2.2.
@@ -163,14 +199,18 @@ class MicrosoftProvider(GenericProvider):
     @model_validator(mode="before")
     @classmethod
     def _of_consumers(cls, values: Any) -> Any:
-        """Personal mailboxes have another submission server and another page."""
+        """Personal mailboxes have another submission server, another page and lower limits."""
         oauth = values.get("oauth") if isinstance(values, Mapping) else None
         if not isinstance(oauth, Mapping) or str(oauth.get("tenant", "")).lower() != "consumers":
             return values
         smtp = values.get("smtp", {})
         if isinstance(smtp, Mapping):
             smtp = {"host": "smtp-mail.outlook.com", **smtp}
-        return {"removal_page": "https://microsoft.com/consent", **values, "smtp": smtp}
+        limits = values.get("limits", {})
+        if isinstance(limits, Mapping):
+            # Personal mailboxes: how much is not published, and grows with how long they have been used.
+            limits = {"messages_per_day_max": 300, "recipients_per_day_max": 300, **limits}
+        return {"removal_page": "https://microsoft.com/consent", **values, "smtp": smtp, "limits": limits}
 
 
 class YandexImap(Server):
@@ -189,6 +229,20 @@ class YandexSmtp(Server):
     """Name or IP address of the server."""
     port: Port | None = 465
     """Port of the server."""
+
+
+class YandexLimits(SendingLimits):
+    """Yandex's limits."""
+
+    # 500 mails in 24 hours; whether one to several recipients counts as several is not said, so it does here.
+    messages_per_minute_max: Limit = 30
+    """Messages that a mailbox sends within a minute; Yandex publishes none."""
+    messages_per_day_max: Limit = 500
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 500
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Connections that one process holds to the submission server; Yandex publishes none."""
 
 
 class YandexOAuth(OAuth):
@@ -227,6 +281,8 @@ class YandexProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: YandexOAuth
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    limits: YandexLimits = YandexLimits()
+    """How much is sent at a time and in a day."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
     # Each front server under its own name: mxfront3q.mail, vla1-….qloud-c, mail-nwsmtp-mxfront-….yp-c. It tells of
@@ -253,6 +309,19 @@ class MailruSmtp(Server):
     """Name or IP address of the server."""
     port: Port | None = 465
     """Port of the server."""
+
+
+class MailruLimits(SendingLimits):
+    """Mail.ru publishes no figures: these are careful ones."""
+
+    messages_per_minute_max: Limit = 30
+    """Messages that a mailbox sends within a minute."""
+    messages_per_day_max: Limit = 500
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 500
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Connections that one process holds to the submission server."""
 
 
 class MailruOAuth(OAuth):
@@ -285,6 +354,8 @@ class MailruProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: MailruOAuth
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    limits: MailruLimits = MailruLimits()
+    """How much is sent at a time and in a day."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2",)
     """SASL mechanisms that we may use: there is one."""
     authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("mxs.mail.ru",)
@@ -309,6 +380,19 @@ class FastmailSmtp(Server):
     """Name or IP address of the server."""
     port: Port | None = 465
     """Port of the server."""
+
+
+class FastmailLimits(SendingLimits):
+    """Careful limits: Fastmail's depend on the plan and on how old the account is."""
+
+    messages_per_minute_max: Limit = 60
+    """Messages that a mailbox sends within a minute."""
+    messages_per_day_max: Limit = 2000
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 2000
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Connections that one process holds to the submission server."""
 
 
 class FastmailOAuth(OAuth):
@@ -352,6 +436,8 @@ class FastmailProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: FastmailOAuth
     """How the mailboxes' owners give access: `client_id`."""
+    limits: FastmailLimits = FastmailLimits()
+    """How much is sent at a time and in a day."""
     authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("*.messagingengine.com",)
     """Names under which the provider writes Authentication-Results."""
     authserv_several: bool = True
@@ -376,6 +462,20 @@ class YahooSmtp(Server):
     """Name or IP address of the server."""
     port: Port | None = 465
     """Port of the server."""
+
+
+class YahooLimits(SendingLimits):
+    """Yahoo's limits."""
+
+    # help.yahoo.com: 500 a day, and each recipient of a message counts as one of them.
+    messages_per_minute_max: Limit = 30
+    """Messages that a mailbox sends within a minute; Yahoo publishes none."""
+    messages_per_day_max: Limit = 500
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 500
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Connections that one process holds to the submission server; Yahoo publishes none."""
 
 
 class YahooOAuth(OAuth):
@@ -405,6 +505,8 @@ class YahooProvider(GenericProvider):
     """The server that replies are sent through."""
     oauth: YahooOAuth
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
+    limits: YahooLimits = YahooLimits()
+    """How much is sent at a time and in a day."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("XOAUTH2", "OAUTHBEARER")
     """SASL mechanisms that we may use, the preferred one first."""
     authserv_ids: Annotated[tuple[AuthservId, ...], Field(max_length=100)] = ("*.yahoo.com",)

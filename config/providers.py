@@ -16,6 +16,7 @@ SentCopy = Literal["auto", "append", "never"]
 TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 OAuthLibrary = Literal["standard", "msal"]
 UserinfoAuth = Literal["Bearer", "OAuth", "query"]
+Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 RevokeForm = Literal["rfc7009", "access_token"]
 
 _RESERVED_PARAMS: Final = frozenset(
@@ -123,6 +124,19 @@ class FolderNames(Section):
     """Folder of deleted mail."""
 
 
+class SendingLimits(Section):
+    """What one mailbox may send through this provider. What is beyond waits until there is room again."""
+
+    messages_per_minute_max: Limit = 600
+    """Messages that a mailbox sends within a minute."""
+    messages_per_day_max: Limit = 20_000
+    """Messages that a mailbox sends within 24 hours."""
+    recipients_per_day_max: Limit = 50_000
+    """Recipients of those messages, together."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Connections that one process holds to the submission server at a time, for all mailboxes; idle ones count."""
+
+
 class GenericProvider(Section):
     """Any server with IMAP, SMTP and OAuth: everything is told."""
 
@@ -146,6 +160,8 @@ class GenericProvider(Section):
     """Whether it writes one header for each method; only for a provider that removes foreign ones under its names."""
     folders: FolderNames = FolderNames()
     """Folder names that the server does not tell."""
+    limits: SendingLimits = SendingLimits()
+    """How much is sent at a time and in a day."""
     tls_ca_file: Path | None = None
     """PEM file of the authorities to trust for this provider, in place of the system's: IMAP, SMTP and OAuth."""
     session_ends_with_token: bool = False
@@ -190,6 +206,8 @@ class Provider(Section):
     """Whether they are spread over several headers."""
     folders: FolderNames
     """Folder names that the server does not tell."""
+    limits: SendingLimits
+    """How much is sent at a time and in a day."""
     tls_ca_file: Path | None
     """PEM file of trusted authorities, None for the system's."""
     session_ends_with_token: bool
@@ -214,6 +232,7 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         authserv_ids=configured.authserv_ids,
         authserv_several=configured.authserv_several,
         folders=configured.folders,
+        limits=configured.limits,
         tls_ca_file=configured.tls_ca_file,
         session_ends_with_token=configured.session_ends_with_token,
         removal_page=configured.removal_page,

@@ -185,6 +185,9 @@ class SendOutcome:
     refused_recipients: Mapping[str, int] = field(default_factory=dict)
     """Recipients that were refused while others were accepted, with the reply code."""
     retry_after: float | None = None
+    """Seconds for which the provider wants no mail of this mailbox."""
+    of_message: bool = False
+    """Whether `retry_after` is about this message alone (greylisting): others can be sent meanwhile."""
     provider_id: str | None = None
 
 
@@ -336,6 +339,10 @@ class Sender(Protocol):
 
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
         """Put a copy into Sent, marked as read, dated `sent_at`. Does not look first."""
+        ...
+
+    async def hang_up(self) -> None:
+        """Close the connection that mails leave by, if one is kept; the next `send` opens another."""
         ...
 
     async def close(self) -> None: ...

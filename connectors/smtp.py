@@ -61,7 +61,7 @@ class SmtpSender:
         self._smtp: aiosmtplib.SMTP | None = None
         self._renew_at = math.inf
         self._lock = asyncio.Lock()
-        self._idle = IdleTimer(access.connection_idle_seconds, self._close_smtp)
+        self._idle = IdleTimer(access.connection_idle_seconds, self.hang_up)
         self._sent = SentFolder(access, token_source, tools)
         self._where = f"{access.smtp.host}:{access.smtp.port}"
 
@@ -90,8 +90,13 @@ class SmtpSender:
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
         return await self._sent.file(content, sent_at)
 
+    async def hang_up(self) -> None:
+        self._idle.stop()
+        async with self._lock:
+            await self._say_goodbye()
+
     async def close(self) -> None:
-        await self._close_smtp()
+        await self.hang_up()
         await self._sent.close()
 
     async def _ready(self) -> aiosmtplib.SMTP:
@@ -277,11 +282,6 @@ class SmtpSender:
         smtp, self._smtp = self._smtp, None
         if smtp is not None:
             _abort(smtp)
-
-    async def _close_smtp(self) -> None:
-        self._idle.stop()
-        async with self._lock:
-            await self._say_goodbye()
 
     async def _say_goodbye(self) -> None:
         smtp, self._smtp = self._smtp, None

@@ -19,6 +19,7 @@ from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
+from ingestd.outbound.budgets import Allowance
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import AccountRecord, MailboxRecord
@@ -148,7 +149,9 @@ class Office:
             idempotency_key=idempotency_key,
         )
 
-    def outbox(self, sender: Sender, settings: Outbound, policy: SentPolicy) -> MailboxOutbox:
+    def outbox(
+        self, sender: Sender, settings: Outbound, policy: SentPolicy, allowance: Allowance | None = None
+    ) -> MailboxOutbox:
         tools = SenderTools(
             content=self.stores.content,
             blobs=self.stores.blobs,
@@ -157,7 +160,7 @@ class Office:
             lease=self.lease,
             sends=asyncio.Semaphore(1),
         )
-        return MailboxOutbox(self.held, self.context.key, sender, policy, tools, self.why_refused)
+        return MailboxOutbox(self.held, self.context.key, sender, policy, tools, self.why_refused, allowance)
 
     async def why_refused(self) -> ConnectorError:
         """What the provider says where a mail server refused a fresh token: nothing."""

@@ -28,6 +28,7 @@ from ingestd.linking.diagnosis import Diagnostician
 from ingestd.linking.keeper import MailboxTokens, TokenKeeper
 from ingestd.mail.addresses import normalize
 from ingestd.options import effective
+from ingestd.outbound.budgets import Allowance, Budget, Connections
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import FoldersRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
@@ -113,6 +114,8 @@ class Mailboxes:
             lease=lease,
             sends=asyncio.Semaphore(settings.outbound.sends_max),
         )
+        self._connections: dict[str, Connections] = {}
+        """By provider, to its submission server."""
 
     async def begin(self, held: Held) -> HeldMailbox:
         """Raises KeyError for a provider that is not configured, StorageError; FenceLost."""
@@ -185,7 +188,11 @@ class Mailboxes:
             alerted=partial(note_alerts, self._metrics, one.mailbox.mailbox_id),
         )
         policy = SentPolicy(one.provider.sent_copy, one.provider.sent_wait_seconds)
-        return MailboxOutbox(held, one.context.key, sender, policy, self._sender_tools, why_refused)
+        allowance = Allowance(_budget(one.provider), self._connections_of(one.provider))
+        return MailboxOutbox(held, one.context.key, sender, policy, self._sender_tools, why_refused, allowance)
+
+    def _connections_of(self, provider: Provider) -> Connections:
+        return self._connections.setdefault(provider.name, Connections(provider.limits.connections_max))
 
     def _plan(self, one: _Opened) -> ReadPlan:
         inbound = self._store.settings.inbound
@@ -218,3 +225,8 @@ class Mailboxes:
             poll_seconds=inbound.poll_seconds,
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
+
+
+def _budget(provider: Provider) -> Budget:
+    limits = provider.limits
+    return Budget(limits.messages_per_minute_max, limits.messages_per_day_max, limits.recipients_per_day_max)

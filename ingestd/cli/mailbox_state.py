@@ -15,7 +15,8 @@ from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
 from ingestd.desk import MailboxView
 from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
-from storage import outbox
+from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
+from storage import outbox, sending
 from storage.mailboxes import Mailbox
 
 _COLUMNS = 100
@@ -39,6 +40,26 @@ async def standing(store: Store, view: MailboxView) -> dict[str, object]:
         "send_next_try": mailbox.send_retry_at,
         "send_meaning": send.meaning if send else None,
         "send_cure": send.cure if send else None,
+        **await _spending(store, mailbox),
+    }
+
+
+async def _spending(store: Store, mailbox: Mailbox) -> dict[str, object]:
+    """Return how much was sent of what may be sent, and what waits because that was enough."""
+    where = (mailbox.account_id, mailbox.mailbox_id)
+    used = await store.content.read(where[0], sending.usage, where[1])
+    waits = await store.content.read(where[0], sending.waiting, where[1], BUDGET_REASONS)
+    limits = None
+    if mailbox.provider in store.settings.providers:
+        limits = store.settings.provider(mailbox.provider).limits
+    return {
+        "sent_day": used.messages_day,
+        "sent_day_max": limits.messages_per_day_max if limits else None,
+        "recipients_day": used.recipients_day,
+        "recipients_day_max": limits.recipients_per_day_max if limits else None,
+        "send_waits_for": waits.reason if waits else None,
+        "send_waits_until": waits.until if waits else None,
+        "send_waits": WORDS[Spent(waits.reason)] if waits else None,
     }
 
 
@@ -61,6 +82,7 @@ TEXTS: Mapping[str, str] = {
     "folders_cure": "What to do about its folders",
     "send_meaning": "What is wrong with sending",
     "send_cure": "What to do about sending",
+    "send_waits": "Why replies wait",
 }
 """The fields of `standing` that are whole sentences, and what people read before them."""
 

@@ -35,6 +35,7 @@ from ingestd.inbound.identity import thread_key
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.states import NEEDS_LINKING, Streak, backoff_seconds, note_sending
 from ingestd.outbound import steps
+from ingestd.outbound.budgets import Allowance, Spent
 from ingestd.outbound.statuses import ReplyEvent
 from ingestd.outbound.steps import AttemptResult
 from ingestd.raw import RawPlace, load_raw
@@ -90,6 +91,7 @@ class MailboxOutbox:
         policy: SentPolicy,
         tools: SenderTools,
         why_refused: Callable[[], Awaitable[ConnectorError]],
+        allowance: Allowance | None = None,
     ) -> None:
         self._held = held
         self._key = key
@@ -97,6 +99,10 @@ class MailboxOutbox:
         self._policy = policy
         self._tools = tools
         self._why_refused = why_refused
+        self._allowance = allowance
+        """None: nothing limits how much is sent."""
+        self._spent: Spent | None = None
+        """The budget that replies wait for now."""
         self._streak = Streak()
         self._failures = 0
         """To use the mailbox at all, in a row: what the pauses grow by."""
@@ -110,15 +116,20 @@ class MailboxOutbox:
         try:
             await self._hold_back()
             for reply in await self._read(outbox.list_due, self._held.mailbox_id, limit=_BATCH):
-                if self._stopping:
+                record = self._key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
+                # Waits for the mailbox's own turn, so not among those that send.
+                if not await self._admit(reply, record) or self._stopping:
                     return
                 async with self._tools.sends:
-                    if not await self._step(reply):
+                    if not await self._step(reply, record):
                         return
         except (FenceLost, KeyDestroyed, NotFound):
             self._log.info("mailbox.lost")
         except StorageUnavailable as error:
             self._log.warning("storage.unavailable", exc_info=error)
+        finally:
+            if self._allowance is not None:
+                self._allowance.rest(self._held, self._sender.hang_up)
 
     async def _hold_back(self) -> None:
         """Let wait what would only meet again what was found out already."""
@@ -133,10 +144,25 @@ class MailboxOutbox:
 
     async def close(self) -> None:
         await self._sender.close()
+        if self._allowance is not None:
+            self._allowance.end(self._held)
 
-    async def _step(self, reply: Reply) -> bool:
+    async def _admit(self, reply: Reply, record: ReplyRecord) -> bool:
+        """Return False where what is to be sent has to wait, as the mailbox has sent enough for now."""
+        if self._allowance is None or reply.status not in {ReplyStatus.QUEUED, ReplyStatus.DEFERRED}:
+            return True
+        postponed = await self._allowance.ask(self._tools.content, self._held, len(record.recipients))
+        spent = postponed.spent if postponed is not None else None
+        if spent is not None and spent is not self._spent:
+            self._tools.metrics.budget_spent(spent.value)
+            self._log.warning("mailbox.budget_spent", reason=spent.value)
+        self._spent = spent
+        if postponed is None:
+            await self._allowance.connect(self._held)
+        return postponed is None
+
+    async def _step(self, reply: Reply, record: ReplyRecord) -> bool:
         """Do one reply's next step; return False where the mailbox itself is the trouble: the others wait."""
-        record = self._key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
         if reply.status in {ReplyStatus.QUEUED, ReplyStatus.DEFERRED}:
             return await self._send(reply, record)
         if reply.status is ReplyStatus.UNKNOWN:
@@ -162,7 +188,7 @@ class MailboxOutbox:
             lost = self._settle(reply, ReplyEvent.LOSE, AttemptResult(number, "unknown", "stopped"), timedelta())
             await asyncio.shield(asyncio.ensure_future(lost))
             raise
-        if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None:
+        if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
             await self._throttled(reply, outcome, outcome.retry_after)
             return False
         await self._settle_outcome(reply, record, outcome)
@@ -231,17 +257,18 @@ class MailboxOutbox:
         elif outcome.status is SendStatus.REFUSED:
             await self._settle(reply, ReplyEvent.REFUSE, attempt, None, reason=f"refused_at_{outcome.stage}")
         elif outcome.status is SendStatus.DEFERRED:
-            await self._defer(reply, attempt, f"deferred_at_{outcome.stage}")
+            await self._defer(reply, attempt, f"deferred_at_{outcome.stage}", outcome.retry_after)
         else:
             await self._settle(reply, ReplyEvent.LOSE, attempt, _LOOK_AGAIN, reason=f"lost_at_{outcome.stage}")
 
-    async def _defer(self, reply: Reply, attempt: AttemptResult, reason: str) -> None:
+    async def _defer(self, reply: Reply, attempt: AttemptResult, reason: str, retry_after: float | None) -> None:
         # Attempts that met the mailbox's own trouble do not count against the reply.
         deferred = 1 + await self._read(outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value)
         if deferred >= self._tools.settings.attempts_max:
             await self._settle(reply, ReplyEvent.EXHAUST, attempt, None, reason=reason)
         else:
-            await self._settle(reply, ReplyEvent.DEFER, attempt, self._pause(deferred), reason=reason)
+            pause = max(self._pause(deferred), timedelta(seconds=retry_after or 0.0))
+            await self._settle(reply, ReplyEvent.DEFER, attempt, pause, reason=reason)
 
     # -- finding out -----------------------------------------------------------------------------
 

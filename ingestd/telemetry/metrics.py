@@ -105,6 +105,9 @@ class Metrics:
             "status",
         )
         self._failures = self._counter("failures", "Failures to work on a mailbox, by trouble.", "trouble")
+        self._budgets_spent = self._counter(
+            "budgets_spent", "Times that a mailbox's replies had to wait as it had sent enough, by budget.", "budget"
+        )
         self._refreshes = self._counter("token_refreshes", "Refreshes of access tokens, by outcome.", "outcome")
         self._server_alerts = self._counter(
             "server_alerts", "Alerts that mail servers sent for a person to read; what they say is not kept."
@@ -114,6 +117,7 @@ class Metrics:
         # From the first moment on, or the first failure would be a new series, in which no increase is seen.
         self._begin(self._replies, "replies", [one for one in ReplyStatus if one not in _PEOPLES])
         self._begin(self._failures, "failures", Trouble)
+        self._begin(self._budgets_spent, "budgets_spent", ("budget_minute", "budget_day", "budget_recipients"))
         self._begin(self._erasures, "erasures", ("done", "failed"))
         self._begin(self._muted, "muted", ("sender", "ticket"))
         self._commit = Histogram(
@@ -225,6 +229,9 @@ class Metrics:
 
     def mailbox_failed(self, trouble: str) -> None:
         self._failures.labels(self._label("failures", trouble)).inc()
+
+    def budget_spent(self, budget: str) -> None:
+        self._budgets_spent.labels(self._label("budgets_spent", budget)).inc()
 
     def token_refreshed(self, outcome: str) -> None:
         self._refreshes.labels(self._label("token_refreshes", outcome)).inc()

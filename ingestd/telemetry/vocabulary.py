@@ -28,6 +28,7 @@ MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
 MAILBOX_THROTTLED: Final = "mailbox.throttled"
 MAILBOX_ALERTED: Final = "mailbox.alerted"
 MAILBOX_SEND_FAILED: Final = "mailbox.send_failed"
+MAILBOX_BUDGET_SPENT: Final = "mailbox.budget_spent"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
 MAILBOX_FOLDERS_FOUND: Final = "mailbox.folders_found"
@@ -82,6 +83,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",
     MAILBOX_THROTTLED: "The provider asked for a pause.",
     MAILBOX_ALERTED: "The mail server sent an alert for a person: sign in to the mailbox at its provider to read it.",
+    MAILBOX_BUDGET_SPENT: "The mailbox has sent as much as its provider's limits allow; its replies wait for room.",
     MAILBOX_SEND_FAILED: "No reply could be sent, and nothing left; they wait, and are tried again after a pause.",
     MAILBOX_CURSOR_REPAIRED: "The cursor had become invalid; it was repaired by comparing.",
     MAILBOX_FOLDERS_MISSING: "So many watched folders are not there; `mailbox show` names them. The others are read.",

@@ -13,7 +13,7 @@ from connectors.base import (
     TemporaryError,
     Trouble,
 )
-from connectors.smtp_outcome import THROTTLE_SECONDS, login_refusal, refusal
+from connectors.smtp_outcome import DAY_USED_UP_SECONDS, THROTTLE_SECONDS, login_refusal, refusal
 
 _DISABLED = "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the"
 
@@ -57,6 +57,8 @@ def test_a_refused_login(stage: str, code: int, text: str, error: type[Connector
         (421, "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", THROTTLE_SECONDS),
         (451, "4.7.500 Request is throttled. Suggested Backoff Time: 30000 milliseconds", 30.0),
         (451, "Ratelimit limit for mailbox exceeded", THROTTLE_SECONDS),
+        (550, "5.4.5 Daily user sending limit exceeded. For more information go to", DAY_USED_UP_SECONDS),
+        (550, "5.1.90 Your message can't be sent because you've reached your daily limit", DAY_USED_UP_SECONDS),
         (450, "4.2.1 greylisted", None),
     ],
 )
@@ -66,3 +68,22 @@ def test_a_send_that_is_throttled_is_deferred_for_as_long_as_it_is_said(
     outcome = refusal("mail", code, text)
     assert outcome.status is SendStatus.DEFERRED
     assert outcome.retry_after == wait
+    assert not outcome.of_message
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("4.2.0 Recipient address rejected: Greylisted, try again in 300 seconds", 300.0),
+        ("4.7.1 Greylisting in action, please come back in 00:05:00", 300.0),
+        ("4.3.0 busy, Retry-After: 120", 120.0),
+        ("4.3.0 retry after 99999", 3600.0),
+    ],
+)
+def test_a_greylisted_message_waits_alone(text: str, wait: float) -> None:
+    outcome = refusal("rcpt", 450, text)
+    assert (outcome.status, outcome.retry_after, outcome.of_message) == (SendStatus.DEFERRED, wait, True)
+
+
+def test_a_full_mailbox_is_no_days_limit() -> None:
+    assert refusal("rcpt", 552, "5.2.2 quota exceeded").status is SendStatus.REFUSED

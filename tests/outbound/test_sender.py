@@ -50,6 +50,7 @@ class Provider:
         self.append_fails = 0
         self.sent_is_missing = False
         self.asked = 0
+        self.hung_up = 0
 
     async def send(
         self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
@@ -77,6 +78,9 @@ class Provider:
             raise TemporaryError("APPEND was refused")
         self.sent.append(content)
         return FiledCopy("1:2:Sent", None)
+
+    async def hang_up(self) -> None:
+        self.hung_up += 1
 
     async def close(self) -> None: ...
 

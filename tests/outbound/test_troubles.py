@@ -154,6 +154,20 @@ async def test_a_throttled_provider_is_left_alone_for_as_long_as_it_says(
     await work.office.check()
 
 
+async def test_a_greylisted_reply_waits_as_long_as_it_is_told_and_alone(stores: Stores) -> None:
+    grey = SendOutcome(SendStatus.DEFERRED, "rcpt", 450, "4.2.0", retry_after=600, of_message=True)
+    work = await Sending.begin(stores, Provider(grey, ACCEPTED, ACCEPTED), replies=2)
+    await work.outbox.run_due()
+    first, second = await work.reply(0), await work.reply(1)
+    assert (first.status, second.status) == (ReplyStatus.DEFERRED, ReplyStatus.SENT)
+    assert first.due_at is not None
+    assert first.due_at - first.status_since > timedelta(seconds=599)
+    assert ((await work.mailbox()).send_trouble, (await work.mailbox()).send_retry_at) == (None, None)
+    await work.later()
+    assert (await work.reply()).status is ReplyStatus.SENT
+    await work.office.check()
+
+
 async def test_a_server_that_is_away_costs_no_reply_its_attempts(stores: Stores) -> None:
     away = TemporaryError("connect to smtp.example.com:465: connection lost")
     deferred = SendOutcome(SendStatus.DEFERRED, "mail", 451)

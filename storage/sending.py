@@ -1,0 +1,127 @@
+"""How much a mailbox has sent of late, and what waits because that was enough.
+
+Counted from the attempts, so that neither a restart nor another process forgets any. An attempt counts
+whose mail left, or may have left: one that was refused or deferred sent nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+
+from storage.database import now
+from storage.outbox import ReplyStatus
+from storage.tables import attempts, outbox, reply_recipients
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+_UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a mailbox sent within the last minute and the last 24 hours."""
+
+    messages_minute: int
+    messages_day: int
+    recipients_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One counted attempt."""
+
+    at: datetime
+    recipients: int
+    """At least 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Replies that wait until their mailbox may send again."""
+
+    reason: str
+    replies: int
+    until: datetime
+    """When the first of them is due."""
+
+
+def usage(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Usage:
+    at = now(conn)
+    lately = case((attempts.c.started_at > at - MINUTE, 1), else_=0)
+    minute, day = conn.execute(
+        select(func.coalesce(func.sum(lately), 0), func.count()).where(_counts(account_id, mailbox_id, at - DAY))
+    ).one()
+    recipients = conn.execute(
+        select(func.count())
+        .select_from(attempts.join(reply_recipients, _same_reply()))
+        .where(_counts(account_id, mailbox_id, at - DAY))
+    ).scalar_one()
+    # A reply from before recipients had rows of their own still had one.
+    return Usage(int(minute), int(day), max(int(recipients), int(day)))
+
+
+def sent_since(conn: Connection, account_id: UUID, mailbox_id: UUID, since: datetime) -> Sequence[Sent]:
+    """Return what was sent after `since`, oldest first."""
+    rows = conn.execute(
+        select(attempts.c.started_at, func.count(reply_recipients.c.position))
+        .select_from(attempts.outerjoin(reply_recipients, _same_reply()))
+        .where(_counts(account_id, mailbox_id, since))
+        .group_by(attempts.c.message_id, attempts.c.number, attempts.c.started_at)
+        .order_by(attempts.c.started_at)
+    )
+    return [Sent(at, max(recipients, 1)) for at, recipients in rows]
+
+
+def hold_unsent(conn: Connection, account_id: UUID, mailbox_id: UUID, until: datetime, reason: str) -> int:
+    """Let what is to be sent wait until then at least, and say why; return how many replies that was."""
+    changed = conn.execute(
+        update(outbox)
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.due_at < until,
+            outbox.c.status.in_(_UNSENT),
+        )
+        .values(due_at=until, reason=reason)
+    )
+    return changed.rowcount
+
+
+def waiting(conn: Connection, account_id: UUID, mailbox_id: UUID, reasons: Sequence[str]) -> Waiting | None:
+    """Return what waits for one of these reasons; None where nothing does."""
+    row = conn.execute(
+        select(outbox.c.reason, func.count(), func.min(outbox.c.due_at))
+        .where(
+            outbox.c.account_id == account_id,
+            outbox.c.mailbox_id == mailbox_id,
+            outbox.c.due_at.is_not(None),
+            outbox.c.status.in_(_UNSENT),
+            outbox.c.reason.in_(reasons),
+        )
+        .group_by(outbox.c.reason)
+        .order_by(func.count().desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Waiting(*row)
+
+
+def _counts(account_id: UUID, mailbox_id: UUID, since: datetime) -> ColumnElement[bool]:
+    """One whose outcome was never written may have sent: it counts, too."""
+    return and_(
+        attempts.c.account_id == account_id,
+        attempts.c.mailbox_id == mailbox_id,
+        attempts.c.started_at > since,
+        or_(attempts.c.outcome.is_(None), attempts.c.outcome.in_(("accepted", "unknown"))),
+    )
+
+
+def _same_reply() -> ColumnElement[bool]:
+    return and_(
+        reply_recipients.c.account_id == attempts.c.account_id,
+        reply_recipients.c.message_id == attempts.c.message_id,
+    )
