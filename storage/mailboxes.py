@@ -78,6 +78,8 @@ class Mailbox:
     read_at: datetime | None
     sent_found: int
     sent_appended: int
+    sent_rewritten: int
+    """Copies whose Message-ID is another than that of the mail that we sent."""
     sealed: bytes
 
 
@@ -372,10 +374,16 @@ def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
     return True
 
 
-def count_sent_copy(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, found: bool) -> None:
-    """Learn what the provider does: one more sent mail was found filed, or had to be appended by us."""
+def count_sent_copy(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, found: bool, rewritten: bool = False
+) -> None:
+    """Learn what the provider does: one more sent mail was found filed, or had to be appended by us, and
+    whether its Message-ID was `rewritten`."""
     column = mailboxes.c.sent_found if found else mailboxes.c.sent_appended
-    _guarded_update(conn, account_id, mailbox_id, fence, {column.name: column + 1})
+    values: dict[str, Any] = {column.name: column + 1}
+    if rewritten:
+        values["sent_rewritten"] = mailboxes.c.sent_rewritten + 1
+    _guarded_update(conn, account_id, mailbox_id, fence, values)
 
 
 def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:

@@ -261,6 +261,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
         "backfill": None if history is None else backfill_fields(history) if as_json else backfill_line(history),
         "sent_copies_found": one.sent_found,
         "sent_copies_filed": one.sent_appended,
+        "sent_ids_rewritten": one.sent_rewritten,
         "folders": ", ".join(folders),
         "after_import": after_import,
         "edits_due": edited.get(EditStatus.DUE, 0),

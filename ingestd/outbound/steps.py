@@ -150,7 +150,9 @@ def find(
     conn: Connection, account_id: UUID, held: Held, reply: Reply, *, sealed: bytes, thread_key: bytes | None
 ) -> None:
     """An unknown reply was found in Sent: the provider filed it, so it was sent."""
-    mailboxes.count_sent_copy(conn, account_id, held.mailbox_id, fence=held.fence, found=True)
+    mailboxes.count_sent_copy(
+        conn, account_id, held.mailbox_id, fence=held.fence, found=True, rewritten=thread_key is not None
+    )
     change(
         conn,
         account_id,
@@ -176,9 +178,11 @@ def file_copy(
 ) -> None:
     """Record the Sent copy, what this provider does by itself, and the id that it gave the copy.
 
-    `found`: the provider had filed it; else we did.
+    `found`: the provider had filed it; else we did. `thread_key` is that of the copy's Message-ID where it is not ours.
     """
-    mailboxes.count_sent_copy(conn, account_id, held.mailbox_id, fence=held.fence, found=found)
+    mailboxes.count_sent_copy(
+        conn, account_id, held.mailbox_id, fence=held.fence, found=found, rewritten=thread_key is not None
+    )
     outbox.change_reply(
         conn,
         account_id,

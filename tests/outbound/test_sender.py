@@ -51,6 +51,8 @@ class Provider:
         self.sent_is_missing = False
         self.asked = 0
         self.hung_up = 0
+        self.gives_id = ""
+        """The Message-ID that it puts in the place of ours."""
 
     async def send(
         self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
@@ -70,7 +72,7 @@ class Provider:
         self.asked += 1
         if self.sent_is_missing:
             raise PlaceMissing("LIST: no folder for Sent")
-        return [FiledCopy("1:1:Sent", message_id) for one in self.sent if message_id.encode() in one]
+        return [FiledCopy("1:1:Sent", self.gives_id or message_id) for one in self.sent if message_id.encode() in one]
 
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
         if self.append_fails:
@@ -143,6 +145,26 @@ async def test_filed_by_the_provider(stores: Stores) -> None:
     held = work.office.held
     mailbox = await stores.content.read(held.account_id, mailboxes.get_mailbox, held.mailbox_id)
     assert (mailbox.sent_found, mailbox.sent_appended, len(work.provider.sent)) == (1, 0, 1)
+    await work.office.check()
+
+
+@pytest.mark.parametrize("outcome", [ACCEPTED, SendOutcome(SendStatus.UNKNOWN, "dot")], ids=["filed", "found"])
+async def test_the_id_that_the_provider_gave_is_learned_and_brings_answers_home(
+    stores: Stores, outcome: SendOutcome
+) -> None:
+    """On both ways to Sent: the answer of a customer who got it names an id that we never wrote."""
+    work = await Sending.begin(stores, Provider(outcome, files=True), policy=SentPolicy("auto", 60.0))
+    work.provider.gives_id = "<given@provider.example.com>"
+    await work.step()
+    assert (await work.step()).sent_copy is SentCopy.FILED
+    held = work.office.held
+    mailbox = await stores.content.read(held.account_id, mailboxes.get_mailbox, held.mailbox_id)
+    assert (mailbox.sent_found, mailbox.sent_appended, mailbox.sent_rewritten) == (1, 0, 1)
+    await work.office.take(
+        mail("Re: Printer", message_id="<q2@example.org>", headers="In-Reply-To: <given@provider.example.com>\r\n")
+    )
+    kinds = [one.row.kind for one in (await work.office.ticket(1)).messages]
+    assert kinds == ["customer", "reply", "customer"]
     await work.office.check()
 
 
