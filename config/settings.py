@@ -277,6 +277,18 @@ class Outbound(Section):
     """The largest reply, composed, with its attachments."""
     recipients_max: Annotated[int, Field(ge=1, le=1000)] = 50
     """Recipients of one reply."""
+    replies_per_ticket_per_hour_max: Count = 200
+    """Replies to one ticket within an hour; more are refused, whoever asks."""
+    replies_per_ticket_per_day_max: Count = 1000
+    """Replies to one ticket within 24 hours."""
+    replies_per_recipient_per_day_max: Count = 1000
+    """Replies of a mailbox to one address within 24 hours."""
+    automatic_per_ticket_per_hour_max: Count = 3
+    """Automatic messages to one ticket within an hour: two machines that answer each other end here."""
+    automatic_per_ticket_per_day_max: Count = 10
+    """Automatic messages to one ticket within 24 hours."""
+    automatic_per_recipient_per_day_max: Count = 10
+    """Automatic messages of a mailbox to one address within 24 hours."""
 
 
 class Parser(Section):

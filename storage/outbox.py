@@ -92,6 +92,7 @@ def insert_reply(
     *,
     epoch: int,
     sealed: bytes,
+    automatic: bool = False,
 ) -> None:
     at = now(conn)
     conn.execute(
@@ -105,6 +106,7 @@ def insert_reply(
             due_at=at,
             sent_copy=SentCopy.NONE,
             sent_copy_attempts=0,
+            automatic=automatic,
             epoch=epoch,
             sealed=sealed,
         )

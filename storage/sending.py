@@ -1,7 +1,7 @@
-"""How much a mailbox has sent of late, and what waits because that was enough.
+"""How much a mailbox has sent of late, what waits because that was enough, and how many replies were made.
 
-Counted from the attempts, so that neither a restart nor another process forgets any. An attempt counts
-whose mail left, or may have left: one that was refused or deferred sent nothing.
+What was sent is counted from the attempts, so that neither a restart nor another process forgets any. An attempt
+counts whose mail left, or may have left: one that was refused or deferred sent nothing.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, or_, select, update
 
 from storage.database import now
 from storage.outbox import ReplyStatus
-from storage.tables import attempts, outbox, reply_recipients
+from storage.tables import attempts, messages, outbox, reply_recipients
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -48,6 +49,14 @@ class Waiting:
     replies: int
     until: datetime
     """When the first of them is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How many replies were asked for; none that was cancelled."""
+
+    all: int
+    automatic: int
 
 
 def usage(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Usage:
@@ -108,6 +117,49 @@ def waiting(conn: Connection, account_id: UUID, mailbox_id: UUID, reasons: Seque
         .limit(1)
     ).one_or_none()
     return None if row is None else Waiting(*row)
+
+
+def replies_of_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, since: datetime) -> Made:
+    return _made(
+        conn,
+        select(func.count(), func.coalesce(func.sum(_IS_AUTOMATIC), 0))
+        .select_from(outbox.join(messages, _same_message(messages)))
+        .where(
+            messages.c.account_id == account_id,
+            messages.c.ticket_id == ticket_id,
+            messages.c.direction == "out",
+            messages.c.created_at > since,
+            outbox.c.status != ReplyStatus.CANCELLED,
+        ),
+    )
+
+
+def replies_to(conn: Connection, account_id: UUID, mailbox_id: UUID, address_key: bytes, since: datetime) -> Made:
+    """Return how many replies of a mailbox were for this recipient, alone or among others."""
+    return _made(
+        conn,
+        select(func.count(), func.coalesce(func.sum(_IS_AUTOMATIC), 0))
+        .select_from(outbox.join(reply_recipients, _same_message(reply_recipients)))
+        .where(
+            reply_recipients.c.account_id == account_id,
+            reply_recipients.c.mailbox_id == mailbox_id,
+            reply_recipients.c.address_key == address_key,
+            reply_recipients.c.status_since > since,
+            outbox.c.status != ReplyStatus.CANCELLED,
+        ),
+    )
+
+
+_IS_AUTOMATIC = case((outbox.c.automatic, 1), else_=0)
+
+
+def _made(conn: Connection, query: Select[Any]) -> Made:
+    every, automatic = conn.execute(query).one()
+    return Made(int(every), int(automatic))
+
+
+def _same_message(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.account_id == outbox.c.account_id, table.c.message_id == outbox.c.message_id)
 
 
 def _counts(account_id: UUID, mailbox_id: UUID, since: datetime) -> ColumnElement[bool]:

@@ -78,7 +78,12 @@ async def _why_refused() -> ConnectorError:
 
 
 async def _queue(store: Store, account_id: UUID) -> list[UUID]:
-    settings = store.settings.outbound
+    # More to one ticket within an hour than anybody may.
+    caps = dict.fromkeys(
+        ("replies_per_ticket_per_hour_max", "replies_per_ticket_per_day_max", "replies_per_recipient_per_day_max"),
+        1_000_000,
+    )
+    settings = store.settings.outbound.model_copy(update=caps)
     return [
         (await create_reply(store.desk, settings, account_id, 1, ReplyDraft(f"{number}\n{_TEXT}"))).message_id
         for number in range(_REPLIES)

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from ingestd.mail.addresses import domain_of, parse_addresses
 from ingestd.mail.auto_reply import Automatic, automatic_signs
+from ingestd.mail.bounce_signs import null_return_path
 from ingestd.mail.bounces import BounceNotice, outside_messages
 from ingestd.mail.feedback import complaint_signs, receipt_signs
-from ingestd.mail.mime import Part
+from ingestd.mail.limits import DEFAULT_LIMITS
+from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.types import Kind
 
 _CAMPAIGN = (
@@ -40,6 +42,9 @@ _MACHINE = re.compile(
     r"|^alerts?@|bounces?[+@-]|^robot@|^info-?mail",
     re.IGNORECASE,
 )
+
+
+_DAEMON = re.compile(r"(?:mailer[-_]daemon|postmaster)@", re.IGNORECASE)
 
 
 def classify(root: Part, parts: Sequence[Part], notice: BounceNotice | None, text: str) -> tuple[Kind, tuple[str, ...]]:
@@ -98,6 +103,28 @@ def _can_be_written_to(root: Part, precedence: str) -> bool:
     if root.get("list-unsubscribe-post") or precedence in ("bulk", "junk"):
         return b"mailto:" in root.get("list-post").lower() and not root.get("list-unsubscribe-post")
     return b"mailto:" in root.get("list-post").lower() or precedence == "list" or bool(root.get("mailing-list"))
+
+
+def is_machine_address(address: str) -> bool:
+    """Whether nobody reads what is written to this address, by its name.
+
+    >>> is_machine_address("no-reply@example.com"), is_machine_address("MAILER-DAEMON@example.com")
+    (True, True)
+    >>> is_machine_address("nora@example.com")
+    False
+    """
+    return _MACHINE.search(address) is not None or _DAEMON.match(address) is not None
+
+
+def has_no_return_path(raw: bytes) -> bool:
+    """Whether the envelope had no sender (RFC 5321 §4.5.5): nobody must answer it, whatever kind it is of.
+
+    `raw`: the message, or its begin.
+
+    >>> has_no_return_path(b"Return-Path: <>\\r\\nFrom: a@example.com\\r\\n\\r\\n")
+    True
+    """
+    return null_return_path(read_tree(raw, DEFAULT_LIMITS)[0])
 
 
 def _is_machine(root: Part) -> bool:

@@ -28,6 +28,8 @@ from ingestd.mail.message_id import own_message_id, own_token
 from ingestd.mail.thread import ancestors
 from ingestd.mail.transform import Transformed, transform
 from ingestd.mail.types import Address, ParsedMail
+from ingestd.outbound.caps import Guard, refuse_automatic
+from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
 from storage import accounts, events, mailboxes, messages, outbox, tickets
@@ -35,11 +37,9 @@ from storage.messages import NewMessage, Raw
 from storage.sealing import DataKey
 from storage.types import new_id
 
+__all__ = ["CreatedReply", "ReplyDraft", "ReplyRefused", "create_reply"]
+
 log = structlog.get_logger()
-
-
-class ReplyRefused(Exception):
-    """The reply cannot be made; the text says which limit or value is wrong, without quoting it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class ReplyDraft:
     attachments: Sequence[AttachmentContent] = ()
     cc: Sequence[Address] = ()
     author: str = ""
+    automatic: bool = False
+    """No person wrote it; it answers people only, and seldom (`ingestd.outbound.caps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +91,35 @@ async def create_reply(
     transformed = await asyncio.to_thread(transform, content)
     raw = await seal_raw(desk.blobs, view.key, message_id, transformed.chunks, len(content), desk.blob_bytes_min)
     composed = _seal(view, request, draft, message_id, transformed, raw)
-    first = await desk.content.transaction(
-        account_id,
-        _write,
-        view.ticket.ticket_id,
-        composed,
-        request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
-        request_hash=_request_hash(number, draft),
-    )
+    guard = await _guard(desk, settings, account_id, view, draft, request)
+    try:
+        first = await desk.content.transaction(
+            account_id,
+            _write,
+            view.ticket.ticket_id,
+            composed,
+            guard,
+            request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
+            request_hash=_request_hash(number, draft),
+        )
+    except ReplyRefused:
+        await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
+        raise
     if first is not None:
         await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
         return CreatedReply(first, repeated=True)
     log.info("reply.queued", mailbox_id=view.ticket.mailbox_id, message_id=message_id)
     return CreatedReply(message_id, repeated=False)
+
+
+async def _guard(
+    desk: Desk, settings: Outbound, account_id: UUID, view: TicketView, draft: ReplyDraft, request: ReplyRequest
+) -> Guard:
+    refusal = None
+    if draft.automatic:
+        recipients = [one.addr for one in (*request.to, *request.cc)]
+        refusal = await refuse_automatic(desk, account_id, view, recipients)
+    return Guard(settings, draft.automatic, refusal)
 
 
 def _request(view: TicketView, draft: ReplyDraft, message_id: UUID) -> ReplyRequest:
@@ -199,6 +217,7 @@ def _write(
     account_id: UUID,
     ticket_id: UUID,
     composed: _Composed,
+    guard: Guard,
     *,
     request_key: bytes | None,
     request_hash: bytes,
@@ -217,6 +236,7 @@ def _write(
         )
         if first is not None:
             return first
+    guard.check(conn, account_id, message.mailbox_id, ticket_id, composed.recipients)
     messages.insert_messages(conn, account_id, [message])
     outbox.insert_reply(
         conn,
@@ -225,6 +245,7 @@ def _write(
         message.message_id,
         epoch=epoch(conn),
         sealed=composed.reply_sealed,
+        automatic=guard.automatic,
     )
     tickets.insert_participants(conn, account_id, message.mailbox_id, [(ticket_id, key) for key in composed.recipients])
     tickets.touch_ticket(conn, account_id, ticket_id)
@@ -240,6 +261,8 @@ def _request_key(key: DataKey, number: int, idempotency_key: str) -> bytes:
 
 def _request_hash(number: int, draft: ReplyDraft) -> bytes:
     digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode())
+    if draft.automatic:
+        digest.update(b"\0automatic")
     for address in draft.cc:
         digest.update(f"\0cc {address.addr} {address.name}".encode())
     for one in draft.attachments:
