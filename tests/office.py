@@ -58,6 +58,7 @@ class Office:
         cls,
         stores: Stores,
         *,
+        address: str = "support@example.com",
         aliases: Sequence[str] = (),
         contact_forms: Sequence[str] = (),
         after_import: str = "nothing",
@@ -76,10 +77,10 @@ class Office:
             await stores.content.transaction(account_id, accounts.insert_account, sealed)
         key = await keys.create_mailbox_key(account_id, mailbox_id)
         record = MailboxRecord(
-            address="support@example.com",
+            address=address,
             subject="1",
             issuer="https://login.example.com",
-            login="support@example.com",
+            login=address,
             addresses=tuple(aliases),
         )
         await stores.content.transaction(

@@ -92,6 +92,17 @@ service stats {{
 protocol imap {{
 {protocol}
 }}
+{quota}
+"""
+
+_QUOTA = """
+mail_plugins = quota
+plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:bytes={bytes}
+  quota_grace = 0
+}}
 """
 
 _OAUTH2 = """
@@ -129,14 +140,16 @@ class Dovecot:
         mechanisms: Sequence[Mechanism] = ("xoauth2", "oauthbearer"),
         special_use: bool = True,
         capability: str | None = None,
+        quota_bytes: int | None = None,
     ) -> None:
-        """`capability` replaces what the server says it can do, for testing clients against a poorer one."""
+        """`capability` replaces what the server says it can do, for testing clients against a poorer one; `quota_bytes`
+        is what a mailbox may hold."""
         require_programs(["dovecot", "doveadm"])
         self.home = private_folder("dovecot")
         self.port_tls, self.port_starttls, self.port_sasl = free_port(), free_port(), free_port()
         self.config = self.home / "dovecot.conf"
         self._root = os.geteuid() == 0
-        self._write_config(certificates, introspection_url, mechanisms, special_use, capability)
+        self._write_config(certificates, introspection_url, mechanisms, special_use, capability, quota_bytes)
 
     def start(self) -> None:
         run_daemon("dovecot", "-c", str(self.config))
@@ -174,6 +187,16 @@ class Dovecot:
             body = text.partition(b"text:\n")[2].rstrip(b"\f\n") + b"\n"
             texts.append(body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
         return texts
+
+    def count(self, user: str, folder: str, holding: bytes) -> int:
+        """Return how many messages of a folder hold these bytes. Looks at the files: quick enough to be asked often."""
+        path = self.home / "mail" / user
+        path = path if folder == "INBOX" else path / f".{folder}"
+        found = 0
+        for file in (*path.glob("new/*"), *path.glob("cur/*")):
+            with contextlib.suppress(FileNotFoundError):  # a session moved it from new to cur: count it again
+                found += holding in file.read_bytes()
+        return found
 
     def flags(self, user: str, folder: str = "INBOX") -> list[str]:
         out = self.doveadm("-f", "flow", "fetch", "-u", user, "flags", "mailbox", folder, "all").decode()
@@ -223,6 +246,7 @@ class Dovecot:
         mechanisms: Sequence[Mechanism],
         special_use: bool,
         capability: str | None,
+        quota_bytes: int | None,
     ) -> None:
         me = getpass.getuser()
         owner = pwd.getpwnam("nobody" if self._root else me)
@@ -241,6 +265,7 @@ class Dovecot:
             "port_tls": self.port_tls,
             "port_starttls": self.port_starttls,
             "port_sasl": self.port_sasl,
+            "quota": _QUOTA.format(bytes=quota_bytes) if quota_bytes is not None else "",
             "protocol": f"  imap_capability = {capability}" if capability else "",
         }
         self.config.write_text(_CONFIG.format(**values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pwd
+import re
 import shutil
 from collections.abc import Sequence
 
@@ -56,7 +57,7 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = inet:127.0.0.1:{port_sasl}
 smtpd_recipient_restrictions =
   check_recipient_access inline:{{ {{ {deferred} = 450 4.2.1 try later }} }},
-  reject_unlisted_recipient, permit_sasl_authenticated, reject
+  reject_unlisted_recipient, {asked} permit_sasl_authenticated, reject
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 message_size_limit = {size_max}
 mailbox_size_limit = 0
@@ -65,7 +66,15 @@ line_length_limit = 12288
 smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
 smtputf8_enable = {smtputf8}
+{more}
 default_transport = error:no outside world
+"""
+
+_ASKING = """
+smtpd_delay_reject = no
+smtpd_sender_restrictions = check_policy_service inet:127.0.0.1:{policy}
+smtpd_data_restrictions = check_policy_service inet:127.0.0.1:{policy}
+smtpd_end_of_data_restrictions = check_policy_service inet:127.0.0.1:{policy}
 """
 
 _MASTER = """
@@ -95,7 +104,9 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """One instance for `users` of example.com. It files no Sent copy: a test delivers one with `Dovecot.deliver`."""
+    """One instance for `users` of example.com. It files a Sent copy for those of them that are `filing`, as some
+    providers do; for others a test delivers one with `Dovecot.deliver`. `policy` is the
+    port of a policy server."""
 
     def __init__(
         self,
@@ -105,6 +116,8 @@ class Postfix:
         *,
         size_max: int = 2_000_000,
         smtputf8: bool = True,
+        filing: Sequence[str] = (),
+        policy: int | None = None,
     ) -> None:
         require_programs(["postfix", "postconf"])
         require_root("postfix")
@@ -115,7 +128,12 @@ class Postfix:
         values = {
             "home": self.home,
             "maildirs": dovecot.home / "mail",
-            "mailboxes": ", ".join(f"{{ {user} = {user}/ }}" for user in (*users, DEFERRED)),
+            "mailboxes": ", ".join(
+                [
+                    *(f"{{ {user} = {user}/ }}" for user in (*users, DEFERRED)),
+                    *(f"{{ sent-of-{user} = {user}/.Sent/ }}" for user in filing),
+                ]
+            ),
             "uid": owner.pw_uid,
             "gid": owner.pw_gid,
             "cert": certificates.cert_file,
@@ -126,6 +144,8 @@ class Postfix:
             "deferred": DEFERRED,
             "size_max": size_max,
             "smtputf8": "yes" if smtputf8 else "no",
+            "asked": f"check_policy_service inet:127.0.0.1:{policy}," if policy is not None else "",
+            "more": _more(filing, policy),
         }
         for folder in (self._config, self.home / "queue", self.home / "data"):
             folder.mkdir()
@@ -152,3 +172,17 @@ class Postfix:
     def log(self) -> str:
         path = self.home / "postfix.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def accepted(self, message_id: str) -> int:
+        """Return how many mails with this Message-ID were taken: those that came into the queue."""
+        log = self.log()
+        queued = set(re.findall(rf"cleanup\[\d+\]: (\w+): message-id={re.escape(message_id)}", log))
+        return sum(bool(re.search(rf"qmgr\[\d+\]: {one}: from=.*\(queue active\)", log)) for one in queued)
+
+
+def _more(filing: Sequence[str], policy: int | None) -> str:
+    lines = _ASKING.format(policy=policy) if policy is not None else ""
+    if filing:
+        copies = ", ".join(f"{{ {user} = sent-of-{user} }}" for user in filing)
+        lines += f"sender_bcc_maps = inline:{{ {copies} }}\n"
+    return lines
