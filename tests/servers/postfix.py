@@ -173,6 +173,11 @@ class Postfix:
         path = self.home / "postfix.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
+    def waiting(self) -> int:
+        """Return how many mails are in its queues."""
+        queues = ("incoming", "active", "deferred")
+        return sum(one.is_file() for name in queues for one in (self.home / "queue" / name).rglob("*"))
+
     def accepted(self, message_id: str) -> int:
         """Return how many mails with this Message-ID were taken: those that came into the queue."""
         log = self.log()
