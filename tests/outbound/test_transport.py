@@ -1,17 +1,13 @@
 """Replies through a real Postfix, with their Sent copies in a real Dovecot: whatever goes wrong on the way, where the
-reply stands then, how often the server really took it, and how many copies lie in Sent.
-
-Each case runs on one of the databases, half of them on each: what the database has to do is shown in test_sender."""
+reply stands then, how often the server really took it, and how many copies lie in Sent."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, update
@@ -52,9 +48,11 @@ from tests.servers.postfix import Postfix
 from tests.servers.process import ServerMissingError
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.script import server_context
-from tests.stores import Stores, StoreUrls, postgres_urls, sqlite_urls
+from tests.stores import Stores
 
 __all__ = ["auth_server", "certificates", "dovecot", "plain_dovecot"]
+
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in test_sender
 
 SIZE_MAX = 60_000
 UTF8 = "jürgen@example.com"
@@ -71,13 +69,6 @@ QUICK = Outbound(
 STEPS_MAX = 8
 REVOKED = PermanentError("the token endpoint says invalid_grant", trouble=Trouble.GRANT_REVOKED)
 OK_QUEUED = b"250 2.0.0 Ok: queued"
-
-
-@pytest.fixture
-def store_urls(request: pytest.FixtureRequest, tmp_path: Path) -> StoreUrls:
-    if zlib.crc32(request.node.name.encode()) % 2:
-        return sqlite_urls(tmp_path)
-    return postgres_urls(request.getfixturevalue("postgres").create_database, tmp_path)
 
 
 @pytest.fixture(scope="session")
