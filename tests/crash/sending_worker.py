@@ -19,12 +19,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from config import Backoff, Outbound
 from connectors.base import AccessToken, AuthError, ConnectorError
@@ -39,9 +40,9 @@ from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.telemetry.metrics import Metrics
 from storage import leases, schema
 from storage.blobs import FolderBlobs
-from storage.database import open_database
+from storage.database import Database, now, open_database
 from storage.leases import Held
-from storage.outbox import ReplyStatus, SentCopy
+from storage.outbox import ReplyStatus
 from storage.tables import outbox as outbox_table
 from storage.types import new_id
 from tests.crash.launcher import Hooks
@@ -134,13 +135,11 @@ async def live(config: WorkerConfig, plan: dict[str, Any]) -> None:
     keys, connections = KeyRing(keystore, MASTER), Connections(4)
     with ThreadPoolExecutor(4) as executor:
         outboxes = [await _outbox(config, one, keys, tools, connections, executor) for one in held]
-        finish = plan.get("finish")
-        deadline = time.monotonic() + (finish or _BUSY_SECONDS)
-        while time.monotonic() < deadline:
-            await asyncio.gather(*(one.run_due() for one in outboxes))
-            if finish and not await content.transaction(None, _hurry):
-                break
-            await asyncio.sleep(0.02)
+        if "finish" in plan:
+            async with asyncio.timeout(plan["finish"]):
+                await _finish(content, outboxes)
+        else:
+            await _run(outboxes, time.monotonic() + _BUSY_SECONDS)
         for box in outboxes:
             await box.close()
     await content.close()
@@ -175,14 +174,38 @@ async def _outbox(
     return MailboxOutbox(held, key, sender, policy, tools, _why_refused, Allowance(_PLENTY, connections))
 
 
+async def _run(outboxes: Sequence[MailboxOutbox], deadline: float) -> None:
+    while time.monotonic() < deadline:
+        await asyncio.gather(*(one.run_due() for one in outboxes))
+        await asyncio.sleep(0.02)
+
+
+async def _finish(content: Database, outboxes: Sequence[MailboxOutbox]) -> None:
+    """Send and file what waits, then look once more for what is unknown. Raises TimeoutError."""
+    while await content.transaction(None, _hurry):
+        await asyncio.gather(*(one.run_due() for one in outboxes))
+    # What is not found is put off, so that each is looked for, however many there are.
+    await content.transaction(None, _ask_again)
+    while await content.read(None, _count_due):
+        await asyncio.gather(*(one.run_due() for one in outboxes))
+
+
+_KNOWN = and_(outbox_table.c.status != ReplyStatus.UNKNOWN, outbox_table.c.due_at.is_not(None))
+
+
 def _hurry(conn: Connection) -> int:
-    """Let no step wait for its time; return how many there still are. An unknown one is looked for again and again."""
-    conn.execute(update(outbox_table).where(outbox_table.c.due_at.is_not(None)).values(due_at=LONG_AGO))
-    open_ = or_(
-        outbox_table.c.status.in_((ReplyStatus.QUEUED, ReplyStatus.DEFERRED, ReplyStatus.SENDING)),
-        outbox_table.c.sent_copy == SentCopy.DUE,
-    )
-    return int(conn.execute(select(func.count()).select_from(outbox_table).where(open_)).scalar_one())
+    """Let no step wait for its time but those of unknown outcome; return how many there are."""
+    return conn.execute(update(outbox_table).where(_KNOWN).values(due_at=LONG_AGO)).rowcount
+
+
+def _ask_again(conn: Connection) -> None:
+    unknown = and_(outbox_table.c.status == ReplyStatus.UNKNOWN, outbox_table.c.due_at.is_not(None))
+    conn.execute(update(outbox_table).where(unknown).values(due_at=LONG_AGO))
+
+
+def _count_due(conn: Connection) -> int:
+    due = select(func.count()).select_from(outbox_table).where(outbox_table.c.due_at <= now(conn))
+    return int(conn.execute(due).scalar_one())
 
 
 def _life(config: WorkerConfig, plan: dict[str, Any]) -> None:
