@@ -220,6 +220,8 @@ def main() -> None:
         plan = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            # What a life logs, and perhaps half a line of it, must not run into what we answer.
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
             try:
                 _life(config, plan)
             except Exception:  # noqa: BLE001  (a fork must not return into this loop)

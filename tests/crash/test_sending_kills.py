@@ -81,13 +81,10 @@ class Campaign:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(plan).encode() + b"\n")
-        while True:
-            async with asyncio.timeout(FINISH_SECONDS + 30):
-                line = await self.process.stdout.readline()
-            try:
-                return int(line)
-            except ValueError:
-                assert line, self.log()  # else a line of the log
+        async with asyncio.timeout(FINISH_SECONDS + 30):
+            line = await self.process.stdout.readline()
+        assert line, self.log()
+        return int(line)
 
     async def kill(self) -> None:
         await self.fill()
