@@ -10,6 +10,7 @@ from connectors.base import (
     ConnectorError,
     PermanentError,
     RateLimited,
+    Refusal,
     SendOutcome,
     SendStatus,
     TemporaryError,
@@ -48,7 +49,7 @@ def retry_after(code: int, text: str) -> float | None:
     return None
 
 
-def refusal(stage: str, code: int, text: str, refused: Mapping[str, int] | None = None) -> SendOutcome:
+def refusal(stage: str, code: int, text: str, refused: Mapping[str, Refusal] | None = None) -> SendOutcome:
     """Return the outcome of a reply that is not a yes: 5xx is for good, all else (4xx, a malformed line) for now."""
     deferred = not 500 <= code < 600
     return SendOutcome(

@@ -21,7 +21,7 @@ from ingestd.api.edge import ListenFailed
 from ingestd.build.store import Store, open_store
 from ingestd.linking.errors import LinkingError
 from ingestd.mail.compose import ComposeError
-from ingestd.outbound.reply import ReplyRefused
+from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
 from ingestd.telemetry import logs
 from storage import accounts
