@@ -342,6 +342,8 @@ def _check_envelope(envelope: Envelope) -> None:
     for address in (envelope.sender, *envelope.recipients):
         if not address or any(char in "<> " or ord(char) < 0x20 or ord(char) == 0x7F for char in address):
             raise ValueError("an envelope with an address that cannot be sent")
+    if envelope.envelope_id and not (envelope.envelope_id.isascii() and envelope.envelope_id.isalnum()):
+        raise ValueError("an envelope with an id that cannot be sent")
 
 
 def _abort(smtp: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:
