@@ -225,6 +225,8 @@ class Tickets(Section):
     """Messages that a ticket gets in that time; what is more is muted: kept, but not announced. 0: no limit."""
     flood_window_seconds: Seconds = 3600.0
     """The time that both limits are about."""
+    bounce_days: Annotated[int, Field(ge=0, le=60)] = 5
+    """A bounce without proof is linked to the only reply that went to its recipient in so many days; 0: to none."""
     agents: Annotated[tuple[AddressOrDomain, ...], Field(max_length=1000)] = ()
     """Addresses, or domains, of those who forward customers' mail: its first sender is offered as requester."""
 
@@ -289,6 +291,10 @@ class Outbound(Section):
     """Automatic messages to one ticket within 24 hours."""
     automatic_per_recipient_per_day_max: Count = 10
     """Automatic messages of a mailbox to one address within 24 hours."""
+    undo_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """So long a reply can be cancelled before it is sent, unless its request says otherwise."""
+    delay_max_days: Annotated[int, Field(ge=1, le=3650)] = 60
+    """How far ahead a reply can be put off (`send_at`)."""
 
 
 class Parser(Section):

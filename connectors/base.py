@@ -172,6 +172,16 @@ class SendStatus(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server answered where it said no."""
+
+    code: int | None = None
+    """Its reply code, e.g. 550."""
+    enhanced_code: str | None = None
+    """RFC 3463, e.g. "5.1.1"."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendOutcome:
     """The outcome of one attempt; an expected value, not an exception."""
 
@@ -182,8 +192,8 @@ class SendOutcome:
     """The server's reply code, e.g. 250."""
     enhanced_code: str | None = None
     """RFC 3463, e.g. "5.1.1"."""
-    refused_recipients: Mapping[str, int] = field(default_factory=dict)
-    """Recipients that were refused while others were accepted, with the reply code."""
+    refused_recipients: Mapping[str, Refusal] = field(default_factory=dict)
+    """Recipients that were refused by themselves."""
     retry_after: float | None = None
     """Seconds for which the provider wants no mail of this mailbox."""
     of_message: bool = False
@@ -197,6 +207,9 @@ class Envelope:
 
     sender: str
     recipients: Sequence[str]
+    envelope_id: str = ""
+    """What a report on the message is to name it by, where the server does that (RFC 3461 ENVID): letters and
+    digits."""
 
 
 @dataclass(frozen=True, slots=True)

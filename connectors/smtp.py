@@ -31,6 +31,7 @@ from connectors.base import (
     Envelope,
     FiledCopy,
     PermanentError,
+    Refusal,
     SendOutcome,
     SendStatus,
     TemporaryError,
@@ -42,7 +43,7 @@ from connectors.idle_timer import IdleTimer
 from connectors.imap_access import ImapAccess
 from connectors.imap_sent import SentFolder
 from connectors.imap_session import ImapTools
-from connectors.smtp_outcome import login_refusal, refusal
+from connectors.smtp_outcome import enhanced_code, login_refusal, refusal
 
 _CHUNK = 32 * 1024
 _AUTH_LINE_MAX = 500
@@ -210,7 +211,7 @@ class SmtpSender:
             return SendOutcome(SendStatus.DEFERRED, stage)
 
     async def _data(
-        self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, int], still_ours: Callable[[], bool]
+        self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, Refusal], still_ours: Callable[[], bool]
     ) -> SendOutcome:
         protocol = smtp.protocol
         if protocol is None:
@@ -259,7 +260,7 @@ class SmtpSender:
                 return reply.result()
         return None
 
-    async def _after_dot(self, reply: asyncio.Future[SMTPResponse], refused: dict[str, int]) -> SendOutcome:
+    async def _after_dot(self, reply: asyncio.Future[SMTPResponse], refused: dict[str, Refusal]) -> SendOutcome:
         try:
             async with asyncio.timeout(self._access.dot_seconds):
                 answer = await reply
@@ -309,20 +310,23 @@ def _mail_options(smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes) -> 
         options.append("SMTPUTF8")
     if not content.isascii() and smtp.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")
+    if envelope.envelope_id and smtp.supports_extension("dsn"):
+        # Reports then name the message, and return its header, whatever else they leave out (RFC 3461 §4.3, §4.4).
+        options += ["RET=HDRS", f"ENVID={envelope.envelope_id}"]
     return options, None
 
 
 async def _recipients(
     smtp: aiosmtplib.SMTP, envelope: Envelope, encoding: str
-) -> tuple[dict[str, int], SendOutcome | None]:
+) -> tuple[dict[str, Refusal], SendOutcome | None]:
     """Offer every recipient; return the refused ones, and the outcome where none was accepted."""
-    refused: dict[str, int] = {}
+    refused: dict[str, Refusal] = {}
     last = (550, "")
     for recipient in envelope.recipients:
         try:
             await smtp.rcpt(recipient, encoding=encoding)
         except aiosmtplib.SMTPRecipientRefused as error:
-            refused[recipient] = error.code
+            refused[recipient] = Refusal(error.code, enhanced_code(error.message))
             # 421 ends the connection; of several refusals a passing one decides, for it can be tried again.
             if error.code == 421:
                 return refused, refusal("rcpt", error.code, error.message, refused)
@@ -338,6 +342,8 @@ def _check_envelope(envelope: Envelope) -> None:
     for address in (envelope.sender, *envelope.recipients):
         if not address or any(char in "<> " or ord(char) < 0x20 or ord(char) == 0x7F for char in address):
             raise ValueError("an envelope with an address that cannot be sent")
+    if envelope.envelope_id and not (envelope.envelope_id.isascii() and envelope.envelope_id.isalnum()):
+        raise ValueError("an envelope with an id that cannot be sent")
 
 
 def _abort(smtp: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:

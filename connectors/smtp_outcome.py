@@ -10,6 +10,7 @@ from connectors.base import (
     ConnectorError,
     PermanentError,
     RateLimited,
+    Refusal,
     SendOutcome,
     SendStatus,
     TemporaryError,
@@ -90,7 +91,7 @@ def is_day_used_up(code: int, text: str) -> bool:
     )
 
 
-def refusal(stage: str, code: int, text: str, refused: Mapping[str, int] | None = None) -> SendOutcome:
+def refusal(stage: str, code: int, text: str, refused: Mapping[str, Refusal] | None = None) -> SendOutcome:
     """Return the outcome of a reply that is not a yes: 5xx is for good unless it is of today only, all else
     (4xx, a malformed line) for now."""
     day_used_up = is_day_used_up(code, text)

@@ -26,15 +26,17 @@ from ingestd.records import (
     TicketRecord,
 )
 from ingestd.relations import Related, relations_of
-from storage import mailboxes, messages, outbox, quarantine, tickets
+from storage import mailboxes, messages, outbox, quarantine, reply_recipients, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
-from storage.outbox import Attempt, Reply
+from storage.outbox import Attempt, Reply, ReplyStatus
 from storage.quarantine import Quarantined, QuarantineStatus
+from storage.replies import ListedReply, list_replies
+from storage.reply_recipients import Recipient
 from storage.sealing import DataKey
 from storage.tickets import Ticket
 
@@ -67,10 +69,20 @@ class AttachmentView:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientView:
+    address: str
+    row: Recipient | None
+    """None for a reply from before this was kept."""
+    refused: int | None = None
+    """The server's reply code where it refused this recipient, and took others; what such an old reply tells."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyView:
     reply: Reply
     record: ReplyRecord
     attempts: Sequence[Attempt]
+    recipients: Sequence[RecipientView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +233,37 @@ class Desk:
         key = await self.keys.mailbox(account_id, row.mailbox_id)
         return await load_raw(self.content, self.blobs, key, RawPlace(quarantine_id, row.chunks, row.raw_place))
 
+    async def replies(
+        self,
+        account_id: UUID,
+        *,
+        statuses: Collection[ReplyStatus] = tuple(ReplyStatus),
+        mailbox_id: UUID | None = None,
+        waiting_for_person: bool = False,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[ListedReply]:
+        """Return up to `limit` replies behind the id `after`, oldest first."""
+        return await self.content.read(
+            account_id,
+            list_replies,
+            statuses=statuses,
+            mailbox_id=mailbox_id,
+            waiting_for_person=waiting_for_person,
+            after=after,
+            limit=limit,
+        )
+
+    async def reply(self, account_id: UUID, message_id: UUID) -> tuple[ListedReply, ReplyView]:
+        """Return a reply with its ticket's number, recipients and attempts. Raises NotFound, SealBroken."""
+        found = await self.content.read(
+            account_id, list_replies, statuses=tuple(ReplyStatus), message_id=message_id, limit=1
+        )
+        if not found:
+            raise NotFound(f"no reply {message_id}")
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        return found[0], await self._reply(await self.keys.mailbox(account_id, row.mailbox_id), row)
+
     async def _mailbox(self, mailbox: Mailbox) -> MailboxView:
         if mailbox.state is MailboxState.DISCONNECTING:
             return MailboxView(mailbox, None)
@@ -255,4 +298,10 @@ class Desk:
         reply = await self.content.read(row.account_id, outbox.get_reply, row.message_id)
         record = key.open_record(ReplyRecord.place(row.message_id), reply.sealed, ReplyRecord)
         attempts = await self.content.read(row.account_id, outbox.list_attempts, row.message_id)
-        return ReplyView(reply, record, attempts)
+        rows = await self.content.read(row.account_id, reply_recipients.list_recipients, row.message_id)
+        by_place = {one.position: one for one in rows}
+        recipients = [
+            RecipientView(address, by_place.get(place), record.refused.get(address))
+            for place, address in enumerate(record.recipients)
+        ]
+        return ReplyView(reply, record, attempts, recipients)

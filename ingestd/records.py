@@ -204,6 +204,16 @@ class EditRecord(msgspec.Struct, frozen=True):
         return Place("edits", edit_id)
 
 
+class ReplyDecision(msgspec.Struct, frozen=True):
+    """What a person decided about a reply."""
+
+    at: datetime
+    what: str
+    """sent, resend, failed, retry or cancel."""
+    by: str
+    """Who, as the helpdesk names its agent; "" where nobody said."""
+
+
 class ReplyRecord(msgspec.Struct, frozen=True):
     """outbox.sealed."""
 
@@ -218,6 +228,8 @@ class ReplyRecord(msgspec.Struct, frozen=True):
     filed_message_id: str = ""
     """The Message-ID that the filed copy was found to have."""
     filed_locator: str = ""
+    decisions: tuple[ReplyDecision, ...] = ()
+    """Oldest first; bounded, the newest stay."""
 
     @staticmethod
     def place(message_id: UUID) -> Place:

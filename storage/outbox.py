@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, case, func, insert, select, update
 
 from storage.database import now, wake
 from storage.errors import Conflict, NotFound
-from storage.leases import Held
-from storage.mailboxes import WORKED, readable
+from storage.mailboxes import readable
 from storage.tables import attempts, idempotency, mailboxes, outbox
 
 
@@ -31,7 +30,8 @@ class ReplyStatus(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-_UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
+UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
+"""What waits to be sent."""
 
 
 class SentCopy(enum.StrEnum):
@@ -55,6 +55,8 @@ class Reply:
     attempts: int
     due_at: datetime | None
     """When the next step is due; None where nothing will happen by itself."""
+    send_at: datetime | None
+    """Before this it is not sent; None where nobody asked for a delay."""
     sent_at: datetime | None
     sent_copy: SentCopy
     sent_copy_attempts: int
@@ -74,10 +76,11 @@ class Attempt:
     enhanced_code: str | None
 
 
-_COLUMNS = [outbox.c[name] for name in Reply.__dataclass_fields__]
+COLUMNS = [outbox.c[name] for name in Reply.__dataclass_fields__]
 
 
-def _reply(row: Any) -> Reply:
+def reply_of(row: Any) -> Reply:
+    """Return the reply of a row of COLUMNS."""
     values = dict(zip(Reply.__dataclass_fields__, row, strict=True))
     values["status"] = ReplyStatus(values["status"])
     values["sent_copy"] = SentCopy(values["sent_copy"])
@@ -93,8 +96,12 @@ def insert_reply(
     epoch: int,
     sealed: bytes,
     automatic: bool = False,
+    send_at: datetime | None = None,
+    delay: timedelta = timedelta(),
 ) -> None:
+    """Queue a reply, to be sent at `send_at` and after `delay` at the earliest."""
     at = now(conn)
+    due_at = max(at + delay, send_at or at)
     conn.execute(
         insert(outbox).values(
             account_id=account_id,
@@ -103,7 +110,8 @@ def insert_reply(
             status=ReplyStatus.QUEUED,
             status_since=at,
             attempts=0,
-            due_at=at,
+            due_at=due_at,
+            send_at=due_at if due_at > at else None,
             sent_copy=SentCopy.NONE,
             sent_copy_attempts=0,
             automatic=automatic,
@@ -117,7 +125,7 @@ def insert_reply(
 def get_reply(conn: Connection, account_id: UUID, message_id: UUID) -> Reply:
     """Raises NotFound."""
     row = conn.execute(
-        select(*_COLUMNS)
+        select(*COLUMNS)
         .select_from(
             outbox.join(
                 mailboxes,
@@ -135,61 +143,19 @@ def get_reply(conn: Connection, account_id: UUID, message_id: UUID) -> Reply:
     ).one_or_none()
     if row is None:
         raise NotFound(f"no reply {message_id}")
-    return _reply(row)
-
-
-def list_due(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int) -> list[Reply]:
-    """Return the mailbox's replies whose next step is due, oldest first."""
-    rows = conn.execute(
-        select(*_COLUMNS)
-        .where(
-            outbox.c.account_id == account_id,
-            outbox.c.mailbox_id == mailbox_id,
-            outbox.c.due_at <= now(conn),
-        )
-        .order_by(outbox.c.message_id)
-        .limit(limit)
-    )
-    return [_reply(row) for row in rows]
-
-
-def due_mailboxes(conn: Connection, worker_id: UUID, *, limit: int) -> tuple[list[Held], timedelta | None]:
-    """Return the mailboxes that this process holds and that have a step due, and how long until the next
-    one is due in any other; None where nothing waits."""
-    held = (
-        select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence, func.min(outbox.c.due_at))
-        .select_from(
-            outbox.join(
-                mailboxes,
-                and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
-            )
-        )
-        .where(mailboxes.c.worker_id == worker_id, mailboxes.c.state.in_(WORKED), outbox.c.due_at.is_not(None))
-        .group_by(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence)
-        .order_by(func.min(outbox.c.due_at))
-        .limit(limit)
-    )
-    at = now(conn)
-    due, next_in = [], None
-    for account_id, mailbox_id, fence, due_at in conn.execute(held):
-        if due_at <= at:
-            due.append(Held(account_id, mailbox_id, fence))
-        else:
-            next_in = due_at - at
-            break
-    return due, next_in
+    return reply_of(row)
 
 
 def list_in_flight(conn: Connection, account_id: UUID, mailbox_id: UUID) -> list[Reply]:
     """Return replies that stand at `sending`: when a worker begins, its predecessor died within the attempt."""
     rows = conn.execute(
-        select(*_COLUMNS).where(
+        select(*COLUMNS).where(
             outbox.c.account_id == account_id,
             outbox.c.mailbox_id == mailbox_id,
             outbox.c.status == ReplyStatus.SENDING,
         )
     )
-    return [_reply(row) for row in rows]
+    return [reply_of(row) for row in rows]
 
 
 def postpone(conn: Connection, account_id: UUID, mailbox_id: UUID, until: datetime, *, unsent: bool) -> None:
@@ -200,14 +166,14 @@ def postpone(conn: Connection, account_id: UUID, mailbox_id: UUID, until: dateti
             outbox.c.account_id == account_id,
             outbox.c.mailbox_id == mailbox_id,
             outbox.c.due_at < until,
-            outbox.c.status.in_(_UNSENT) if unsent else outbox.c.status.not_in(_UNSENT),
+            outbox.c.status.in_(UNSENT) if unsent else outbox.c.status.not_in(UNSENT),
         )
         .values(due_at=until)
     )
 
 
 def make_due(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
-    """Let replies that wait be tried now: what was in their way is gone."""
+    """Let replies that wait be tried now, or at the time that they were put off to: what was in their way is gone."""
     at = now(conn)
     conn.execute(
         update(outbox)
@@ -215,16 +181,16 @@ def make_due(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
             outbox.c.account_id == account_id,
             outbox.c.mailbox_id == mailbox_id,
             outbox.c.due_at > at,
-            outbox.c.status.in_(_UNSENT),
+            outbox.c.status.in_(UNSENT),
         )
-        .values(due_at=at)
+        .values(due_at=case((outbox.c.send_at > at, outbox.c.send_at), else_=at))
     )
     wake(conn, "outbox")
 
 
 def count_unsent(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
     """Return how many replies of the mailbox wait to be sent."""
-    where = (outbox.c.account_id == account_id, outbox.c.mailbox_id == mailbox_id, outbox.c.status.in_(_UNSENT))
+    where = (outbox.c.account_id == account_id, outbox.c.mailbox_id == mailbox_id, outbox.c.status.in_(UNSENT))
     return int(conn.execute(select(func.count()).select_from(outbox).where(*where)).scalar_one())
 
 
@@ -241,9 +207,15 @@ def change_reply(
     sent_copy: SentCopy | None = None,
     sent_copy_attempts: int | None = None,
     sealed: bytes | None = None,
+    unschedule: bool = False,
 ) -> None:
-    """Move a reply from one status to another. Raises Conflict if it is not at `was` any more."""
+    """Move a reply from one status to another; `unschedule` drops its delay.
+
+    Raises Conflict if it is not at `was` any more.
+    """
     values: dict[str, Any] = {"status": status, "due_at": due_at, "reason": reason}
+    if unschedule:
+        values["send_at"] = None
     if status != was:
         values["status_since"] = now(conn)
     optional = {"sent_at": sent_at, "sent_copy": sent_copy, "sent_copy_attempts": sent_copy_attempts, "sealed": sealed}
@@ -326,9 +298,13 @@ def list_attempts(conn: Connection, account_id: UUID, message_id: UUID) -> list[
     return [Attempt(*row) for row in rows]
 
 
-def count_attempts(conn: Connection, account_id: UUID, message_id: UUID, outcome: str) -> int:
-    """Return how many attempts at a reply ended so."""
-    where = (attempts.c.account_id == account_id, attempts.c.message_id == message_id, attempts.c.outcome == outcome)
+def count_attempts(
+    conn: Connection, account_id: UUID, message_id: UUID, outcome: str, *, since: datetime | None = None
+) -> int:
+    """Return how many attempts at a reply ended so; with `since`, of those that began later."""
+    where = [attempts.c.account_id == account_id, attempts.c.message_id == message_id, attempts.c.outcome == outcome]
+    if since is not None:
+        where.append(attempts.c.started_at > since)
     return int(conn.execute(select(func.count()).select_from(attempts).where(*where)).scalar_one())
 
 

@@ -285,6 +285,7 @@ outbox = Table(
     Column("reason", Text),
     Column("attempts", Integer, nullable=False),
     Column("due_at", Instant),
+    Column("send_at", Instant),
     Column("sent_at", Instant),
     Column("sent_copy", Text, nullable=False),
     Column("sent_copy_attempts", Integer, nullable=False),

@@ -22,7 +22,7 @@ from ingestd.build.store import Store
 from ingestd.inbound.parser import ParserPool
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
-from storage import outbox
+from storage import due, outbox
 from storage.outbox import ReplyStatus
 
 _REPLIES = 100
@@ -93,7 +93,7 @@ async def _queue(store: Store, account_id: UUID) -> list[UUID]:
 async def _send(store: Store, sending: MailboxOutbox, worker: Worker, replies: Sequence[UUID]) -> float:
     held = worker.held[0]
     watch = Stopwatch()
-    while await store.content.read(held.account_id, outbox.list_due, held.mailbox_id, limit=1):
+    while await store.content.read(held.account_id, due.list_due, held.mailbox_id, limit=1):
         await sending.run_due()
     value = len(replies) / watch.seconds()
     for message_id in replies:

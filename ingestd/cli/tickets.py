@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -24,6 +25,7 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
+from ingestd.cli.replies import parse_time, recipient, recipient_words
 from ingestd.desk import MessageView
 from ingestd.mail.compose import AttachmentContent
 from ingestd.mail.types import Address
@@ -150,6 +152,7 @@ def _message(one: MessageView) -> dict[str, object]:
             "sent_at": reply.reply.sent_at,
             "sent_copy": reply.reply.sent_copy.value,
             "refused": reply.record.refused,
+            "recipients": [recipient(one) for one in reply.recipients],
             "attempts": [
                 {"number": a.number, "started": a.started_at, "outcome": a.outcome, "stage": a.stage, "code": a.code}
                 for a in reply.attempts
@@ -168,8 +171,8 @@ def _print_message(one: MessageView, full: bool) -> None:
         reply = one.reply.reply
         reason = f" ({reply.reason.replace('_', ' ')})" if reply.reason else ""
         click.echo(f"  {reply.status.value}{reason}, Sent copy: {reply.sent_copy.value}, message {reply.message_id}")
-        for address, code in one.reply.record.refused.items():
-            click.echo(f"  refused for {clean(address)}: {code}")
+        for address in one.reply.recipients:
+            click.echo(f"  to {recipient_words(address)}")
     if one.row.muted:
         click.echo("  (beyond a limit: kept, but not announced)")
     if one.record.truncated:
@@ -199,6 +202,10 @@ def _who(address: Address) -> str:
 )
 @click.option("--cc", multiple=True, help="Somebody else to send it to; may be given several times.")
 @click.option("--author", default="", help="Who wrote it, as the helpdesk names its agent.")
+@click.option("--send-at", callback=parse_time, help="Not before this time, such as 2026-03-01T09:00:00+01:00.")
+@click.option(
+    "--undo", "undo_seconds", type=click.FloatRange(0), help="Seconds in which it can be cancelled before it is sent."
+)
 @click.option("--idempotency-key", help="The same key with the same request is the same reply.")
 @account_option
 @json_option
@@ -210,6 +217,8 @@ async def reply(
     files: tuple[Path, ...],
     cc: tuple[str, ...],
     author: str,
+    send_at: datetime | None,
+    undo_seconds: float | None,
     idempotency_key: str | None,
     account: UUID | None,
     as_json: bool,
@@ -224,6 +233,8 @@ async def reply(
         attachments=[_attachment(path, limit) for path in files],
         cc=[Address(one) for one in cc],
         author=author,
+        send_at=send_at,
+        undo_seconds=undo_seconds,
     )
     created = await create_reply(
         store.desk, store.settings.outbound, account_id, number, draft, idempotency_key=idempotency_key

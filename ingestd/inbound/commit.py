@@ -14,18 +14,18 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from connectors.base import HistoryBatch
+from ingestd.inbound.bounces import note_bounce, suspect
 from ingestd.inbound.draft import Draft
 from ingestd.inbound.edits import plan_edits
 from ingestd.inbound.floods import Flood, flood_of, note
 from ingestd.inbound.identity import address_key, thread_key
 from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities
-from ingestd.inbound.joining import decide_for, is_own, verified
+from ingestd.inbound.joining import decide_for, is_own
 from ingestd.inbound.relocating import relocate
 from ingestd.inbound.senders import offered_requester, requester_of
 from ingestd.mail.addresses import normalize
 from ingestd.mail.thread import Decision
 from ingestd.mail.types import Kind, ParsedMail
-from ingestd.outbound.statuses import ReplyEvent, next_status
 from ingestd.records import (
     AttachmentRecord,
     CursorRecord,
@@ -34,12 +34,9 @@ from ingestd.records import (
     QuarantineRecord,
     TicketRecord,
 )
-from storage import accounts, backfills, edits, events, mailboxes, messages, outbox, quarantine, tickets
-from storage.errors import NotFound
+from storage import accounts, backfills, edits, events, mailboxes, messages, quarantine, tickets
 from storage.sealing import DataKey
 from storage.types import new_id
-
-_BOUNCED = "reply.bounced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ def _commit(
         tickets=len(draft.new_tickets),
         quarantined=[one.reason for one in draft.new_quarantine],
         known=sum(one.read.is_among(known) for one in prepared),
-        bounced=[one.message_id for one in draft.new_events if one.type == _BOUNCED and one.message_id is not None],
+        bounced=draft.bounced,
         muted=draft.muted,
     )
 
@@ -172,6 +169,8 @@ def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared
     kind = Kind.OWN if is_own(conn, context, mail) else mail.kind
     at = one.read.received_at
     decision = decide_for(conn, context, draft, mail, kind, at)
+    if kind is Kind.BOUNCE and not draft.imported:
+        decision = suspect(conn, context, mail, decision, at)
     requester = requester_of(context, mail)
     requester_key = address_key(context.key, normalize(requester.addr))
     flood = None
@@ -193,7 +192,7 @@ def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared
     if draft.imported:
         return  # a bounce in it is not of a reply of ours, and the mailbox stays as it is
     if kind is Kind.BOUNCE:
-        _bounce(conn, context, draft, mail, ticket_id)
+        note_bounce(conn, context, draft, mail, ticket_id)
     draft.new_edits.extend(plan_edits(context, one.read))
 
 
@@ -303,31 +302,6 @@ def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
     draft.new_events.append(
         events.NewEvent("message.quarantined", context.mailbox_id, None, read.row_id, read.rejected)
     )
-
-
-def _bounce(conn: Connection, context: MailboxContext, draft: Draft, mail: ParsedMail, ticket_id: UUID) -> None:
-    """Change the reply that bounced. Only our HMAC in the returned headers proves that it is ours."""
-    # Also one that a server gave up after days of trying (4.4.7): its class is 4, and it did not arrive all the same.
-    if mail.bounce is None or not any(one.action == "failed" for one in mail.bounce.failures):
-        return
-    for message_id in dict.fromkeys(verified(context, mail.bounce.original_message_ids, mail.bounce.own_tokens)):
-        try:
-            reply = outbox.get_reply(conn, context.account_id, message_id)
-        except NotFound:
-            continue
-        status = next_status(reply.status, ReplyEvent.BOUNCE)
-        if reply.mailbox_id != context.mailbox_id or status == reply.status:
-            continue
-        outbox.change_reply(
-            conn,
-            context.account_id,
-            message_id,
-            was=reply.status,
-            status=status,
-            due_at=reply.due_at if reply.sent_copy is outbox.SentCopy.DUE else None,
-            reason="bounced",
-        )
-        draft.new_events.append(events.NewEvent(_BOUNCED, context.mailbox_id, ticket_id, message_id))
 
 
 def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: Draft) -> None:

@@ -30,6 +30,8 @@ class Draft:
     """Thread keys of this batch's messages: an answer can come in the same batch as its question."""
     muted: list[str] = field(default_factory=list)
     """Which limit each message was beyond that is muted."""
+    bounced: list[UUID] = field(default_factory=list)
+    """Replies of ours that came back."""
     imported: bool = False
     """Old mail: it is announced as such, and nothing is done about it."""
     ticket_status: str = "open"

@@ -18,6 +18,8 @@ class Rules:
     ticket_messages_max: int = 100
     """Messages that a ticket may get within `window`; 0: no limit."""
     window: timedelta = timedelta(hours=1)
+    bounces_within: timedelta = timedelta(days=5)
+    """A bounce that proves nothing may be that of a reply which was sent so long ago at most; 0: of none."""
     agents: frozenset[str] = frozenset()
     """Addresses and domains of those whose forwarded mail offers its first sender as requester."""
 
@@ -37,5 +39,6 @@ def rules_of(settings: Tickets) -> Rules:
         sender_tickets_max=settings.sender_tickets_max,
         ticket_messages_max=settings.ticket_messages_max,
         window=timedelta(seconds=settings.flood_window_seconds),
+        bounces_within=timedelta(days=settings.bounce_days),
         agents=frozenset(map(normalize, settings.agents)),
     )

@@ -21,7 +21,7 @@ from ingestd.inbound.lease import Lease
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
-from storage import backfills, leases, outbox
+from storage import backfills, due, leases
 from storage.database import Database
 from storage.errors import FenceLost, StorageError, StorageUnavailable
 from storage.leases import Held
@@ -226,10 +226,10 @@ class Supervisor:
             while True:
                 pause = _OUTBOX_SECONDS
                 try:
-                    due, next_in = await self.content.read(
-                        None, outbox.due_mailboxes, self.lease.worker_id, limit=_OUTBOX_MAILBOXES
+                    ready, next_in = await self.content.read(
+                        None, due.due_mailboxes, self.lease.worker_id, limit=_OUTBOX_MAILBOXES
                     )
-                    for held in due:
+                    for held in ready:
                         self._send(held)
                     if next_in is not None:
                         pause = min(pause, next_in.total_seconds())

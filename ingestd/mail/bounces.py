@@ -34,6 +34,7 @@ _ORIGINAL_ID = re.compile(
     r"^[ \t>]*(?:original-|x-original-)?message-id:[ \t]*(?:\n[ \t]+)?(<[^<>\r\n]{3,500}>)",
     re.IGNORECASE | re.MULTILINE,
 )
+_TOKEN = re.compile(r"[a-z2-7]{52}")
 _OWN_TOKEN = re.compile(r"^[ \t>]*x-ingestd-id:[ \t]*([a-z2-7]{52})[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 _SENTENCE = re.compile(
     r"deliver|reach|fail|reject|zustell|remis|entreg|recapit|bezorg|dostarcz|доставл|teslim|配信|送信|投递|배달",
@@ -221,10 +222,16 @@ def _info(failures: list[BounceRecipient], notice: Notice, original: str, report
         permanent=any(one.permanent for one in failures),
         diagnostic=diagnostic or _sentence(notice.text),
         original_message_ids=_unique(ids),
-        own_tokens=_unique(found.lower() for found in _OWN_TOKEN.findall(original)),
+        own_tokens=_unique([*(one.lower() for one in _OWN_TOKEN.findall(original)), *_envelope_token(report)]),
         failures=tuple(failures),
         hard=any(one.hard for one in failures),
     )
+
+
+def _envelope_token(report: Report) -> list[str]:
+    """Return the envelope id if it has the form of a token: those that we give have."""
+    envelope_id = report.envelope_id.strip("<>").lower()
+    return [envelope_id] if _TOKEN.fullmatch(envelope_id) else []
 
 
 def _part_text(raw: bytes, part: Part) -> str:

@@ -47,6 +47,8 @@ class Report:
     recipients: tuple[ReportedRecipient, ...]
     original_message_id: str = ""
     """X-Original-Message-ID, Original-Envelope-Id (§2.2.1: what the sender gave), or what Amazon's JSON says."""
+    envelope_id: str = ""
+    """Original-Envelope-Id: what we gave, where a server made use of it (RFC 3461 §4.4)."""
 
 
 def read_report(text: str) -> Report:
@@ -57,12 +59,13 @@ def read_report(text: str) -> Report:
     ('a@example.com', 'failed')
     """
     recipients = []
-    original = ""
+    original = envelope_id = ""
     for group in _groups(text):
+        envelope_id = envelope_id or group.get("original-envelope-id", "")
         original = original or group.get("x-original-message-id", "") or group.get("original-envelope-id", "")
         if any(name in group for name in ("action", "status", "diagnostic-code", *_RECIPIENT)):
             recipients.append(_recipient(group))
-    return Report(tuple(recipients[:_GROUPS_MAX]), original)
+    return Report(tuple(recipients[:_GROUPS_MAX]), original, envelope_id)
 
 
 def report_in_text(text: str) -> str:

@@ -96,7 +96,7 @@ class BounceInfo(msgspec.Struct, frozen=True):
     original_message_ids: tuple[str, ...] = ()
     """Message-IDs found in the returned header, unproved."""
     own_tokens: tuple[str, ...] = ()
-    """OWN_HEADER tokens found in the returned header, unproved."""
+    """OWN_HEADER tokens found in the returned header, and the envelope id that has the form of one; unproved."""
     failures: tuple[BounceRecipient, ...] = ()
     hard: bool = False
     """Of any of `failures`."""

@@ -29,10 +29,11 @@ from ingestd.mail.thread import ancestors
 from ingestd.mail.transform import Transformed, transform
 from ingestd.mail.types import Address, ParsedMail
 from ingestd.outbound.caps import Guard, refuse_automatic
+from ingestd.outbound.delay import Delay, delay_of
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
-from storage import accounts, events, mailboxes, messages, outbox, tickets
+from storage import accounts, events, mailboxes, messages, outbox, reply_recipients, tickets
 from storage.messages import NewMessage, Raw
 from storage.sealing import DataKey
 from storage.types import new_id
@@ -52,6 +53,10 @@ class ReplyDraft:
     author: str = ""
     automatic: bool = False
     """No person wrote it; it answers people only, and seldom (`ingestd.outbound.caps`)."""
+    send_at: datetime | None = None
+    """Not before this time (aware); None: now."""
+    undo_seconds: float | None = None
+    """So long it can still be cancelled before it is sent; None: as the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class _Composed:
     message: NewMessage
     recipients: tuple[bytes, ...]
     """Address keys of those who get standing on the ticket."""
+    envelope: tuple[bytes, ...]
+    """Address keys of all to whom it is sent, in the order of the sealed list."""
     reply_sealed: bytes
 
 
@@ -81,9 +88,10 @@ async def create_reply(
     idempotency_key: str | None = None,
 ) -> CreatedReply:
     """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError."""
+    delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
     view = await desk.ticket(account_id, number)
     message_id = new_id()
-    request = _request(view, draft, message_id)
+    request = _request(view, draft, delay, message_id)
     _check_limits(settings, request)
     content = await asyncio.to_thread(compose_reply, request)
     if len(content) > settings.reply_bytes_max:
@@ -99,6 +107,7 @@ async def create_reply(
             view.ticket.ticket_id,
             composed,
             guard,
+            delay,
             request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
             request_hash=_request_hash(number, draft),
         )
@@ -122,7 +131,7 @@ async def _guard(
     return Guard(settings, draft.automatic, refusal)
 
 
-def _request(view: TicketView, draft: ReplyDraft, message_id: UUID) -> ReplyRequest:
+def _request(view: TicketView, draft: ReplyDraft, delay: Delay, message_id: UUID) -> ReplyRequest:
     sender = _sender(view)
     token = own_token(view.key.subkey(MESSAGE_ID_PURPOSE), message_id.bytes)
     parent = _parent(view)
@@ -135,7 +144,7 @@ def _request(view: TicketView, draft: ReplyDraft, message_id: UUID) -> ReplyRequ
         from_=sender,
         to=[view.record.requester],
         subject=view.record.subject,
-        date=datetime.now(UTC),
+        date=delay.date(datetime.now(UTC)),
         text=draft.text,
         boundary=secrets.token_hex(16),
         cc=draft.cc,
@@ -208,6 +217,7 @@ def _seal(
     return _Composed(
         message=message,
         recipients=tuple(address_key(key, address) for address in recipients),
+        envelope=tuple(address_key(key, normalize(address)) for address in reply.recipients),
         reply_sealed=key.seal_record(ReplyRecord.place(message_id), reply),
     )
 
@@ -218,6 +228,7 @@ def _write(
     ticket_id: UUID,
     composed: _Composed,
     guard: Guard,
+    delay: Delay,
     *,
     request_key: bytes | None,
     request_hash: bytes,
@@ -246,7 +257,10 @@ def _write(
         epoch=epoch(conn),
         sealed=composed.reply_sealed,
         automatic=guard.automatic,
+        send_at=delay.send_at,
+        delay=delay.undo,
     )
+    reply_recipients.insert_recipients(conn, account_id, message.mailbox_id, message.message_id, composed.envelope)
     tickets.insert_participants(conn, account_id, message.mailbox_id, [(ticket_id, key) for key in composed.recipients])
     tickets.touch_ticket(conn, account_id, ticket_id)
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
@@ -263,6 +277,8 @@ def _request_hash(number: int, draft: ReplyDraft) -> bytes:
     digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode())
     if draft.automatic:
         digest.update(b"\0automatic")
+    if draft.send_at is not None or draft.undo_seconds is not None:
+        digest.update(f"\0delay {draft.send_at} {draft.undo_seconds}".encode())
     for address in draft.cc:
         digest.update(f"\0cc {address.addr} {address.name}".encode())
     for one in draft.attachments:

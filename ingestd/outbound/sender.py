@@ -41,10 +41,10 @@ from ingestd.outbound.steps import AttemptResult
 from ingestd.raw import RawPlace, load_raw
 from ingestd.records import ReplyRecord
 from ingestd.telemetry.metrics import Metrics
-from storage import mailboxes, messages, outbox
+from storage import due, mailboxes, messages, outbox
 from storage.blobs import FolderBlobs
 from storage.database import Database
-from storage.errors import FenceLost, KeyDestroyed, NotFound, StorageUnavailable
+from storage.errors import Conflict, FenceLost, KeyDestroyed, NotFound, StorageUnavailable
 from storage.leases import Held
 from storage.outbox import Reply, ReplyStatus, SentCopy
 from storage.sealing import DataKey
@@ -115,13 +115,13 @@ class MailboxOutbox:
         """Do every step that is due now. Whatever fails is noted on its reply; never raises for a mailbox's trouble."""
         try:
             await self._hold_back()
-            for reply in await self._read(outbox.list_due, self._held.mailbox_id, limit=_BATCH):
-                record = self._key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
+            for reply in await self._read(due.list_due, self._held.mailbox_id, limit=_BATCH):
+                record = self._open(reply)
                 # Waits for the mailbox's own turn, so not among those that send.
                 if not await self._admit(reply, record) or self._stopping:
                     return
                 async with self._tools.sends:
-                    if not await self._step(reply, record):
+                    if not await self._step_or_skip(reply, record):
                         return
         except (FenceLost, KeyDestroyed, NotFound):
             self._log.info("mailbox.lost")
@@ -161,6 +161,12 @@ class MailboxOutbox:
             await self._allowance.connect(self._held)
         return postponed is None
 
+    async def _step_or_skip(self, reply: Reply, record: ReplyRecord) -> bool:
+        try:
+            return await self._step(reply, record)
+        except Conflict:
+            return True  # a person decided on it while it was looked for, or a bounce came in: it stands elsewhere now
+
     async def _step(self, reply: Reply, record: ReplyRecord) -> bool:
         """Do one reply's next step; return False where the mailbox itself is the trouble: the others wait."""
         if reply.status in {ReplyStatus.QUEUED, ReplyStatus.DEFERRED}:
@@ -173,19 +179,23 @@ class MailboxOutbox:
 
     async def _send(self, reply: Reply, record: ReplyRecord) -> bool:
         content = await self._load(reply)
-        number = await self._write(steps.take, self._held, reply, self._tools.lease.worker_id)
-        reply = dataclasses.replace(reply, status=ReplyStatus.SENDING, attempts=number)
+        taken = await self._write(steps.take, self._held, reply, self._tools.lease.worker_id)
+        if taken is None:
+            return True
+        reply, record = taken, self._open(taken)
         self._tools.metrics.reply_changed(ReplyStatus.SENDING.value)
         try:
             outcome = await self._sender.send(
-                Envelope(record.sender, record.recipients), content, still_ours=self._may_leave
+                Envelope(record.sender, record.recipients, record.token), content, still_ours=self._may_leave
             )
         except ConnectorError as error:
             await self._not_sent(reply, error)
             return False
         except BaseException:
             # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
-            lost = self._settle(reply, ReplyEvent.LOSE, AttemptResult(number, "unknown", "stopped"), timedelta())
+            lost = self._settle(
+                reply, ReplyEvent.LOSE, AttemptResult(reply.attempts, "unknown", "stopped"), timedelta()
+            )
             await asyncio.shield(asyncio.ensure_future(lost))
             raise
         if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
@@ -239,31 +249,43 @@ class MailboxOutbox:
         self._works = error is None
 
     async def _settle_outcome(self, reply: Reply, record: ReplyRecord, outcome: SendOutcome) -> None:
+        refused = outcome.refused_recipients
         attempt = AttemptResult(
-            reply.attempts, outcome.status.value, outcome.stage, outcome.code, outcome.enhanced_code
+            reply.attempts,
+            outcome.status.value,
+            outcome.stage,
+            outcome.code,
+            outcome.enhanced_code,
+            {place: refused[one] for place, one in enumerate(record.recipients) if one in refused},
         )
         if outcome.status is SendStatus.ACCEPTED:
             wanted = self._policy.sent_copy != "never"
-            sealed = self._seal(reply, msgspec.structs.replace(record, refused=dict(outcome.refused_recipients)))
+            codes = {one: said.code or 0 for one, said in refused.items()}
+            sealed = self._seal(reply, msgspec.structs.replace(record, refused=codes))
             await self._settle(
                 reply,
                 ReplyEvent.ACCEPT,
                 attempt,
                 timedelta() if wanted else None,
-                reason="partly_refused" if outcome.refused_recipients else None,
+                reason="partly_refused" if refused else None,
                 sent_copy=SentCopy.DUE if wanted else SentCopy.NONE,
                 sealed=sealed,
             )
         elif outcome.status is SendStatus.REFUSED:
             await self._settle(reply, ReplyEvent.REFUSE, attempt, None, reason=f"refused_at_{outcome.stage}")
         elif outcome.status is SendStatus.DEFERRED:
-            await self._defer(reply, attempt, f"deferred_at_{outcome.stage}", outcome.retry_after)
+            await self._defer(reply, record, attempt, f"deferred_at_{outcome.stage}", outcome.retry_after)
         else:
             await self._settle(reply, ReplyEvent.LOSE, attempt, _LOOK_AGAIN, reason=f"lost_at_{outcome.stage}")
 
-    async def _defer(self, reply: Reply, attempt: AttemptResult, reason: str, retry_after: float | None) -> None:
-        # Attempts that met the mailbox's own trouble do not count against the reply.
-        deferred = 1 + await self._read(outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value)
+    async def _defer(
+        self, reply: Reply, record: ReplyRecord, attempt: AttemptResult, reason: str, retry_after: float | None
+    ) -> None:
+        # Attempts that met the mailbox's own trouble do not count against the reply, nor those before a person's
+        # word that it is to be tried again.
+        since = record.decisions[-1].at if record.decisions else None
+        outcome = SendStatus.DEFERRED.value
+        deferred = 1 + await self._read(outbox.count_attempts, reply.message_id, outcome, since=since)
         if deferred >= self._tools.settings.attempts_max:
             await self._settle(reply, ReplyEvent.EXHAUST, attempt, None, reason=reason)
         else:
@@ -418,6 +440,9 @@ class MailboxOutbox:
         message = await self._read(messages.get_message, reply.message_id)
         place = RawPlace(reply.message_id, message.chunks, message.raw_place)
         return await load_raw(self._tools.content, self._tools.blobs, self._key, place)
+
+    def _open(self, reply: Reply) -> ReplyRecord:
+        return self._key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
 
     def _seal(self, reply: Reply, record: ReplyRecord) -> bytes:
         return self._key.seal_record(ReplyRecord.place(reply.message_id), record)

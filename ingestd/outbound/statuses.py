@@ -42,6 +42,8 @@ class ReplyEvent(enum.StrEnum):
     PERSON_SENT = "person_sent"
     PERSON_RESEND = "person_resend"
     PERSON_FAILED = "person_failed"
+    PERSON_RETRY = "person_retry"
+    """Once more, and now: it is known that nothing was sent."""
     CANCEL = "cancel"
     BOUNCE = "bounce"
     """A bounce that our HMAC proves to be this reply's."""
@@ -68,6 +70,9 @@ TABLE: Mapping[tuple[Status, ReplyEvent], Status] = MappingProxyType(
         (Status.UNKNOWN, ReplyEvent.PERSON_RESEND): Status.QUEUED,
         (Status.UNKNOWN, ReplyEvent.PERSON_FAILED): Status.FAILED,
         (Status.FAILED, ReplyEvent.PERSON_RESEND): Status.QUEUED,
+        (Status.FAILED, ReplyEvent.PERSON_RETRY): Status.QUEUED,
+        (Status.QUEUED, ReplyEvent.PERSON_RETRY): Status.QUEUED,  # due now
+        (Status.DEFERRED, ReplyEvent.PERSON_RETRY): Status.DEFERRED,  # due now
         (Status.QUEUED, ReplyEvent.CANCEL): Status.CANCELLED,
         (Status.DEFERRED, ReplyEvent.CANCEL): Status.CANCELLED,
         # Bounces come from outside, at any time.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from connectors.base import Refusal
+from ingestd.outbound import recipients
 from ingestd.outbound.statuses import ReplyEvent, next_status
-from storage import accounts, events, mailboxes, messages, outbox, threads
+from storage import accounts, due, events, mailboxes, messages, outbox, threads
 from storage.database import now
 from storage.leases import Held
 from storage.outbox import Reply, ReplyStatus, SentCopy
@@ -32,6 +35,8 @@ class AttemptResult:
     stage: str | None = None
     code: int | None = None
     enhanced_code: str | None = None
+    refused: Mapping[int, Refusal] = field(default_factory=dict)
+    """Recipients that were refused by themselves, by their place in the reply's list."""
 
 
 def hold_back(conn: Connection, account_id: UUID, held: Held) -> None:
@@ -44,18 +49,20 @@ def hold_back(conn: Connection, account_id: UUID, held: Held) -> None:
         outbox.postpone(conn, account_id, held.mailbox_id, mailbox.retry_at, unsent=False)
 
 
-def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id: UUID) -> int:
-    """Record that an attempt begins, before anything is sent; return its number."""
+def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id: UUID) -> Reply | None:
+    """Record that an attempt begins, before anything is sent; return the reply as it is then.
+
+    None where it is not its turn: somebody decided on it since it was read, or an earlier reply of its ticket that
+    was to leave before it did not.
+    """
     mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
-    outbox.change_reply(
-        conn,
-        account_id,
-        reply.message_id,
-        was=reply.status,
-        status=next_status(reply.status, ReplyEvent.TAKE),
-        due_at=None,
-    )
-    return outbox.start_attempt(conn, account_id, held.mailbox_id, reply.message_id, worker_id)
+    found = outbox.get_reply(conn, account_id, reply.message_id)
+    if found.status not in outbox.UNSENT or due.must_wait(conn, account_id, reply.message_id):
+        return None
+    status = next_status(found.status, ReplyEvent.TAKE)
+    outbox.change_reply(conn, account_id, reply.message_id, was=found.status, status=status, due_at=None)
+    number = outbox.start_attempt(conn, account_id, held.mailbox_id, reply.message_id, worker_id)
+    return replace(found, status=status, attempts=number, due_at=None)
 
 
 def settle(
@@ -97,8 +104,9 @@ def change(
     reason: str | None = None,
     sent_copy: SentCopy | None = None,
     sealed: bytes | None = None,
+    unschedule: bool = False,
 ) -> ReplyStatus:
-    """Move a reply by an event, with the event for the helpdesk where its status is news."""
+    """Move a reply and its recipients by an event, with the event for the helpdesk where its status is news."""
     at = now(conn)
     status = next_status(reply.status, event)
     outbox.change_reply(
@@ -112,6 +120,7 @@ def change(
         sent_at=at if status is ReplyStatus.SENT and reply.status is not ReplyStatus.SENT else None,
         sent_copy=sent_copy,
         sealed=sealed,
+        unschedule=unschedule,
     )
     if attempt is not None:
         outbox.end_attempt(
@@ -124,6 +133,14 @@ def change(
             code=attempt.code,
             enhanced_code=attempt.enhanced_code,
         )
+    recipients.follow(
+        conn,
+        account_id,
+        reply.message_id,
+        event,
+        refused=attempt.refused if attempt is not None else {},
+        answer=Refusal(attempt.code, attempt.enhanced_code) if attempt is not None else Refusal(),
+    )
     if status is not reply.status and status in _EVENT_OF_STATUS:
         _tell(conn, account_id, reply, _EVENT_OF_STATUS[status], reason)
     return status

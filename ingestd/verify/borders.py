@@ -26,6 +26,7 @@ from storage.tables import (
     quarantine,
     raw_chunks,
     reference_keys,
+    reply_recipients,
     thread_keys,
     tickets,
 )
@@ -42,6 +43,7 @@ _OWNED: tuple[tuple[Table, Column[UUID]], ...] = (
     (quarantine, quarantine.c.quarantine_id),
     (raw_chunks, raw_chunks.c.owner_id),
     (reference_keys, reference_keys.c.message_id),
+    (reply_recipients, reply_recipients.c.message_id),
     (thread_keys, thread_keys.c.message_id),
     (tickets, tickets.c.ticket_id),
 )
@@ -62,6 +64,7 @@ _CHILDREN: tuple[tuple[Table, Table, str], ...] = (
     (reference_keys, messages, "message_id"),
     (outbox, messages, "message_id"),
     (attempts, outbox, "message_id"),
+    (reply_recipients, outbox, "message_id"),
     (participants, tickets, "ticket_id"),
 )
 

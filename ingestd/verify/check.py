@@ -16,6 +16,7 @@ from ingestd.verify import (
     ledger,
     quarantine,
     raw,
+    recipients,
     records,
     replies,
     tickets,
@@ -63,6 +64,10 @@ INVARIANTS: tuple[Invariant, ...] = (
     replies.sent_copies_follow_the_send,
     replies.final_replies_wait_for_nothing,
     replies.waiting_replies_have_a_next_step,
+    recipients.recipients_are_numbered,
+    recipients.recipients_have_a_known_status,
+    recipients.sent_replies_were_answered_for_everybody,
+    recipients.delayed_replies_wait_for_their_time,
     # nothing left
     keys.keys_open,
     keys.keys_have_an_owner,

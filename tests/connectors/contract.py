@@ -24,6 +24,7 @@ from connectors.base import (
     RawMessage,
     Reader,
     ReadPlan,
+    Refusal,
     SendStatus,
     TemporaryError,
 )
@@ -405,7 +406,7 @@ class SenderContract:
         envelope = Envelope(box.user, [box.user, "nobody-here@example.com"])
         outcome = await box.sender().send(envelope, raw_mail("partly"))
         assert outcome.status is SendStatus.ACCEPTED
-        assert outcome.refused_recipients == {"nobody-here@example.com": 550}
+        assert outcome.refused_recipients == {"nobody-here@example.com": Refusal(550, "5.1.1")}
 
     async def test_all_refused_is_refused(self, box: Mailbox) -> None:
         outcome = await box.sender().send(Envelope(box.user, ["nobody-here@example.com"]), raw_mail("no"))

@@ -18,9 +18,11 @@ from connectors.base import (
     TemporaryError,
 )
 from connectors.imap_access import SmtpEndpoint
+from ingestd.mail.message_id import own_token
+from ingestd.mail.transform import transform
 from tests.connectors.mailbox import Mailbox, raw_mail
 from tests.servers.certs import Certificates
-from tests.servers.postfix import DEFERRED, Postfix
+from tests.servers.postfix import BOUNCED, DEFERRED, Postfix
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.script import Peer, scripted, server_context
 
@@ -227,6 +229,24 @@ async def test_dots_and_line_ends_cannot_end_the_mail_early(box: Mailbox) -> Non
 async def test_an_envelope_that_would_inject_is_an_error_of_ours(box: Mailbox, address: str) -> None:
     with pytest.raises(ValueError, match="envelope"):
         await box.sender().send(Envelope(box.user, [address]), raw_mail("never"))
+
+
+async def test_a_report_names_the_envelope_id_and_returns_the_header_alone(box: Mailbox) -> None:
+    token = own_token(bytes(32), bytes(16))
+    content = raw_mail("away", body=b"what was said\r\n")
+    outcome = await box.sender().send(Envelope(box.user, [BOUNCED], token), content)
+    assert outcome.status is SendStatus.ACCEPTED
+    await until_mails(box, 1)
+    (report,) = await asyncio.to_thread(box.server.mails, box.user)
+    assert b"what was said" not in report
+    bounce = transform(report).mail.bounce
+    assert bounce is not None
+    assert (bounce.own_tokens, bounce.recipients) == ((token,), (BOUNCED,))
+
+
+async def test_an_envelope_id_that_would_inject_is_an_error_of_ours(box: Mailbox) -> None:
+    with pytest.raises(ValueError, match="envelope"):
+        await box.sender().send(Envelope(box.user, [box.user], "id RET=FULL"), raw_mail("never"))
 
 
 Script = Callable[[Peer], Awaitable[None]]

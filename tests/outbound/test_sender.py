@@ -23,7 +23,7 @@ from connectors.base import (
     Trouble,
 )
 from ingestd.outbound import steps
-from ingestd.outbound.resolve import resolve_reply
+from ingestd.outbound.resolve import Decided, decide
 from ingestd.outbound.sender import MailboxOutbox, SentPolicy
 from ingestd.outbound.statuses import IllegalStepError, ReplyEvent
 from storage import mailboxes, outbox
@@ -106,6 +106,9 @@ class Sending:
     async def reply(self) -> Reply:
         office = self.office
         return await office.stores.content.read(office.held.account_id, outbox.get_reply, self.reply_id)
+
+    async def decide(self, event: ReplyEvent, author: str = "kim") -> Decided:
+        return await decide(self.office.desk, self.office.held.account_id, self.reply_id, event, author=author)
 
     async def step(self) -> Reply:
         """Make the next step due now, and do it."""
@@ -351,8 +354,7 @@ async def test_stopped_in_the_middle_of_a_send(stores: Stores) -> None:
 async def test_a_person_decides(stores: Stores, event: ReplyEvent, status: ReplyStatus, copy: SentCopy) -> None:
     work = await Sending.begin(stores, Provider(SendOutcome(SendStatus.UNKNOWN, "dot")))
     await work.step()
-    account = work.office.held.account_id
-    assert await stores.content.transaction(account, resolve_reply, work.reply_id, event) is status
+    assert await work.decide(event) == Decided(status, changed=True)
     assert (await work.reply()).sent_copy is copy
     await work.office.check()
 
@@ -362,7 +364,7 @@ async def test_a_sent_reply_cannot_be_cancelled_or_sent_again(stores: Stores) ->
     await work.step()
     for event in (ReplyEvent.CANCEL, ReplyEvent.PERSON_RESEND):
         with pytest.raises(IllegalStepError):
-            await stores.content.transaction(work.office.held.account_id, resolve_reply, work.reply_id, event)
+            await work.decide(event)
     await work.office.check()
 
 

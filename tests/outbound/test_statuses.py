@@ -41,4 +41,5 @@ def test_what_was_sent_is_never_sent_again() -> None:
         (ReplyStatus.UNKNOWN, ReplyEvent.PROVE_ABSENT),
         (ReplyStatus.UNKNOWN, ReplyEvent.PERSON_RESEND),
         (ReplyStatus.FAILED, ReplyEvent.PERSON_RESEND),
+        (ReplyStatus.FAILED, ReplyEvent.PERSON_RETRY),
     }

@@ -22,6 +22,8 @@ from tests.servers.process import (
 
 DEFERRED = "deferred@example.com"
 """A recipient that is refused for now (450)."""
+BOUNCED = "bounced@elsewhere.example.net"
+"""A recipient that is accepted, and comes back at once."""
 
 _MAIN = """
 compatibility_level = 3.6
@@ -66,6 +68,7 @@ line_length_limit = 12288
 smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
 smtputf8_enable = {smtputf8}
+transport_maps = inline:{{ {{ elsewhere.example.net = elsewhere: }} }}
 {more}
 default_transport = error:no outside world
 """
@@ -95,6 +98,7 @@ proxywrite unix - - n - 1 proxymap
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
+elsewhere unix - n n - - pipe user=nobody argv=/bin/false
 discard unix - - n - - discard
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil

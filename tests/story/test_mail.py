@@ -259,6 +259,6 @@ async def test_a_reply_that_is_refused_fails_and_one_that_is_deferred_waits(hous
         return one.reply is not None and len(one.reply.attempts) >= 2
 
     await until(retried, "second attempt")
-    while (done := await house.daemon.run_cli("reply", "resolve", second, "cancel")).status != 0:
-        assert "sending cannot cancel" in done.err  # caught in the middle of an attempt
+    while (done := await house.daemon.run_cli("reply", "cancel", second)).status != 0:
+        assert "is being sent right now" in done.err  # caught in the middle of an attempt
     await house.reply_at(deferred.ticket.number, second, "cancelled")

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -33,12 +33,14 @@ from storage import (
     meta,
     outbox,
     quarantine,
+    reply_recipients,
     tickets,
 )
 from storage.edits import NewEdit
 from storage.events import NewEvent
 from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, Raw
 from storage.quarantine import NewQuarantine, QuarantineStatus
+from storage.reply_recipients import RecipientStatus
 from storage.sealing import DataKey, MasterKey
 from storage.tables import store_meta
 from storage.types import new_id
@@ -300,9 +302,14 @@ def _reply(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
     new = [new_message(key, one, world.ticket, raw, direction="out") for one in ids]
     messages.insert_messages(conn, account_id, new)
     for one in ids:
-        record = records.ReplyRecord("support@example.com", ("kim@example.net",), "<reply@example.com>", "token")
+        record = records.ReplyRecord(
+            "support@example.com", ("kim@example.net", "lee@example.net"), "<reply@example.com>", "token"
+        )
         sealed = key.seal_record(records.ReplyRecord.place(one), record)
-        outbox.insert_reply(conn, account_id, world.mailbox, one, epoch=1, sealed=sealed)
+        delay = timedelta(hours=1 if one == world.queued else 0)
+        outbox.insert_reply(conn, account_id, world.mailbox, one, epoch=1, sealed=sealed, delay=delay)
+        address_keys = [key.hash("address", b"kim@example.net"), key.hash("address", b"lee@example.net")]
+        reply_recipients.insert_recipients(conn, account_id, world.mailbox, one, address_keys)
         outbox.remember_request(
             conn, account_id, world.mailbox, request_key=one.bytes, request_hash=one.bytes, message_id=one
         )
@@ -325,6 +332,11 @@ def _reply(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
     outbox.change_reply(
         conn, account_id, world.found, was=sending, status=sent, due_at=None, reason="found_in_sent", sent_at=RECEIVED
     )
+    for one in (world.sent, world.found):
+        reply_recipients.mark(
+            conn, account_id, one, RecipientStatus.ACCEPTED, was=[RecipientStatus.PENDING], positions=[0]
+        )
+        reply_recipients.mark(conn, account_id, one, RecipientStatus.REFUSED, was=[RecipientStatus.PENDING], code=550)
     _, sequence = accounts.draw_numbers(conn, account_id, events=len(ids))
     told = [NewEvent("reply.queued", world.mailbox, world.ticket, one) for one in ids]
     events.insert_events(conn, account_id, sequence, told)

@@ -30,6 +30,7 @@ from storage.tables import (
     quarantine,
     raw_chunks,
     reference_keys,
+    reply_recipients,
     store_meta,
     thread_keys,
     tickets,
@@ -156,6 +157,7 @@ def _reply_of_a_received_message(conn: Connection, world: World) -> None:
 
 def _outgoing_without_reply(conn: Connection, world: World) -> None:
     drop(idempotency, "message_id", "queued")(conn, world)
+    drop(reply_recipients, "message_id", "queued")(conn, world)
     drop(outbox, "message_id", "queued")(conn, world)
 
 
@@ -383,6 +385,36 @@ DAMAGES: tuple[Damage, ...] = (
     Damage(
         "final_replies_wait_for_nothing", "sent, and due again", put(outbox, "message_id", "found", due_at=RECEIVED)
     ),
+    Damage(
+        "recipients_are_numbered",
+        "the first is missing",
+        drop(reply_recipients, "message_id", "sent", reply_recipients.c.position == 0),
+    ),
+    Damage(
+        "recipients_have_a_known_status",
+        "a word of nobody's",
+        put(reply_recipients, "message_id", "sending", status="perhaps"),
+    ),
+    Damage(
+        "sent_replies_were_answered_for_everybody",
+        "sent, but pending",
+        put(reply_recipients, "message_id", "sent", reply_recipients.c.position == 1, status="pending"),
+    ),
+    Damage(
+        "sent_replies_were_answered_for_everybody",
+        "queued, but accepted",
+        put(reply_recipients, "message_id", "queued", status="accepted"),
+    ),
+    Damage(
+        "delayed_replies_wait_for_their_time",
+        "due before its time",
+        put(outbox, "message_id", "queued", send_at=datetime(2100, 1, 1, tzinfo=UTC)),
+    ),
+    Damage(
+        "delayed_replies_wait_for_their_time",
+        "sent before its time",
+        put(outbox, "message_id", "sent", send_at=datetime(2100, 1, 1, tzinfo=UTC)),
+    ),
     Damage("waiting_replies_have_a_next_step", "queued for ever", put(outbox, "message_id", "queued", due_at=None)),
     Damage(
         "keys_open", "a damaged key", flip(wrapped_keys, "owner_id", "second_mailbox", sealed="wrapped"), keystore=True
@@ -466,6 +498,11 @@ DAMAGES: tuple[Damage, ...] = (
         "children_lie_in_their_parents_mailbox",
         "attempts elsewhere",
         put(attempts, "message_id", "sent", mailbox_id=_second_mailbox),
+    ),
+    Damage(
+        "children_lie_in_their_parents_mailbox",
+        "recipients elsewhere",
+        put(reply_recipients, "message_id", "sent", mailbox_id=_second_mailbox),
     ),
     Damage(
         "children_lie_in_their_parents_mailbox",

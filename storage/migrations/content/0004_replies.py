@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
 
     op.add_column("outbox", sa.Column("automatic", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("outbox", sa.Column("send_at", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("sent_rewritten", sa.Integer(), nullable=False, server_default="0"))
     op.create_table(
         "reply_recipients",

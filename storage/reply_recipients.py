@@ -1,0 +1,126 @@
+"""Each recipient of a reply, by its place in the sealed list, and where the reply stands for it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from storage.database import now
+from storage.tables import messages, reply_recipients
+
+
+class RecipientStatus(enum.StrEnum):
+    """Where a reply stands for one recipient."""
+
+    PENDING = "pending"
+    """No server has answered for it."""
+    ACCEPTED = "accepted"
+    """A server took the responsibility."""
+    REFUSED = "refused"
+    BOUNCED = "bounced"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    position: int
+    """Its place in the reply's list, from 0."""
+    address_key: bytes
+    status: RecipientStatus
+    status_since: datetime
+    code: int | None
+    """The server's reply code, where it said no."""
+    enhanced_code: str | None
+    """RFC 3463, as well."""
+
+
+_COLUMNS = [reply_recipients.c[name] for name in Recipient.__dataclass_fields__]
+
+
+def insert_recipients(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, message_id: UUID, address_keys: Sequence[bytes]
+) -> None:
+    """Write the recipients of a reply that is being queued, in their order."""
+    at = now(conn)
+    rows = [
+        {
+            "account_id": account_id,
+            "message_id": message_id,
+            "position": position,
+            "mailbox_id": mailbox_id,
+            "address_key": address_key,
+            "status": RecipientStatus.PENDING,
+            "status_since": at,
+        }
+        for position, address_key in enumerate(address_keys)
+    ]
+    if rows:
+        conn.execute(insert(reply_recipients), rows)
+
+
+def list_recipients(conn: Connection, account_id: UUID, message_id: UUID) -> list[Recipient]:
+    """Return them in their order; none for a reply from before they were kept."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(reply_recipients.c.account_id == account_id, reply_recipients.c.message_id == message_id)
+        .order_by(reply_recipients.c.position)
+    )
+    return [Recipient(row[0], bytes(row[1]), RecipientStatus(row[2]), *row[3:]) for row in rows]
+
+
+def mark(
+    conn: Connection,
+    account_id: UUID,
+    message_id: UUID,
+    status: RecipientStatus,
+    *,
+    was: Collection[RecipientStatus],
+    positions: Collection[int] | None = None,
+    code: int | None = None,
+    enhanced_code: str | None = None,
+) -> int:
+    """Move those recipients that are at one of `was`, all or those at `positions`; return how many that were."""
+    where: list[Any] = [
+        reply_recipients.c.account_id == account_id,
+        reply_recipients.c.message_id == message_id,
+        reply_recipients.c.status.in_(was),
+    ]
+    if positions is not None:
+        where.append(reply_recipients.c.position.in_(positions))
+    values = {"status": status, "status_since": now(conn), "code": code, "enhanced_code": enhanced_code}
+    return conn.execute(update(reply_recipients).where(*where).values(**values)).rowcount
+
+
+def replies_to(
+    conn: Connection,
+    account_id: UUID,
+    mailbox_id: UUID,
+    address_keys: Collection[bytes],
+    *,
+    since: datetime,
+    limit: int,
+) -> list[tuple[UUID, UUID]]:
+    """Return message and ticket of up to `limit` replies of a mailbox that a server took for one of these addresses
+    after `since`."""
+    theirs = and_(
+        messages.c.account_id == reply_recipients.c.account_id, messages.c.message_id == reply_recipients.c.message_id
+    )
+    rows = conn.execute(
+        select(messages.c.message_id, messages.c.ticket_id)
+        .select_from(reply_recipients.join(messages, theirs))
+        .where(
+            reply_recipients.c.account_id == account_id,
+            reply_recipients.c.mailbox_id == mailbox_id,
+            reply_recipients.c.address_key.in_(address_keys),
+            reply_recipients.c.status_since > since,
+            reply_recipients.c.status.in_((RecipientStatus.ACCEPTED, RecipientStatus.BOUNCED)),
+        )
+        .distinct()
+        .limit(limit)
+    )
+    return [(message_id, ticket_id) for message_id, ticket_id in rows]
