@@ -116,11 +116,20 @@ def _phrase(name: str) -> list[str]:
     return encode_words(name, always=True)
 
 
+def writable_id(one: str) -> bool:
+    """Tell whether an id of a strange message can be put into a header of ours (RFC 5322 §3.6.4, §2.1.1).
+
+    >>> writable_id("<a@x>"), writable_id("<ä@x>")
+    (True, False)
+    """
+    return one.isascii() and _ID.fullmatch(one) is not None
+
+
 def id_words(field: str, ids: Sequence[str]) -> list[str]:
     """Return checked ids; raises ComposeError for one without the form `<…>`."""
     for one in ids:
         check(field, one)
-        if not _ID.fullmatch(one) or not one.isascii():
+        if not writable_id(one):
             raise ComposeError(field, "holds something that is no message id")
     return list(ids)
 
