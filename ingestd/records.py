@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ingestd.mail.addresses import normalize
+from ingestd.mail.international import same_spelling
 from ingestd.mail.reply_address import split_token
 from ingestd.mail.types import Address, Attachment, ParsedMail
 from storage.sealing import Place
@@ -66,13 +67,17 @@ class MailboxRecord(msgspec.Struct, frozen=True):
 
     def own_address_of(self, address: str) -> str | None:
         """Return the own address that `address` is, itself or with a ticket's token; None where it is another's."""
-        bare = normalize(split_token(address)[0])
-        return next((one for one in self.own_addresses() if normalize(one) == bare), None)
+        bare = _bare(address)
+        return next((one for one in self.own_addresses() if normalize(same_spelling(one)) == bare), None)
 
     def comes_back(self, address: str) -> bool:
         """Whether mail to this address is an answer to this mailbox: an own address, or the one for answers."""
-        bare = normalize(split_token(address)[0])
-        return self.own_address_of(address) is not None or (self.reply_to != "" and bare == normalize(self.reply_to))
+        answers = normalize(same_spelling(self.reply_to)) if self.reply_to else None
+        return self.own_address_of(address) is not None or _bare(address) == answers
+
+
+def _bare(address: str) -> str:
+    return normalize(same_spelling(split_token(address)[0]))
 
 
 class CursorRecord(msgspec.Struct, frozen=True):

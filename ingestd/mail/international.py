@@ -24,6 +24,18 @@ def ascii_address(addr: str) -> str:
         raise ValueError("the domain is none") from error
 
 
+def same_spelling(addr: str) -> str:
+    """Return the form under which both spellings of a domain are one; what is no domain stays.
+
+    >>> same_spelling("jane@пример.example") == same_spelling("jane@xn--e1afmkfd.example")
+    True
+    """
+    try:
+        return ascii_address(addr)
+    except ValueError:
+        return addr
+
+
 def needs_smtputf8(addresses: Iterable[str]) -> bool:
     """Tell whether a server must offer SMTPUTF8 (RFC 6531 §3.1) for these addresses.
 

@@ -91,6 +91,14 @@ async def test_each_recipient_gets_it_once_and_our_own_mailbox_never(light: Stor
     assert record.bcc == ("carol@example.net",)
 
 
+async def test_our_own_international_address_is_known_in_both_spellings(light: Stores) -> None:
+    office = await Office.open(light, mailbox={"address": "support@пример.example"})
+    await office.take(mail().replace(b"To: support@example.com", b"To: support@xn--e1afmkfd.example"))
+    created = await office.reply(1, cc=[Address("support@пример.example"), Address("support@xn--e1afmkfd.example")])
+    record = await record_of(office, created.message_id)
+    assert (record.sender, record.recipients) == ("support@xn--e1afmkfd.example", ("anna@example.org",))
+
+
 async def test_an_international_domain_needs_no_smtputf8_and_is_known_in_both_spellings(light: Stores) -> None:
     office = await Office.open(light)
     await office.take(mail(sender="anna@пример.example"))
