@@ -277,6 +277,10 @@ class Outbound(Section):
     """Copies that the provider must have filed by itself before absence proves anything."""
     reply_bytes_max: Bytes = 25 * MIB
     """The largest reply, composed, with its attachments."""
+    text_bytes_max: Annotated[int, Field(ge=1024, le=MIB)] = 512 * KIB
+    """The text of one reply, as it is written; files and images not counted."""
+    quote_bytes_max: Annotated[int, Field(ge=256, le=512 * KIB)] = 64 * KIB
+    """How much a reply quotes of the message that it answers, where it quotes it."""
     recipients_max: Annotated[int, Field(ge=1, le=1000)] = 50
     """Recipients of one reply."""
     replies_per_ticket_per_hour_max: Count = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 import msgspec
@@ -10,12 +10,17 @@ from sqlalchemy import Connection
 
 from config import MailboxDefaults, check_after_import, check_not_watched
 from ingestd.inbound.folders import watch_folders
-from ingestd.records import MailboxRecord
+from ingestd.mail.fields import ComposeError, address_words, check
+from ingestd.mail.international import ascii_address
+from ingestd.mail.types import Address
+from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 from storage import edits, mailboxes, outbox
 from storage.errors import Conflict
 from storage.sealing import DataKey
 
 NOTHING = "nothing"
+SIGNATURE_CHARS_MAX = 4000
+NAME_CHARS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,14 @@ class Options:
     """As the setting spells it; "" as the setting says."""
     folders: tuple[str, ...] | None = None
     """Empty: those of the settings."""
+    name: str | None = None
+    """The name that replies come from; "" for none."""
+    reply_to: str | None = None
+    """Where answers to replies go; "" for the address that a reply comes from."""
+    signature: str | None = None
+    """Plain text; "" for none."""
+    reply_token: str | None = None
+    """TOKEN_OFF or TOKEN_PLUS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +70,13 @@ def choose(
     those that are still due are not done any more. Raises ValueError for what cannot be, NotFound,
     ReplyUnderWay.
     """
+    check_reply_options(options)
     mailbox = mailboxes.hold_unfenced(conn, account_id, mailbox_id)
     if outbox.list_in_flight(conn, account_id, mailbox_id):
         raise ReplyUnderWay(f"a reply of mailbox {mailbox_id} is being sent right now: try again in a moment")
     place = MailboxRecord.place(mailbox_id)
     was = record = key.open_record(place, mailbox.sealed, MailboxRecord)
-    if options.after_import is not None:
-        record = msgspec.structs.replace(record, after_import=options.after_import)
-    if options.folders is not None:
-        record = msgspec.structs.replace(record, folders=options.folders)
+    record = msgspec.structs.replace(record, **_named(options))
     after_import, folders = effective(record, defaults)
     _, before = effective(was, defaults)
     check_not_watched(check_after_import(after_import), folders)
@@ -77,3 +88,35 @@ def choose(
     if after_import == NOTHING:
         return Chosen(record, cancelled=edits.cancel(conn, account_id, mailbox_id))
     return Chosen(record, revived=edits.revive(conn, account_id, mailbox_id))
+
+
+def check_reply_options(options: Options) -> None:
+    """Raise ValueError where replies of the mailbox could not be written with these; the text names the option."""
+    try:
+        if options.name:
+            _check_chars("the name", options.name, NAME_CHARS_MAX)
+        if options.reply_to:
+            address_words("the reply address", [Address(_dns_form(options.reply_to))])
+        if options.signature:
+            _check_chars("the signature", options.signature.replace("\r", "").replace("\n", ""), SIGNATURE_CHARS_MAX)
+    except ComposeError as error:
+        raise ValueError(f"{error.field} {error.reason}") from error
+    if options.reply_token not in (None, TOKEN_OFF, TOKEN_PLUS):
+        raise ValueError(f"the reply token is {TOKEN_OFF} or {TOKEN_PLUS}")
+
+
+def _dns_form(address: str) -> str:
+    try:
+        return ascii_address(address)
+    except ValueError:
+        raise ComposeError("the reply address", "names a domain that cannot be") from None
+
+
+def _check_chars(field: str, value: str, chars_max: int) -> None:
+    if len(check(field, value)) > chars_max:
+        raise ComposeError(field, f"has more than {chars_max} characters")
+
+
+def _named(options: Options) -> dict[str, object]:
+    """Return the fields of the record that are to be changed."""
+    return {name: value for name, value in asdict(options).items() if value is not None}

@@ -11,8 +11,14 @@ from uuid import UUID
 
 import msgspec
 
+from ingestd.mail.addresses import normalize
+from ingestd.mail.international import same_spelling
+from ingestd.mail.reply_address import split_token
 from ingestd.mail.types import Address, Attachment, ParsedMail
 from storage.sealing import Place
+
+TOKEN_OFF, TOKEN_PLUS = "off", "plus"
+"""Whether the reply address of a mailbox's tickets carries a token."""
 
 
 class AccountRecord(msgspec.Struct, frozen=True):
@@ -44,13 +50,34 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     after_import: str = ""
     """What is done in the mailbox to a message that was taken, as the setting `mailbox_defaults.after_import`
     spells it; empty: as that setting says."""
+    reply_to: str = ""
+    """Where answers to replies go; empty: to the address that a reply comes from."""
+    signature: str = ""
+    """Plain text, put beneath every reply; empty for none."""
+    reply_token: str = TOKEN_OFF
+    """TOKEN_PLUS: a reply's Reply-To carries the ticket's token, and such an address is evidence."""
 
     @staticmethod
     def place(mailbox_id: UUID) -> Place:
         return Place("mailboxes", mailbox_id)
 
     def own_addresses(self) -> tuple[str, ...]:
+        """Return what replies may come from."""
         return (self.address, *self.addresses)
+
+    def own_address_of(self, address: str) -> str | None:
+        """Return the own address that `address` is, itself or with a ticket's token; None where it is another's."""
+        bare = _bare(address)
+        return next((one for one in self.own_addresses() if normalize(same_spelling(one)) == bare), None)
+
+    def comes_back(self, address: str) -> bool:
+        """Whether mail to this address is an answer to this mailbox: an own address, or the one for answers."""
+        answers = normalize(same_spelling(self.reply_to)) if self.reply_to else None
+        return self.own_address_of(address) is not None or _bare(address) == answers
+
+
+def _bare(address: str) -> str:
+    return normalize(same_spelling(split_token(address)[0]))
 
 
 class CursorRecord(msgspec.Struct, frozen=True):
@@ -230,6 +257,8 @@ class ReplyRecord(msgspec.Struct, frozen=True):
     filed_locator: str = ""
     decisions: tuple[ReplyDecision, ...] = ()
     """Oldest first; bounded, the newest stay."""
+    bcc: tuple[str, ...] = ()
+    """Of `recipients`, those whom no other sees: they are in the envelope, and never in the message."""
 
     @staticmethod
     def place(message_id: UUID) -> Place:

@@ -4,9 +4,13 @@ daemon's own functions, on real databases."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from config import Outbound
 from connectors.base import AuthError, ConnectorError, RawMessage, Sender
@@ -65,8 +69,9 @@ class Office:
         authserv_ids: Sequence[str] = (),
         rules: Rules | None = None,
         beside: Office | None = None,
+        mailbox: Mapping[str, Any] = MappingProxyType({}),
     ) -> Office:
-        """With `beside`, the mailbox is one more of that office's account."""
+        """With `beside`, the mailbox is one more of that office's account; `mailbox` are fields of its record."""
         keys = KeyRing(stores.keystore, MASTER)
         account_id, mailbox_id, worker_id = new_id(), new_id(), new_id()
         if beside is not None:
@@ -83,6 +88,7 @@ class Office:
             login=address,
             addresses=tuple(aliases),
         )
+        record = msgspec.structs.replace(record, **mailbox)
         await stores.content.transaction(
             account_id,
             mailboxes.insert_mailbox,
@@ -139,14 +145,20 @@ class Office:
         return await self.desk.ticket(self.held.account_id, number)
 
     async def reply(
-        self, number: int, text: str = "We look into it.", *, idempotency_key: str | None = None
+        self,
+        number: int,
+        text: str = "We look into it.",
+        *,
+        idempotency_key: str | None = None,
+        **draft: Any,
     ) -> CreatedReply:
+        """`draft` are further fields of the reply's draft."""
         return await create_reply(
             self.desk,
             Outbound(),
             self.held.account_id,
             number,
-            ReplyDraft(text),
+            ReplyDraft(text, **draft),
             idempotency_key=idempotency_key,
         )
 

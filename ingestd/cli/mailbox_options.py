@@ -1,17 +1,28 @@
-"""`mailbox set`: what is done in a mailbox after import, and which of its folders are watched."""
+"""`mailbox set`: what is done in a mailbox after import, which of its folders are watched, and how replies look."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import TextIO
 from uuid import UUID
 
 import click
 
 from config import after_import_note, check_after_import
 from ingestd.build.store import Store
-from ingestd.cli.common import Trouble, account_option, choose_account, json_option, print_json, with_store
-from ingestd.options import Chosen, Options, ReplyUnderWay, choose, effective
+from ingestd.cli.common import (
+    Trouble,
+    account_option,
+    choose_account,
+    json_option,
+    print_fields,
+    print_json,
+    with_store,
+)
+from ingestd.options import SIGNATURE_CHARS_MAX, Chosen, Options, ReplyUnderWay, choose, effective
+from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 
 _DEFAULT = "default"
 _FOLDERS_MAX = 100
@@ -36,6 +47,21 @@ _WAIT_SECONDS = 30.0
     help="A folder that is watched, instead of those that are now; may be given several times.",
 )
 @click.option("--default-folders", is_flag=True, help="Watch the folders that the configuration says.")
+@click.option("--name", help='The name that replies come from; "" for none.')
+@click.option("--reply-to", help='Where answers to replies go; "" for the address that a reply comes from.')
+@click.option(
+    "--signature",
+    "signature_file",
+    type=click.File("r", encoding="utf-8"),
+    help="A file with the text that is put beneath every reply; - reads it from standard input.",
+)
+@click.option("--no-signature", is_flag=True, help="Put nothing beneath replies.")
+@click.option(
+    "--reply-token",
+    type=click.Choice([TOKEN_OFF, TOKEN_PLUS]),
+    help="plus: answers to replies go to an address that names the ticket, local+TOKEN@domain, "
+    "for customers whose programs drop the references. The provider must deliver such addresses to this mailbox.",
+)
 @account_option
 @json_option
 @with_store
@@ -45,24 +71,39 @@ async def set_(
     after_import: str | None,
     folders: tuple[str, ...],
     default_folders: bool,
+    name: str | None,
+    reply_to: str | None,
+    signature_file: TextIO | None,
+    no_signature: bool,
+    reply_token: str | None,
     account: UUID | None,
     as_json: bool,
 ) -> None:
-    """Change what is done in a mailbox after import, and which folders are watched.
+    """Change what is done in a mailbox after import, which folders are watched, and how replies look.
 
     Naming --after-import also tries again what had been given up; with nothing, edits that are still due are
     not done any more. Of a folder that is watched from now on, what comes from now on is read; one that takes the
     place of a missing folder is read from where that was. What is older comes by `mailbox backfill`.
     """
-    options = _options(after_import, folders, default_folders)
+    options = replace(
+        _options(after_import, folders, default_folders),
+        name=name,
+        reply_to=reply_to,
+        signature=_signature(signature_file, no_signature),
+        reply_token=reply_token,
+    )
+    if options == Options():
+        raise click.UsageError("say what is to be changed, as by --after-import, --folder or --name; --help lists it")
     account_id = await choose_account(store, account)
     chosen = await _choose(store, account_id, mailbox_id, options)
     now, watched = effective(chosen.record, store.settings.mailbox_defaults)
     if as_json:
+        edits = {"edits_cancelled": chosen.cancelled, "edits_tried_again": chosen.revived}
         fields = {"mailbox": mailbox_id, "after_import": now, "folders": watched}
-        print_json({**fields, "edits_cancelled": chosen.cancelled, "edits_tried_again": chosen.revived})
+        print_json({**fields, **reply_options(chosen.record, as_json), **edits})
         return
-    click.echo(f"after import: {now}\nfolders:      {', '.join(watched)}")
+    told = {"after_import": now, "folders": ", ".join(watched), **reply_options(chosen.record, as_json)}
+    print_fields({key: value for key, value in told.items() if value})
     for count, what in ((chosen.cancelled, "are not done any more"), (chosen.revived, "are tried again")):
         if count:
             click.echo(f"{count} edits {what}")
@@ -73,8 +114,6 @@ async def set_(
 def _options(after_import: str | None, folders: tuple[str, ...], default_folders: bool) -> Options:
     if folders and default_folders:
         raise click.UsageError("give --folder or --default-folders, not both")
-    if after_import is None and not folders and not default_folders:
-        raise click.UsageError("say what is to be changed: --after-import, --folder or --default-folders")
     if any(not 0 < len(one) <= _FOLDER_CHARS_MAX for one in folders) or len(folders) > _FOLDERS_MAX:
         raise click.BadParameter(
             f"at most {_FOLDERS_MAX} names of at most {_FOLDER_CHARS_MAX} characters", param_hint="--folder"
@@ -88,6 +127,30 @@ def _options(after_import: str | None, folders: tuple[str, ...], default_folders
         after_import="" if after_import == _DEFAULT else after_import,
         folders=tuple(dict.fromkeys(folders)) if folders or default_folders else None,
     )
+
+
+def _signature(file: TextIO | None, none: bool) -> str | None:
+    if none and file is not None:
+        raise click.UsageError("give --signature or --no-signature, not both")
+    if none:
+        return ""
+    if file is None:
+        return None
+    try:
+        # One more than is allowed, so that what is too long is refused and not cut.
+        return file.read(SIGNATURE_CHARS_MAX + 1).strip("\n")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("is no text in UTF-8", param_hint="--signature") from error
+
+
+def reply_options(record: MailboxRecord, as_json: bool) -> dict[str, object]:
+    """Return how replies of a mailbox look; a signature for people is on one line."""
+    return {
+        "name": record.name,
+        "reply_to": record.reply_to,
+        "reply_token": record.reply_token,
+        "signature": record.signature if as_json else " | ".join(record.signature.splitlines()),
+    }
 
 
 async def _choose(store: Store, account_id: UUID, mailbox_id: UUID, options: Options) -> Chosen:

@@ -27,7 +27,7 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
-from ingestd.cli.mailbox_options import set_
+from ingestd.cli.mailbox_options import reply_options, set_
 from ingestd.cli.mailbox_state import TEXTS, pause, print_texts, resume, standing
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
@@ -264,6 +264,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
         "sent_ids_rewritten": one.sent_rewritten,
         "folders": ", ".join(folders),
         "after_import": after_import,
+        **(reply_options(view.record, as_json) if view.record else {}),
         "edits_due": edited.get(EditStatus.DUE, 0),
         "edits_failed": edited.get(EditStatus.FAILED, 0),
         "quarantined": await store.content.read(account_id, quarantine.count_held, mailbox_id),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -26,8 +24,9 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.cli.replies import parse_time, recipient, recipient_words
+from ingestd.cli.reply_words import attached, inline_image, why, words
 from ingestd.desk import MessageView
-from ingestd.mail.compose import AttachmentContent
+from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.relations import Relation
@@ -132,6 +131,8 @@ def _message(one: MessageView) -> dict[str, object]:
         "received": one.row.received_at,
         "from": mail.from_[0].addr if mail.from_ else None,
         "to": [address.addr for address in mail.to],
+        "cc": [address.addr for address in mail.cc],
+        "bcc": list(reply.record.bcc) if reply is not None else [],
         "subject": mail.subject,
         "message_id": mail.message_id,
         "text": mail.text,
@@ -169,10 +170,12 @@ def _print_message(one: MessageView, full: bool) -> None:
     click.echo(f"\n{mark} {shown(one.row.received_at)} {_who(sender)}{kind}")
     if one.reply is not None:
         reply = one.reply.reply
-        reason = f" ({reply.reason.replace('_', ' ')})" if reply.reason else ""
+        reason = f" ({told})" if (told := why(one.reply)) else ""
         click.echo(f"  {reply.status.value}{reason}, Sent copy: {reply.sent_copy.value}, message {reply.message_id}")
         for address in one.reply.recipients:
             click.echo(f"  to {recipient_words(address)}")
+        for hidden in one.reply.record.bcc:
+            click.echo(f"  bcc: {clean(hidden)}")
     if one.row.muted:
         click.echo("  (beyond a limit: kept, but not announced)")
     if one.record.truncated:
@@ -192,7 +195,9 @@ def _who(address: Address) -> str:
 
 @ticket.command()
 @click.argument("number", type=click.IntRange(1))
-@click.option("--text", help="The text; - reads it from standard input.")
+@click.option("--text", help="What to say, as plain text; - reads it from standard input.")
+@click.option("--markdown", help="The same, as Markdown.")
+@click.option("--html", help="The same, as HTML.")
 @click.option(
     "--attach",
     "files",
@@ -200,7 +205,17 @@ def _who(address: Address) -> str:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file to attach; may be given several times.",
 )
+@click.option(
+    "--inline",
+    "images",
+    multiple=True,
+    metavar="FILE[:NAME]",
+    help="An image that Markdown shows as ![alt](cid:NAME), HTML as cid:NAME; without NAME, by the name of the file.",
+)
 @click.option("--cc", multiple=True, help="Somebody else to send it to; may be given several times.")
+@click.option("--bcc", multiple=True, help="Somebody to send it to whom no other sees; may be given several times.")
+@click.option("--quote", is_flag=True, help="Quote what the customer wrote last.")
+@click.option("--no-signature", is_flag=True, help="Leave the mailbox's signature out.")
 @click.option("--author", default="", help="Who wrote it, as the helpdesk names its agent.")
 @click.option("--send-at", callback=parse_time, help="Not before this time, such as 2026-03-01T09:00:00+01:00.")
 @click.option(
@@ -212,10 +227,17 @@ def _who(address: Address) -> str:
 @with_store
 async def reply(
     store: Store,
+    *,
     number: int,
     text: str | None,
+    markdown: str | None,
+    html: str | None,
     files: tuple[Path, ...],
+    images: tuple[str, ...],
     cc: tuple[str, ...],
+    bcc: tuple[str, ...],
+    quote: bool,
+    no_signature: bool,
     author: str,
     send_at: datetime | None,
     undo_seconds: float | None,
@@ -224,14 +246,18 @@ async def reply(
     as_json: bool,
 ) -> None:
     """Queue a reply to the ticket's requester; the daemon sends it."""
-    if not text:
-        raise click.UsageError("say something: --text …, or --text - to read it from standard input")
-    account_id = await choose_account(store, account)
     limit = store.settings.outbound.reply_bytes_max
+    form, said = words({BodyFormat.TEXT: text, BodyFormat.MARKDOWN: markdown, BodyFormat.HTML: html}, limit)
+    account_id = await choose_account(store, account)
     draft = ReplyDraft(
-        text=sys.stdin.read(limit) if text == "-" else text,
-        attachments=[_attachment(path, limit) for path in files],
+        text=said,
+        format=form,
+        attachments=[attached(path, limit) for path in files],
+        images=[inline_image(one, limit) for one in images],
         cc=[Address(one) for one in cc],
+        bcc=[Address(one) for one in bcc],
+        quote=quote,
+        signature=not no_signature,
         author=author,
         send_at=send_at,
         undo_seconds=undo_seconds,
@@ -243,13 +269,6 @@ async def reply(
         print_json({"message": created.message_id, "repeated": created.repeated})
     else:
         click.echo(f"queued: {created.message_id}" + (" (it was there already)" if created.repeated else ""))
-
-
-def _attachment(path: Path, limit: int) -> AttachmentContent:
-    if path.stat().st_size > limit:
-        raise Trouble(f"{path} is larger than a reply may be ({limit} bytes)")
-    guessed, _ = mimetypes.guess_type(path.name)
-    return AttachmentContent(path.name, guessed or "application/octet-stream", path.read_bytes())
 
 
 @ticket.command()

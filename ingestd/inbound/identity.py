@@ -67,3 +67,5 @@ def thread_key(key: DataKey, message_id: str) -> bytes:
 
 MESSAGE_ID_PURPOSE = "message-id hmac"
 """The subkey that signs our own Message-IDs."""
+REPLY_ADDRESS_PURPOSE = "reply-address hmac"
+"""The subkey that signs the tokens of reply addresses."""

@@ -14,19 +14,23 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from ingestd.inbound.draft import Draft
-from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, thread_key
+from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, REPLY_ADDRESS_PURPOSE, address_key, thread_key
 from ingestd.inbound.intake import MailboxContext
-from ingestd.inbound.senders import authentication, own_addresses, requester_of, sender_of
+from ingestd.inbound.senders import authentication, is_own_address, requester_of, sender_of
 from ingestd.mail.addresses import normalize
 from ingestd.mail.message_id import token_of, verify_token
+from ingestd.mail.reply_address import is_token_of, number_in, tokens_in
 from ingestd.mail.thread import Candidate, Decision, Standing, ancestors, choose_ticket, decide
 from ingestd.mail.types import Kind, ParsedMail
+from ingestd.records import TOKEN_PLUS
 from storage import backfills, threads, tickets
 from storage.errors import NotFound
 from storage.threads import KnownId
 
 _REFERRING_MAX = 20
 """Tickets that are looked at where many messages name the same one, or many follow one up."""
+_ADDRESS_TOKENS_MAX = 5
+"""Reply addresses of one message that are looked up; a mail of one conversation has one."""
 _FOLLOW_UPS_MAX = 10
 """Follow-ups of follow-ups that are gone through to the one that an answer belongs to."""
 
@@ -51,6 +55,7 @@ def decide_for(
     )
     return decide(
         by_token=look.by_token(named, tokens),
+        by_address=look.by_address(mail),
         by_known_id=look.by_known_id(named),
         by_reference=look.by_reference([*named, mail.message_id]),
         authentication=authentication(context, mail),
@@ -65,7 +70,7 @@ def is_own(conn: Connection, context: MailboxContext, mail: ParsedMail) -> bool:
     Its From proves nothing: a contact form writes under our address, too. What does is our HMAC, or the id that the
     provider gave to what we sent; but under another's name only a list sends it on.
     """
-    if normalize(sender_of(mail).addr) not in own_addresses(context) and mail.kind is not Kind.BULK:
+    if not is_own_address(context, sender_of(mail).addr) and mail.kind is not Kind.BULK:
         return False
     if verified(context, [mail.message_id], mail.own_tokens):
         return True
@@ -113,6 +118,22 @@ class _Look:
         found = threads.tickets_by_message(self.conn, self.context.account_id, self.context.mailbox_id, proved)
         ticket_id = next((found[one] for one in reversed(proved) if one in found), None)
         return self._candidate(ticket_id, ours=True)
+
+    def by_address(self, mail: ParsedMail) -> Candidate | None:
+        """Return the ticket of the first reply address that is proved; where mail was delivered to counts first."""
+        if self.context.record.reply_token != TOKEN_PLUS:
+            return None
+        hmac_key = self.context.key.subkey(REPLY_ADDRESS_PURPOSE)
+        addresses = (*mail.delivered_to, *(one.addr for one in (*mail.to, *mail.cc)))
+        for token in tokens_in(addresses, _ADDRESS_TOKENS_MAX):
+            try:
+                found = tickets.get_ticket(self.conn, self.context.account_id, number_in(token))
+            except NotFound:
+                continue
+            of_mailbox = found.mailbox_id == self.context.mailbox_id
+            if of_mailbox and is_token_of(hmac_key, token, found.number, found.ticket_id.bytes):
+                return self._candidate(found.ticket_id, ours=True)
+        return None
 
     def by_known_id(self, named: Sequence[str]) -> Candidate | None:
         keys = {one: thread_key(self.context.key, one) for one in named if one}

@@ -13,17 +13,21 @@ def sender_of(mail: ParsedMail) -> Address:
     return mail.from_[0] if mail.from_ else (mail.sender or Address(""))
 
 
-def own_addresses(context: MailboxContext) -> set[str]:
-    return {normalize(address) for address in context.record.own_addresses()}
+def is_own_address(context: MailboxContext, address: str) -> bool:
+    """Whether mail from this address is ours; with a ticket's token it is as much ours as without."""
+    return context.record.own_address_of(address) is not None
 
 
 def requester_of(context: MailboxContext, mail: ParsedMail) -> Address:
     """Return who asks: the From; Reply-To where one of our own addresses or a contact form wrote for somebody."""
     sender = sender_of(mail)
-    for_another = own_addresses(context) | context.contact_forms
-    if mail.reply_to and normalize(sender.addr) in for_another:
-        return next((one for one in mail.reply_to if normalize(one.addr) not in for_another), sender)
+    if mail.reply_to and _writes_for_another(context, sender):
+        return next((one for one in mail.reply_to if not _writes_for_another(context, one)), sender)
     return sender
+
+
+def _writes_for_another(context: MailboxContext, sender: Address) -> bool:
+    return normalize(sender.addr) in context.contact_forms or is_own_address(context, sender.addr)
 
 
 def authentication(context: MailboxContext, mail: ParsedMail) -> Authentication:
@@ -49,9 +53,8 @@ def offered_requester(context: MailboxContext, mail: ParsedMail) -> Address | No
     sender, forwarded = normalize(sender_of(mail).addr), mail.forwarded_from
     if forwarded is None or not forwarded.addr:
         return None
-    own = own_addresses(context)
-    if sender not in own and not context.rules.is_agent(sender):
+    if not is_own_address(context, sender) and not context.rules.is_agent(sender):
         return None
-    if normalize(forwarded.addr) in own or authentication(context, mail) is Authentication.FAIL:
+    if is_own_address(context, forwarded.addr) or authentication(context, mail) is Authentication.FAIL:
         return None
     return forwarded

@@ -1,15 +1,15 @@
 """A reply as exact bytes, composed once and then never again: what is stored is what is sent.
 
-Everything that varies (date, ids, boundary) is an argument, so equal requests
-give equal bytes. The bytes are parsed again before they are returned: a message
-that does not say what was asked for is never sent.
+Everything that varies (date, ids, boundary) is an argument, so equal requests give equal bytes. The bytes are parsed
+again before they are returned (`compose_check`): a message that does not say what was asked for is never sent.
+
+The parts are mixed(related(alternative(text, html), images), attachments), each level only where it has more than one
+part. RFC 2387 would allow related inside of alternative as well; related outside is what Gmail and Outlook send, so
+that every client is used to it, and Outlook, which shows an image that lies deeper as an attachment, is content.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,21 +17,22 @@ from datetime import datetime
 from email.utils import format_datetime
 
 from ingestd.mail import OWN_HEADER
-from ingestd.mail.addresses import normalize
-from ingestd.mail.fields import ComposeError, address_words, check, fold, id_words, parameter, unstructured
-from ingestd.mail.limits import Limits
-from ingestd.mail.parse import parse
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.addresses import domain_of
+from ingestd.mail.body import Body, BodyFormat, InlineImage, Words, write_body
+from ingestd.mail.compose_check import Expected, verify
+from ingestd.mail.entities import Entity, attachment_entity, image_entity, multipart, text_entity
+from ingestd.mail.fields import ComposeError, address_words, fold, id_words, plain_line, unstructured
+from ingestd.mail.international import needs_smtputf8
+from ingestd.mail.quoting import Quoted
+from ingestd.mail.types import Address
 
 __all__ = ["AttachmentContent", "ComposeError", "ReplyRequest", "compose_reply", "needs_smtputf8", "reply_subject"]
 
 REFERENCES_MAX = 20
+_SUBJECT_CHARS_MAX = 900
 _REPLY_PREFIX = re.compile(
     r"^\s*(?:re|aw|sv|antw|odp|отв|відп|ynt|回复|回覆|답장)\s*(?:\[\d+\])?\s*[:：]", re.IGNORECASE
 )
-_CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,80}/[a-z0-9][a-z0-9!#$&^_.+-]{0,80}")
-_BOUNDARY = re.compile(r"[A-Za-z0-9_=.-]{16,60}")
-_CHECK_LIMITS = Limits(text_bytes_max=256 * 1024 * 1024, parts_max=10_000, addresses_max=10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,9 @@ class ReplyRequest:
     date: datetime
     """Aware."""
     text: str
+    """What the agent wrote, in `format`."""
     boundary: str
-    """16–60 characters of random `[A-Za-z0-9_=.-]`; used only where there are attachments."""
+    """16–60 characters of random `[A-Za-z0-9_=.-]`; used only where there are several parts."""
     cc: Sequence[Address] = ()
     reply_to: Sequence[Address] = ()
     in_reply_to: str | None = None
@@ -70,6 +72,15 @@ class ReplyRequest:
     """Written by a machine: adds `Auto-Submitted: auto-replied` (RFC 3834 §5)."""
     add_prefix: bool = True
     """False for a message that is the first of its conversation."""
+    format: BodyFormat = BodyFormat.TEXT
+    signature: str = ""
+    """Plain text, put beneath `text` behind "-- "."""
+    quoted: Quoted | None = None
+    images: Sequence[InlineImage] = ()
+    """Each must be shown by `text`."""
+    thread_index: str = ""
+    """Of this message, as `thread_index.reply_thread_index` makes it; "" for none."""
+    text_bytes_max: int = 512 * 1024
 
 
 def reply_subject(subject: str) -> str:
@@ -91,13 +102,15 @@ def limit_references(references: Sequence[str], count_max: int = REFERENCES_MAX)
     return ids if len(ids) <= count_max else [ids[0], *ids[len(ids) - count_max + 1 :]]
 
 
-def needs_smtputf8(addresses: Sequence[str]) -> bool:
-    """Tell whether a server must offer SMTPUTF8 (RFC 6531 §3.1) for these addresses.
+def thread_topic(subject: str) -> str:
+    """Return what Outlook compares with Thread-Topic: the subject without its prefixes.
 
-    >>> needs_smtputf8(["jane@example.com"]), needs_smtputf8(["жанна@example.com"])
-    (False, True)
+    >>> thread_topic("AW: Re: Invoice")
+    'Invoice'
     """
-    return not all(one.isascii() for one in addresses)
+    while (prefix := _REPLY_PREFIX.match(subject)) is not None:
+        subject = subject[prefix.end() :]
+    return subject.strip()
 
 
 def compose_reply(request: ReplyRequest) -> bytes:
@@ -107,13 +120,24 @@ def compose_reply(request: ReplyRequest) -> bytes:
     """
     if not request.to and not request.cc:
         raise ComposeError("To", "is empty")
-    if "\0" in request.text:
-        raise ComposeError("text", "holds a NUL")
-    check("text", request.text.replace("\r", "").replace("\n", ""))
     head = _header(request)
-    content = _body(request).encode("ascii")
-    message = head.encode("utf-8") + content
-    _verify(request, message)
+    body = _body(request)
+    entity = _entity(request, body)
+    message = head.encode("utf-8") + entity.text.encode("ascii")
+    expected = Expected(
+        from_=(request.from_,),
+        to=request.to,
+        cc=request.cc,
+        reply_to=request.reply_to,
+        subject=_subject(request),
+        message_id=request.message_id,
+        in_reply_to=(request.in_reply_to,) if request.in_reply_to else (),
+        references=limit_references(request.references),
+        own_token=request.own_token,
+        thread_index=request.thread_index,
+        leaves=entity.leaves,
+    )
+    verify(message, expected)
     return message
 
 
@@ -132,6 +156,10 @@ def _header(request: ReplyRequest) -> str:
         out.append(fold("In-Reply-To", id_words("In-Reply-To", [request.in_reply_to])))
     if request.references:
         out.append(fold("References", id_words("References", limit_references(request.references))))
+    if request.thread_index:
+        out.append(unstructured("Thread-Index", request.thread_index))
+        if topic := thread_topic(subject):
+            out.append(unstructured("Thread-Topic", topic))
     if request.automatic:
         out.append("Auto-Submitted: auto-replied\r\n")
     if not re.fullmatch(r"[a-z2-7]{52}", request.own_token):
@@ -142,96 +170,31 @@ def _header(request: ReplyRequest) -> str:
 
 
 def _subject(request: ReplyRequest) -> str:
-    """A subject that came in by mail may hold tabs and runs of spaces; they are shown as one space anyway."""
-    check("Subject", request.subject)
-    subject = " ".join("".join(char if char.isprintable() else " " for char in request.subject).split())
-    return (reply_subject(subject) if request.add_prefix else subject)[:900]
+    subject = plain_line("Subject", request.subject)
+    return (reply_subject(subject) if request.add_prefix else subject)[:_SUBJECT_CHARS_MAX].rstrip()
 
 
-def _body(request: ReplyRequest) -> str:
-    text = _text_part(request.text)
-    if not request.attachments:
-        return text
-    if not _BOUNDARY.fullmatch(request.boundary):
-        raise ComposeError("boundary", "has the wrong form")
-    delimiter = f"--{request.boundary}"
-    parts = [text, *(_attachment_part(one) for one in request.attachments)]
-    if any(delimiter in part for part in parts):
-        raise ComposeError("boundary", "occurs in the message")
-    joined = "".join(f"{delimiter}\r\n{part}\r\n" for part in parts)
-    return f'Content-Type: multipart/mixed;\r\n boundary="{request.boundary}"\r\n\r\n{joined}{delimiter}--\r\n'
-
-
-def _text_part(text: str) -> str:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
-    data = (lines.replace("\n", "\r\n") + "\r\n").encode("utf-8")
-    head = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: "
-    # Mostly non-ASCII text is smaller in base64; the rest stays readable in quoted-printable.
-    if sum(byte > 126 for byte in data) * 6 > len(data):
-        return f"{head}base64\r\n\r\n{_base64(data)}"
-    return f"{head}quoted-printable\r\n\r\n{_quoted_printable(data)}"
-
-
-def _quoted_printable(data: bytes) -> str:
-    out = []
-    for line in data.split(b"\r\n")[:-1]:
-        encoded = binascii.b2a_qp(line, istext=True).decode("ascii").replace("=\n", "=\r\n")
-        # "From " is mangled by mbox writers, and a lone dot by bad SMTP clients (RFC 2049 §3).
-        if encoded.startswith("From "):
-            encoded = "=46" + encoded[1:]
-        elif encoded.startswith("."):
-            encoded = "=2E" + encoded[1:]
-        out.append(encoded + "\r\n")
-    return "".join(out)
-
-
-def _base64(data: bytes) -> str:
-    return base64.encodebytes(data).decode("ascii").replace("\n", "\r\n")
-
-
-def _attachment_part(attachment: AttachmentContent) -> str:
-    kind = attachment.content_type.lower()
-    if not _CONTENT_TYPE.fullmatch(kind) or kind.startswith(("multipart/", "message/")):
-        # RFC 2046 §5.2.1 forbids base64 on message/*, and a multipart would be read as structure.
-        kind = "application/octet-stream"
-    words = ["attachment;", *parameter("attachment name", "filename", attachment.name)]
-    return (
-        f"Content-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n{fold('Content-Disposition', words)}\r\n"
-        f"{_base64(attachment.content)}"
+def _body(request: ReplyRequest) -> Body:
+    words = Words(
+        format=request.format,
+        source=request.text,
+        signature=request.signature,
+        quoted=request.quoted,
+        images=request.images,
+        bytes_max=request.text_bytes_max,
     )
+    return write_body(words, f"{request.own_token[-20:]}@{domain_of(request.from_.addr)}")
 
 
-def _verify(request: ReplyRequest, message: bytes) -> None:
-    """Parse our own output and compare. Raises ComposeError for the first field that reads back differently."""
-    mail = parse(message, limits=_CHECK_LIMITS)
-    wanted_subject = _subject(request)
-    checks = (
-        ("From", _same(mail.from_, [request.from_])),
-        ("To", _same(mail.to, request.to)),
-        ("Cc", _same(mail.cc, request.cc)),
-        ("Reply-To", _same(mail.reply_to, request.reply_to)),
-        ("Subject", mail.subject == wanted_subject),
-        ("Message-ID", mail.message_id == request.message_id),
-        ("In-Reply-To", mail.in_reply_to == ((request.in_reply_to,) if request.in_reply_to else ())),
-        ("References", mail.references == tuple(limit_references(request.references))),
-        (OWN_HEADER, mail.own_tokens == (request.own_token,)),
-        ("text", _same_text(mail, request.text)),
-        ("attachments", _same_attachments(mail, request.attachments)),
-        ("line ends", re.search(rb"(?<!\r)\n|\r(?!\n)|[^\n]{999}", message) is None),
-    )
-    for field, good in checks:
-        if not good:
-            raise ComposeError(field, "reads back differently")
-
-
-def _same(found: Sequence[Address], wanted: Sequence[Address]) -> bool:
-    return [normalize(one.addr) for one in found] == [normalize(one.addr) for one in wanted]
-
-
-def _same_text(mail: ParsedMail, text: str) -> bool:
-    return mail.text.split() == text.removeprefix("\ufeff").split()
-
-
-def _same_attachments(mail: ParsedMail, attachments: Sequence[AttachmentContent]) -> bool:
-    found = [one.sha256 for one in mail.attachments]
-    return found == [hashlib.sha256(one.content).hexdigest() for one in attachments]
+def _entity(request: ReplyRequest, body: Body) -> Entity:
+    """Return the body with its header: see the structure above. No boundary begins as another does."""
+    entity = text_entity("plain", body.text)
+    if body.html:
+        entity = multipart("alternative", f"a.{request.boundary}", [entity, text_entity("html", body.html)])
+    if body.images:
+        images = [image_entity(one.cid, one.name, one.content_type.lower(), one.content) for one in body.images]
+        entity = multipart("related", f"r.{request.boundary}", [entity, *images])
+    if request.attachments:
+        files = [attachment_entity(one.name, one.content_type, one.content) for one in request.attachments]
+        entity = multipart("mixed", f"m.{request.boundary}", [entity, *files])
+    return entity

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from ingestd.mail.types import Address
@@ -17,6 +18,7 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 _ATOM_TEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _ADDR = re.compile(r"[^\s<>()\[\]:;,\\\"@\x00-\x20\x7f]+@[^\s<>()\[\]:;,\\\"@\x00-\x20\x7f]+")
 _ID = re.compile(r"<[^<>\s\x00-\x20\x7f]{1,500}>")
+_SPACES = re.compile(" {2,}")
 _WORD_BYTES = 42
 """UTF-8 bytes of one encoded word: 56 characters of base64 and 12 of frame stay below 75 (RFC 2047 §2)."""
 
@@ -37,6 +39,20 @@ def check(field: str, value: str) -> str:
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise ComposeError(field, "is not valid text")
     return value
+
+
+def plain_line(field: str, value: str) -> str:
+    """Return a value on one line: what came in by mail may hold tabs, controls and runs of spaces, and they are shown
+    as one space anyway. What joins or directs letters stays, as Persian and emoji need it, and so do other spaces.
+
+    >>> plain_line("Subject", "a\\t\\x0b b")
+    'a b'
+    """
+    check(field, value)
+    if not value.isprintable():
+        value = value.replace("\ufeff", "")
+        value = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in value)
+    return _SPACES.sub(" ", value).strip()
 
 
 def encode_words(text: str, *, always: bool = False) -> list[str]:
@@ -81,14 +97,14 @@ def address_words(field: str, addresses: Sequence[Address]) -> list[str]:
     words: list[str] = []
     for index, one in enumerate(addresses):
         check(field, one.addr)
-        check(field, one.name)
+        name = plain_line(field, one.name)
         if not _ADDR.fullmatch(one.addr) or len(one.addr) > 320:
             raise ComposeError(field, "holds something that is no address")
         comma = "," if index < len(addresses) - 1 else ""
-        if not one.name:
+        if not name:
             words.append(f"{one.addr}{comma}")
         else:
-            words += [*_phrase(one.name), f"<{one.addr}>{comma}"]
+            words += [*_phrase(name), f"<{one.addr}>{comma}"]
     return words
 
 
@@ -100,11 +116,20 @@ def _phrase(name: str) -> list[str]:
     return encode_words(name, always=True)
 
 
+def writable_id(one: str) -> bool:
+    """Tell whether an id of a strange message can be put into a header of ours (RFC 5322 §3.6.4, §2.1.1).
+
+    >>> writable_id("<a@x>"), writable_id("<ä@x>")
+    (True, False)
+    """
+    return one.isascii() and _ID.fullmatch(one) is not None
+
+
 def id_words(field: str, ids: Sequence[str]) -> list[str]:
     """Return checked ids; raises ComposeError for one without the form `<…>`."""
     for one in ids:
         check(field, one)
-        if not _ID.fullmatch(one) or not one.isascii():
+        if not writable_id(one):
             raise ComposeError(field, "holds something that is no message id")
     return list(ids)
 
@@ -116,7 +141,8 @@ def parameter(field: str, name: str, value: str) -> list[str]:
     ['filename="a b.txt"']
     """
     check(field, value)
-    if value.isascii() and value.isprintable() and len(value) <= 60:
+    # Some clients decode percent signs in a quoted value, where they stand for themselves.
+    if value.isascii() and value.isprintable() and len(value) <= 60 and "%" not in value:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return [f'{name}="{escaped}"']
     pieces, current = [], "utf-8''"

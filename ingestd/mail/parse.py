@@ -22,6 +22,7 @@ from ingestd.mail.headers import clean, decode_value, message_ids, parse_date, w
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.mime import Part, read_tree
 from ingestd.mail.new_text import read_new_text
+from ingestd.mail.thread_index import read_thread_index
 from ingestd.mail.types import Address, AuthResult, Kind, ParsedMail
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "cc", "reply-to", "sender", "in-reply-to", "references")
@@ -94,6 +95,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         protection=tuple(content.files.protection),
         remote_images=content.remote_images,
         mismatched_links=content.mismatched_links,
+        thread_index=read_thread_index(head.text("thread-index")),
     )
 
 

@@ -104,6 +104,7 @@ def decide(
     *,
     by_token: Candidate | None,
     by_known_id: Candidate | None,
+    by_address: Candidate | None = None,
     by_reference: Candidate | None = None,
     authentication: Authentication,
     kind: Kind,
@@ -111,8 +112,9 @@ def decide(
 ) -> Decision:
     """Decide on a message by its evidence.
 
-    `by_token`: the ticket of a token that verified (In-Reply-To, References or
-    a plus-address). `by_known_id`: the ticket of the nearest ancestor known in
+    `by_token`: the ticket of a token that verified, in In-Reply-To or References. `by_address`:
+    that of a reply address whose token verified; it proves as much, but is kept in address books, so a
+    message that is named comes first. `by_known_id`: the ticket of the nearest ancestor known in
     this mailbox. `by_reference`: a ticket whose messages name this message, or an ancestor
     that it names too. A person's message reopens; one that a machine wrote never does. `imported`
     mail is old: nothing comes of it, and its headers may have been lost when the mailbox moved.
@@ -121,13 +123,14 @@ def decide(
     ('no reference',)
     """
     seen = f"auth {authentication.value}"
-    if by_token is not None:
-        evidence: tuple[str, ...] = ("token verified", f"sender {by_token.standing.value}", seen)
-        if by_token.standing is Standing.STRANGER:
+    proved, word = (by_token, "token verified") if by_token is not None else (by_address, "reply address token")
+    if proved is not None:
+        evidence: tuple[str, ...] = (word, f"sender {proved.standing.value}", seen)
+        if proved.standing is Standing.STRANGER:
             # Forwarded to a colleague who answers: it belongs here, and the agent must see who it is.
             evidence = (*evidence, "stranger")
         # A person may write through a list, or from a helpdesk that calls all its mail bulk (Request Tracker).
-        return _join(by_token, reopen=kind in (Kind.CUSTOMER, Kind.BULK), imported=imported, evidence=evidence)
+        return _join(proved, reopen=kind in (Kind.CUSTOMER, Kind.BULK), imported=imported, evidence=evidence)
     found, word = by_known_id, "id of ours" if by_known_id is not None and by_known_id.ours else "known id"
     if found is None:
         found, word = by_reference, "named by the ticket"

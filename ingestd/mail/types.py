@@ -186,3 +186,5 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
     """All Authentication-Results headers, topmost first, bounded; whose they are is for the caller to check."""
     forwarded_from: Address | None = None
     """The original sender of a message that was forwarded, offered as requester where an agent forwarded it."""
+    thread_index: str = ""
+    """Outlook's Thread-Index in base64, "" where there is none that is well-formed."""

@@ -23,13 +23,15 @@ from ingestd.inbound.commit import new_attachments
 from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, identity_of, thread_key
 from ingestd.inbound.intake import seal_raw
 from ingestd.mail.addresses import domain_of, normalize
+from ingestd.mail.body import BodyFormat, InlineImage
 from ingestd.mail.compose import AttachmentContent, ReplyRequest, compose_reply
 from ingestd.mail.message_id import own_message_id, own_token
-from ingestd.mail.thread import ancestors
 from ingestd.mail.transform import Transformed, transform
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.types import Address
+from ingestd.outbound.addressing import Recipients, answers_to, choose_recipients, sender_of_reply
 from ingestd.outbound.caps import Guard, refuse_automatic
 from ingestd.outbound.delay import Delay, delay_of
+from ingestd.outbound.parent import parent_of, quoted_of, references_of, thread_index_of
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
@@ -48,6 +50,7 @@ class ReplyDraft:
     """What the agent wants to say."""
 
     text: str
+    """In `format`."""
     attachments: Sequence[AttachmentContent] = ()
     cc: Sequence[Address] = ()
     author: str = ""
@@ -57,6 +60,14 @@ class ReplyDraft:
     """Not before this time (aware); None: now."""
     undo_seconds: float | None = None
     """So long it can still be cancelled before it is sent; None: as the settings say."""
+    format: BodyFormat = BodyFormat.TEXT
+    bcc: Sequence[Address] = ()
+    images: Sequence[InlineImage] = ()
+    """What `text` shows, in Markdown or HTML, as `cid:NAME`."""
+    quote: bool = False
+    """Quote what the customer wrote last."""
+    signature: bool = True
+    """Put the mailbox's signature beneath it, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +102,18 @@ async def create_reply(
     delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
     view = await desk.ticket(account_id, number)
     message_id = new_id()
-    request = _request(view, draft, delay, message_id)
-    _check_limits(settings, request)
+    if not view.record.requester.addr:
+        raise ReplyRefused("the ticket has no requester that could be written to")
+    recipients = choose_recipients(view.mailbox, [view.record.requester], draft.cc, draft.bcc)
+    _check_limits(settings, draft, recipients)
+    request = _request(settings, view, draft, recipients, delay, message_id)
     content = await asyncio.to_thread(compose_reply, request)
     if len(content) > settings.reply_bytes_max:
         raise ReplyRefused(f"the reply has {len(content)} bytes, the limit is {settings.reply_bytes_max}")
     transformed = await asyncio.to_thread(transform, content)
     raw = await seal_raw(desk.blobs, view.key, message_id, transformed.chunks, len(content), desk.blob_bytes_min)
-    composed = _seal(view, request, draft, message_id, transformed, raw)
-    guard = await _guard(desk, settings, account_id, view, draft, request)
+    composed = _seal(view, request, recipients, draft, message_id, transformed, raw)
+    guard = await _guard(desk, settings, account_id, view, draft, recipients)
     try:
         first = await desk.content.transaction(
             account_id,
@@ -122,83 +136,74 @@ async def create_reply(
 
 
 async def _guard(
-    desk: Desk, settings: Outbound, account_id: UUID, view: TicketView, draft: ReplyDraft, request: ReplyRequest
+    desk: Desk, settings: Outbound, account_id: UUID, view: TicketView, draft: ReplyDraft, recipients: Recipients
 ) -> Guard:
     refusal = None
     if draft.automatic:
-        recipients = [one.addr for one in (*request.to, *request.cc)]
-        refusal = await refuse_automatic(desk, account_id, view, recipients)
+        refusal = await refuse_automatic(desk, account_id, view, list(recipients.spellings))
     return Guard(settings, draft.automatic, refusal)
 
 
-def _request(view: TicketView, draft: ReplyDraft, delay: Delay, message_id: UUID) -> ReplyRequest:
-    sender = _sender(view)
+def _request(
+    settings: Outbound, view: TicketView, draft: ReplyDraft, recipients: Recipients, delay: Delay, message_id: UUID
+) -> ReplyRequest:
+    sender = sender_of_reply(view)
     token = own_token(view.key.subkey(MESSAGE_ID_PURPOSE), message_id.bytes)
-    parent = _parent(view)
-    references: tuple[str, ...] = ()
-    if parent is not None:
-        references = (*ancestors(parent.in_reply_to[:1], parent.references), parent.message_id)
+    parent = parent_of(view)
+    date = delay.date(datetime.now(UTC))
     return ReplyRequest(
         message_id=own_message_id(token, domain_of(sender.addr)),
         own_token=token,
         from_=sender,
-        to=[view.record.requester],
+        to=recipients.to,
         subject=view.record.subject,
-        date=delay.date(datetime.now(UTC)),
+        date=date,
         text=draft.text,
         boundary=secrets.token_hex(16),
-        cc=draft.cc,
+        cc=recipients.cc,
+        reply_to=answers_to(view, sender),
         in_reply_to=parent.message_id if parent is not None else None,
-        references=references,
+        references=references_of(parent),
         attachments=draft.attachments,
+        format=draft.format,
+        signature=view.mailbox.signature if draft.signature else "",
+        quoted=quoted_of(view, settings.quote_bytes_max) if draft.quote else None,
+        images=draft.images,
+        thread_index=thread_index_of(parent, date, secrets.randbits(4) << 4),
+        text_bytes_max=settings.text_bytes_max,
     )
 
 
-def _parent(view: TicketView) -> ParsedMail | None:
-    """Return the newest message with a Message-ID: what the customer's client shows the reply under."""
-    with_id = [one.record.mail for one in view.messages if one.record.mail.message_id]
-    return with_id[-1] if with_id else None
-
-
-def _sender(view: TicketView) -> Address:
-    """A reply goes out from the address that was written to: the newest inbound message tells."""
-    own = {normalize(address): address for address in view.mailbox.own_addresses()}
-    for one in reversed(view.messages):
-        if one.row.direction != "in":
-            continue
-        mail = one.record.mail
-        written_to = (*(a.addr for a in mail.to), *(a.addr for a in mail.cc), *mail.delivered_to)
-        for address in map(normalize, written_to):
-            if address in own:
-                return Address(own[address], view.mailbox.name)
-    return Address(view.mailbox.address, view.mailbox.name)
-
-
-def _check_limits(settings: Outbound, request: ReplyRequest) -> None:
-    recipients = len(request.to) + len(request.cc)
-    if recipients > settings.recipients_max:
-        raise ReplyRefused(f"the reply has {recipients} recipients, the limit is {settings.recipients_max}")
-    if not request.to[0].addr:
-        raise ReplyRefused("the ticket has no requester that could be written to")
+def _check_limits(settings: Outbound, draft: ReplyDraft, recipients: Recipients) -> None:
+    count = len(recipients.everybody())
+    if count > settings.recipients_max:
+        raise ReplyRefused(f"the reply has {count} recipients, the limit is {settings.recipients_max}")
     # Base64 makes 4 bytes of 3: what is surely too large is not composed first.
-    size = len(request.text.encode()) + sum(len(one.content) for one in request.attachments) * 4 // 3
+    files = sum(len(one.content) for one in draft.attachments) + sum(len(one.content) for one in draft.images)
+    size = len(draft.text.encode("utf-8", "replace")) + files * 4 // 3
     if size > settings.reply_bytes_max:
         raise ReplyRefused(f"the reply would have {size} bytes, the limit is {settings.reply_bytes_max}")
 
 
 def _seal(
-    view: TicketView, request: ReplyRequest, draft: ReplyDraft, message_id: UUID, transformed: Transformed, raw: Raw
+    view: TicketView,
+    request: ReplyRequest,
+    recipients: Recipients,
+    draft: ReplyDraft,
+    message_id: UUID,
+    transformed: Transformed,
+    raw: Raw,
 ) -> _Composed:
     key, mail = view.key, transformed.mail
     record = MessageRecord(
         mail=mail, raw_sha256=transformed.raw_sha256, evidence=("written by an agent",), author=draft.author
     )
-    recipients = tuple(dict.fromkeys(normalize(one.addr) for one in (*request.to, *request.cc)))
     reply = ReplyRecord(
         sender=request.from_.addr,
-        recipients=tuple(dict.fromkeys(one.addr for one in (*request.to, *request.cc))),
+        recipients=tuple(one.addr for one in recipients.everybody()),
         message_id=request.message_id,
         token=request.own_token,
+        bcc=tuple(one.addr for one in recipients.bcc),
     )
     message = NewMessage(
         message_id=message_id,
@@ -216,7 +221,7 @@ def _seal(
     )
     return _Composed(
         message=message,
-        recipients=tuple(address_key(key, address) for address in recipients),
+        recipients=tuple(address_key(key, address) for address in recipients.spellings),
         envelope=tuple(address_key(key, normalize(address)) for address in reply.recipients),
         reply_sealed=key.seal_record(ReplyRecord.place(message_id), reply),
     )
@@ -274,14 +279,27 @@ def _request_key(key: DataKey, number: int, idempotency_key: str) -> bytes:
 
 
 def _request_hash(number: int, draft: ReplyDraft) -> bytes:
-    digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode())
+    """Return what two requests under one key are compared by. What is as it always was adds nothing: a request that
+    is repeated after an update is the same one."""
+    digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode("utf-8", "replace"))
     if draft.automatic:
         digest.update(b"\0automatic")
     if draft.send_at is not None or draft.undo_seconds is not None:
         digest.update(f"\0delay {draft.send_at} {draft.undo_seconds}".encode())
     for address in draft.cc:
-        digest.update(f"\0cc {address.addr} {address.name}".encode())
+        digest.update(f"\0cc {address.addr} {address.name}".encode("utf-8", "replace"))
     for one in draft.attachments:
-        digest.update(f"\0file {one.name}\0{one.content_type}\0".encode())
+        digest.update(f"\0file {one.name}\0{one.content_type}\0".encode("utf-8", "replace"))
         digest.update(hashlib.sha256(one.content).digest())
+    if draft.format is not BodyFormat.TEXT:
+        digest.update(f"\0format {draft.format.value}".encode())
+    for address in draft.bcc:
+        digest.update(f"\0bcc {address.addr} {address.name}".encode("utf-8", "replace"))
+    for image in draft.images:
+        digest.update(f"\0image {image.cid}\0{image.name}\0{image.content_type}\0".encode("utf-8", "replace"))
+        digest.update(hashlib.sha256(image.content).digest())
+    if draft.quote:
+        digest.update(b"\0quote")
+    if not draft.signature:
+        digest.update(b"\0no signature")
     return digest.digest()

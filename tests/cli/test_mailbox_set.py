@@ -25,6 +25,32 @@ def test_set_is_shown_and_makes_the_worker_begin_again(tmp_path: Path) -> None:
     assert desk.run("verify").exit_code == 0
 
 
+def test_how_replies_look_is_shown_and_can_be_taken_back(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    file = tmp_path / "signature.txt"
+    file.write_text("Jane Doe\n  Example Ltd\n")
+    given = ["--name", "Example Support", "--reply-to", "help@example.com", "--reply-token", "plus"]
+    done = desk.json("mailbox", "set", desk.mailbox_id, *given, "--signature", file)
+    assert (done["name"], done["reply_to"], done["reply_token"]) == ("Example Support", "help@example.com", "plus")
+    assert done["signature"] == desk.json("mailbox", "show", desk.mailbox_id)["signature"] == "Jane Doe\n  Example Ltd"
+    assert "Jane Doe |   Example Ltd" in desk.run("mailbox", "show", desk.mailbox_id).output
+    desk.json("mailbox", "set", desk.mailbox_id, "--after-import", "seen")  # leaves the rest as it is
+    assert desk.json("mailbox", "show", desk.mailbox_id)["reply_to"] == "help@example.com"
+    taken_back = ["--name", "", "--reply-to", "", "--no-signature", "--reply-token", "off"]
+    done = desk.json("mailbox", "set", desk.mailbox_id, *taken_back)
+    assert [done[field] for field in ("name", "reply_to", "reply_token", "signature")] == ["", "", "off", ""]
+
+
+def test_a_signature_is_bounded_and_is_text(tmp_path: Path) -> None:
+    desk = stock(tmp_path)
+    file = tmp_path / "signature.txt"
+    for content, said in ((b"a" * 4001, "the signature has more than 4000"), (b"\xff\xfe", "UTF-8")):
+        file.write_bytes(content)
+        result = desk.run("mailbox", "set", desk.mailbox_id, "--signature", file)
+        assert result.exit_code in (1, 2)
+        assert said in result.output
+
+
 def test_a_missing_folder_is_named_where_the_mailbox_is_shown_and_nowhere_else(tmp_path: Path) -> None:
     desk = stock(tmp_path)
     desk.lose("Kunden", "Support")
@@ -64,6 +90,12 @@ def test_nothing_cancels_what_is_due(tmp_path: Path) -> None:
         (["--after-import", "move:A", "--folder", "A"], 1, "watched itself"),
         (["--folder", ""], 2, "--folder"),
         (["--folder", "A", "--default-folders"], 2, "not both"),
+        (["--signature", "-", "--no-signature"], 2, "not both"),
+        (["--reply-to", "nobody"], 1, "the reply address holds something that is no address"),
+        (["--reply-to", "jane@пример..example"], 1, "the reply address names a domain"),
+        (["--name", "a\nb"], 1, "the name holds a line break"),
+        (["--name", "a" * 201], 1, "the name has more than 200"),
+        (["--reply-token", "minus"], 2, "plus"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, arguments: list[str], status: int, said: str) -> None:

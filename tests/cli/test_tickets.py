@@ -22,3 +22,41 @@ def test_show_tells_relations_and_what_is_muted(tmp_path: Path) -> None:
     assert (found["offered_requester"], found["messages"][0]["muted"]) == (None, False)
     assert "beyond a limit: kept, but not announced" in desk.run("ticket", "show", 4).output
     assert desk.json("ticket", "show", 4)["messages"][0]["muted"]
+
+
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d")
+
+
+def test_a_reply_in_markdown_with_an_image_a_hidden_copy_and_what_it_answers(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    image = tmp_path / "my logo.png"
+    image.write_bytes(PNG)
+    said = ["--markdown", "Look:\n\n![the logo](cid:my-logo.png) ![](cid:b)", "--quote"]
+    images = ["--inline", image, "--inline", f"{image}:b"]
+    desk.json("ticket", "reply", 1, *said, *images, "--cc", "bob@example.net", "--bcc", "carol@example.net")
+    reply = desk.json("ticket", "show", 1)["messages"][-1]
+    assert (reply["to"], reply["cc"], reply["bcc"]) == (
+        ["anna@example.org"],
+        ["bob@example.net"],
+        ["carol@example.net"],
+    )
+    assert reply["text"].startswith("Look:\n\n[the logo]")
+    assert reply["text"].endswith("wrote:\n> It does not print.")
+    assert reply["html"].count("<img") == len(reply["attachments"]) == 2
+    assert "  bcc: carol@example.net\n" in desk.run("ticket", "show", 1).output
+    assert desk.run("verify").exit_code == 0
+
+
+def test_what_cannot_be_said_is_refused_with_its_reason(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    cases: tuple[tuple[list[str], int, str], ...] = (
+        (["--text", "a", "--html", "b"], 2, "one of --text, --markdown and --html"),
+        ([], 2, "say something"),
+        (["--html", "<img src='https://example.com/a.png'>"], 1, "html: shows an image on the network"),
+        (["--text", "a", "--inline", "nothing.png"], 2, "there is no file"),
+        (["--text", "a", "--bcc", "nobody"], 1, "Bcc: holds something that is no address"),
+    )
+    for arguments, status, said in cases:
+        result = desk.run("ticket", "reply", 1, *arguments)
+        assert (result.exit_code, said in result.output) == (status, True), result.output
+    assert len(desk.json("ticket", "show", 1)["messages"]) == 1

@@ -81,7 +81,7 @@ def test_no_value_can_add_a_header(field: str, bad: str) -> None:
 
 def test_a_boundary_that_occurs_is_refused() -> None:
     request = dataclasses.replace(
-        REQUEST, text="--" + "b" * 24, attachments=(AttachmentContent("a", "text/plain", b"x"),)
+        REQUEST, text="--m." + "b" * 24, attachments=(AttachmentContent("a", "text/plain", b"x"),)
     )
     with pytest.raises(ComposeError, match="boundary"):
         compose_reply(request)

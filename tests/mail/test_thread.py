@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 
 import pytest
@@ -57,6 +58,23 @@ def test_decisions(
     result = decision(token, known, auth)
     assert (result.ticket_id, result.suspected) == (joined, suspected)
     assert result.reopen == (joined is not None)
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+@pytest.mark.parametrize("auth", list(Authentication))
+def test_a_reply_address_proves_as_much_as_a_token(standing: Standing, auth: Authentication) -> None:
+    address, known = Candidate(TICKET, standing), Candidate(OTHER, REQUESTER)
+    found = decide(by_token=None, by_address=address, by_known_id=known, authentication=auth, kind=Kind.CUSTOMER)
+    assert found == dataclasses.replace(
+        decision(standing, REQUESTER, auth), evidence=("reply address token", *found.evidence[1:])
+    )
+    assert ("stranger" in found.evidence) == (standing is STRANGER)
+
+
+def test_a_message_that_is_named_comes_before_the_address() -> None:
+    token, address = Candidate(TICKET, REQUESTER), Candidate(OTHER, REQUESTER)
+    found = decide(by_token=token, by_address=address, by_known_id=None, authentication=PASS, kind=Kind.CUSTOMER)
+    assert (found.ticket_id, found.evidence[0]) == (TICKET, "token verified")
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ async def test_a_decision_that_comes_during_an_attempt_is_not_lost(stores: Store
     until = datetime.now(UTC) + timedelta(hours=1)
     await stores.content.transaction(held.account_id, outbox.postpone, held.mailbox_id, until, unsent=True)
     await life.decide(first, ReplyEvent.PERSON_RETRY, "kim")
-    assert await life.outbox._step(listed)
+    assert await life.outbox._step(listed, life.outbox._open(listed))
     _, view = await life.office.desk.reply(held.account_id, first)
     assert [one.by for one in view.record.decisions] == ["kim"]
     assert view.reply.status is ReplyStatus.SENT

@@ -1,0 +1,50 @@
+"""What a reply takes from the messages before it: ids, Outlook's index, and what is quoted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ingestd.desk import MessageView, TicketView
+from ingestd.mail.fields import writable_id
+from ingestd.mail.quoting import Quoted
+from ingestd.mail.thread import ancestors
+from ingestd.mail.thread_index import reply_thread_index
+from ingestd.mail.types import Address, Kind, ParsedMail
+
+_WRITTEN = frozenset({Kind.CUSTOMER.value, Kind.BULK.value})
+"""What persons write, also through a list."""
+
+
+def parent_of(view: TicketView) -> ParsedMail | None:
+    """Return the newest message with a Message-ID: what the customer's client shows the reply under."""
+    with_id = [one.record.mail for one in view.messages if writable_id(one.record.mail.message_id)]
+    return with_id[-1] if with_id else None
+
+
+def references_of(parent: ParsedMail | None) -> tuple[str, ...]:
+    """Return the ids above a reply, oldest first, its parent's last (RFC 5322 §3.6.4).
+
+    Ids that no header can hold are left out: a strange one must not keep the customer from being answered.
+    """
+    if parent is None:
+        return ()
+    above = (*ancestors(parent.in_reply_to[:1], parent.references), parent.message_id)
+    return tuple(one for one in above if writable_id(one))
+
+
+def thread_index_of(parent: ParsedMail | None, at: datetime, random: int) -> str:
+    return reply_thread_index(parent.thread_index, at, random) if parent is not None else ""
+
+
+def quoted_of(view: TicketView, bytes_max: int) -> Quoted | None:
+    """Return what is quoted: the newest message that a person wrote to us; None where there is none."""
+    newest = next((one for one in reversed(view.messages) if _is_written(one)), None)
+    if newest is None:
+        return None
+    mail = newest.record.mail
+    author = mail.from_[0] if mail.from_ else (mail.sender or Address(""))
+    return Quoted(author, mail.date or newest.row.received_at, mail.text, mail.html, bytes_max)
+
+
+def _is_written(one: MessageView) -> bool:
+    return one.row.direction == "in" and one.row.kind in _WRITTEN
