@@ -4,25 +4,27 @@ daemon's own functions, on real databases."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from config import Outbound
+from config import MailboxDefaults, Outbound
 from connectors.base import AuthError, ConnectorError, RawMessage, Sender
 from ingestd.desk import Desk, TicketView
 from ingestd.inbound.commit import Committed, commit_batch
-from ingestd.inbound.edits import edit_of
 from ingestd.inbound.intake import MailboxContext, identities, read_batch, seal_batch
 from ingestd.inbound.lease import Lease
+from ingestd.inbound.mirroring import Mirrored
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
+from ingestd.mirror import edit_of, mirror_of
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import AccountRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
+from ingestd.ticketing import Changed, Mirroring, read_ticket, set_status
 from ingestd.verify import verify
 from storage import accounts, events, leases, mailboxes, messages
 from storage.leases import Held
@@ -60,6 +62,7 @@ class Office:
         aliases: Sequence[str] = (),
         contact_forms: Sequence[str] = (),
         after_import: str = "nothing",
+        mirror: Mapping[str, str] | None = None,
         authserv_ids: Sequence[str] = (),
         rules: Rules | None = None,
         beside: Office | None = None,
@@ -80,6 +83,7 @@ class Office:
             issuer="https://login.example.com",
             login="support@example.com",
             addresses=tuple(aliases),
+            mirror=dict(mirror or {}),
         )
         await stores.content.transaction(
             account_id,
@@ -102,6 +106,7 @@ class Office:
             contact_forms=frozenset(contact_forms),
             authserv_ids=frozenset(authserv_ids),
             edit=edit_of(after_import),
+            mirror=mirror_of(mirror or {}),
             rules=rules or Rules(),
         )
         desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
@@ -135,6 +140,16 @@ class Office:
 
     async def ticket(self, number: int) -> TicketView:
         return await self.desk.ticket(self.held.account_id, number)
+
+    async def act(self, number: int, status: str, messages_max: int = 500) -> Changed:
+        """Let an agent close a ticket, and so on; what is mirrored is planned."""
+        mirroring = Mirroring(self.context.key, MailboxDefaults(), messages_max)
+        return await self.stores.content.transaction(self.held.account_id, set_status, number, status, mirroring)
+
+    async def read(self, number: int) -> Mirrored:
+        """Let an agent read a ticket."""
+        mirroring = Mirroring(self.context.key, MailboxDefaults(), 500)
+        return await self.stores.content.transaction(self.held.account_id, read_ticket, number, mirroring)
 
     async def reply(
         self, number: int, text: str = "We look into it.", *, idempotency_key: str | None = None

@@ -1,17 +1,18 @@
-"""`mailbox set`: what is done in a mailbox after import, and which of its folders are watched."""
+"""`mailbox set`: what is done in a mailbox after import and by agents, and which of its folders are watched."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from uuid import UUID
 
 import click
 
-from config import after_import_note, check_after_import
+from config import after_import_note, check_after_import, check_mirrored
 from ingestd.build.store import Store
 from ingestd.cli.common import Trouble, account_option, choose_account, json_option, print_json, with_store
-from ingestd.options import Chosen, Options, ReplyUnderWay, choose, effective
+from ingestd.options import Chosen, Options, ReplyUnderWay, choose, effective, mirrored
 
 _DEFAULT = "default"
 _FOLDERS_MAX = 100
@@ -35,6 +36,15 @@ _WAIT_SECONDS = 30.0
     multiple=True,
     help="A folder that is watched, instead of those that are now; may be given several times.",
 )
+@click.option(
+    "--mirror",
+    "mirror",
+    multiple=True,
+    metavar="ACTION=EDIT",
+    help="What is done in the mailbox to the mail of a ticket that an agent reads, closes and so on: read=seen, "
+    "spam=junk, delete=trash, solved=keyword:NAME, …; nothing, or default, as the configuration says; may be given "
+    "several times.",
+)
 @click.option("--default-folders", is_flag=True, help="Watch the folders that the configuration says.")
 @account_option
 @json_option
@@ -44,25 +54,28 @@ async def set_(
     mailbox_id: UUID,
     after_import: str | None,
     folders: tuple[str, ...],
+    mirror: tuple[str, ...],
     default_folders: bool,
     account: UUID | None,
     as_json: bool,
 ) -> None:
-    """Change what is done in a mailbox after import, and which folders are watched.
+    """Change what is done in a mailbox after import and by agents' actions, and which folders are watched.
 
-    Naming --after-import also tries again what had been given up; with nothing, edits that are still due are
-    not done any more. Of a folder that is watched from now on, what comes from now on is read; one that takes the
-    place of a missing folder is read from where that was. What is older comes by `mailbox backfill`.
+    Naming --after-import or --mirror also tries again what had been given up; with nothing, the edits that it had
+    asked for and that are still due are not done any more. Of a folder that is watched from now on, what comes from
+    now on is read; one that takes the place of a missing folder is read from where that was. What is older comes by
+    `mailbox backfill`.
     """
-    options = _options(after_import, folders, default_folders)
+    options = _options(after_import, folders, mirror, default_folders)
     account_id = await choose_account(store, account)
     chosen = await _choose(store, account_id, mailbox_id, options)
     now, watched = effective(chosen.record, store.settings.mailbox_defaults)
+    told = mirrored(chosen.record, store.settings.mailbox_defaults)
     if as_json:
-        fields = {"mailbox": mailbox_id, "after_import": now, "folders": watched}
+        fields = {"mailbox": mailbox_id, "after_import": now, "mirror": told, "folders": watched}
         print_json({**fields, "edits_cancelled": chosen.cancelled, "edits_tried_again": chosen.revived})
         return
-    click.echo(f"after import: {now}\nfolders:      {', '.join(watched)}")
+    click.echo(f"after import: {now}\nmirror:       {mirror_line(told)}\nfolders:      {', '.join(watched)}")
     for count, what in ((chosen.cancelled, "are not done any more"), (chosen.revived, "are tried again")):
         if count:
             click.echo(f"{count} edits {what}")
@@ -70,11 +83,17 @@ async def set_(
         click.echo(f"note: {note}", err=True)
 
 
-def _options(after_import: str | None, folders: tuple[str, ...], default_folders: bool) -> Options:
+def mirror_line(mirror: Mapping[str, str]) -> str:
+    return ", ".join(f"{action}={edit}" for action, edit in mirror.items())
+
+
+def _options(
+    after_import: str | None, folders: tuple[str, ...], mirror: tuple[str, ...], default_folders: bool
+) -> Options:
     if folders and default_folders:
         raise click.UsageError("give --folder or --default-folders, not both")
-    if after_import is None and not folders and not default_folders:
-        raise click.UsageError("say what is to be changed: --after-import, --folder or --default-folders")
+    if after_import is None and not folders and not mirror and not default_folders:
+        raise click.UsageError("say what is to be changed: --after-import, --mirror, --folder or --default-folders")
     if any(not 0 < len(one) <= _FOLDER_CHARS_MAX for one in folders) or len(folders) > _FOLDERS_MAX:
         raise click.BadParameter(
             f"at most {_FOLDERS_MAX} names of at most {_FOLDER_CHARS_MAX} characters", param_hint="--folder"
@@ -87,7 +106,18 @@ def _options(after_import: str | None, folders: tuple[str, ...], default_folders
     return Options(
         after_import="" if after_import == _DEFAULT else after_import,
         folders=tuple(dict.fromkeys(folders)) if folders or default_folders else None,
+        mirror=dict(map(_mirrored, mirror)) or None,
     )
+
+
+def _mirrored(text: str) -> tuple[str, str]:
+    """Return action and edit of ACTION=EDIT; "" for `default`."""
+    action, _, spelled = text.partition("=")
+    try:
+        check_mirrored(action, "nothing" if spelled == _DEFAULT else spelled)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, as in solved=seen", param_hint="--mirror") from error
+    return action, "" if spelled == _DEFAULT else spelled
 
 
 async def _choose(store: Store, account_id: UUID, mailbox_id: UUID, options: Options) -> Chosen:
