@@ -133,7 +133,7 @@ class Desk:
         after_number: int = 0,
         limit: int = 100,
     ) -> list[TicketSummary]:
-        """Return up to `limit` tickets behind `after_number`, in the order of their numbers, `without` some statuses."""
+        """Return up to `limit` tickets behind `after_number`, `without` some statuses, ordered by number."""
         found = await self.content.read(
             account_id,
             tickets.list_tickets,

@@ -66,7 +66,7 @@ for _action in ACTIONS:
 @account_option
 @click.option(
     "--status",
-    type=click.Choice([*TicketStatus]),
+    type=click.Choice([one.value for one in TicketStatus]),
     help="Only those with this status.  [default: all but spam and deleted]",
 )
 @click.option("--mailbox", "mailbox_id", type=click.UUID, help="Only those of this mailbox.")

@@ -181,13 +181,8 @@ async def test_what_comes_to_a_deleted_ticket_opens_one_that_follows_it_up(store
     assert (first.ticket.status, second.ticket.status) == ("deleted", "open")
     assert second.ticket.follows_ticket_id == first.ticket.ticket_id
     assert len(second.messages) == 2
-    await office.take(
-        mail(
-            "Away",
-            message_id="<q4@example.org>",
-            headers="In-Reply-To: <q0@example.org>\r\nAuto-Submitted: auto-replied\r\n",
-        )
-    )
+    headers = "In-Reply-To: <q0@example.org>\r\nAuto-Submitted: auto-replied\r\n"
+    await office.take(mail("Away", message_id="<q4@example.org>", headers=headers))
     assert await statuses(office) == ["deleted", "open"]
     await office.check()
 
@@ -220,9 +215,8 @@ class Watch:
         ]
 
     async def flags(self, folder: str = "INBOX") -> list[set[str]]:
-        return [
-            set(one.split()) for one in await asyncio.to_thread(self._mailbox.server.flags, self._mailbox.user, folder)
-        ]
+        found = await asyncio.to_thread(self._mailbox.server.flags, self._mailbox.user, folder)
+        return [set(one.split()) for one in found]
 
 
 async def do(office: Office, reader: Any, number: int, status: str) -> None:
@@ -326,15 +320,6 @@ async def test_an_action_while_another_one_is_being_mirrored(
     assert [("Solved" in one) for one in await watch.flags()] == [second == "closed"]
     await office.check()
     await mailbox.close()
-
-
-async def _due(office: Office) -> list[Any]:
-    from storage import edits
-
-    found, _ = await office.stores.content.read(
-        office.held.account_id, edits.list_due, office.held.mailbox_id, limit=10
-    )
-    return found
 
 
 async def test_a_server_that_is_slow_holds_nobody_up(stores: Stores) -> None:
