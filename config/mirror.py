@@ -31,8 +31,8 @@ def check_mirrored(action: str, text: str) -> str:
     if action not in MIRRORED:
         raise ValueError(f"must be about {_one_of(MIRRORED)}")
     word, target = split_after_import(text)
-    known = {split_after_import(one) for one in MIRRORED[action]}
-    if (word, None if target is None else {"keyword": "NAME", "move": "FOLDER"}.get(word)) not in known:
+    known = {one: bool(name) for one, name in map(split_after_import, MIRRORED[action])}
+    if known.get(word) is not (target is not None):
         raise ValueError(f"must be {_one_of(MIRRORED[action])}")
     return text if target is None else check_after_import(text)
 
