@@ -39,7 +39,7 @@ bench: servers
 # Builds the image without a registry, and runs it. Needs root; minutes, the first time more of them.
 image-check: setup
 	@deploy/dev/setup.sh --image
-	$(BIN)/pytest -m long -s $(ARGS) tests/deploy/test_image.py tests/deploy/test_image_story.py
+	$(BIN)/pytest -m long -s --timeout 3600 $(ARGS) tests/deploy/test_image.py tests/deploy/test_image_story.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers.postgres import PostgresServer, find_binaries
-from tests.stores import Stores, StoreUrls, postgres_urls, sqlite_urls
+from tests.stores import (
+    Stores,
+    StoreUrls,
+    migrated_once,
+    postgres_copies,
+    postgres_urls,
+    sqlite_copies,
+    sqlite_urls,
+)
 
 # Time says more about the machine than about the code: what must be quick has a bound of its own.
 settings.register_profile("ingestd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +31,14 @@ def missing(what: str, package: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        values = getattr(item, "callspec", None)
+        if item.get_closest_marker("postgresql_is_long") and values and "postgresql" in values.params.values():
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +63,33 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_urls(request: pytest.FixtureRequest, tmp_path: Path) -> StoreUrls:
-    """Addresses of empty databases: every test that uses them runs on both engines."""
+    """Addresses of empty databases: every test that uses them runs on both engines.
+
+    Where the test has `stores`, they are copies of migrated ones: migrating took longer than most tests.
+    """
+    migrated = "stores" in request.fixturenames
     if request.param == "sqlite":
-        return sqlite_urls(tmp_path)
-    return postgres_urls(request.getfixturevalue("postgres").create_database, tmp_path)
+        if not migrated:
+            return sqlite_urls(tmp_path)
+        return sqlite_copies(request.getfixturevalue("sqlite_migrated"), tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    if not migrated:
+        return postgres_urls(server.create_database, tmp_path)
+    return postgres_copies(server, request.getfixturevalue("postgres_migrated"), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sqlite_migrated(tmp_path_factory: pytest.TempPathFactory) -> StoreUrls:
+    return migrated_once(sqlite_urls(tmp_path_factory.mktemp("migrated")))
+
+
+@pytest.fixture(scope="session")
+def postgres_migrated(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> StoreUrls:
+    return migrated_once(postgres_urls(postgres.create_database, tmp_path_factory.mktemp("migrated")))
 
 
 @pytest.fixture
 async def stores(store_urls: StoreUrls) -> AsyncIterator[Stores]:
-    opened = await Stores.open(store_urls)
+    opened = Stores.connect(store_urls)
     yield opened
     await opened.close()

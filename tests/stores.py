@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from storage import schema
 from storage.blobs import FolderBlobs
 from storage.database import Database, open_database
+from tests.servers.postgres import PostgresServer
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,18 @@ class Stores:
     blobs: FolderBlobs
 
     @classmethod
-    async def open(cls, urls: StoreUrls) -> Stores:
-        stores = cls(
+    def connect(cls, urls: StoreUrls) -> Stores:
+        """Return databases that are migrated already."""
+        return cls(
             urls,
             open_database(urls.content, schema.METADATA[schema.CONTENT]),
             open_database(urls.keystore, schema.METADATA[schema.KEYSTORE]),
             FolderBlobs(urls.blobs),
         )
+
+    @classmethod
+    async def open(cls, urls: StoreUrls) -> Stores:
+        stores = cls.connect(urls)
         await stores.content.transaction(None, schema.upgrade, schema.CONTENT)
         await stores.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
         return stores
@@ -50,3 +58,26 @@ def sqlite_urls(folder: Path) -> StoreUrls:
 
 def postgres_urls(create_database: Callable[[], str], folder: Path) -> StoreUrls:
     return StoreUrls(create_database(), create_database(), folder / "blobs")
+
+
+def migrated_once(urls: StoreUrls) -> StoreUrls:
+    """Migrate databases that will be copied."""
+
+    async def migrate() -> None:
+        await (await Stores.open(urls)).close()
+
+    asyncio.run(migrate())
+    return urls
+
+
+def sqlite_copies(migrated: StoreUrls, folder: Path) -> StoreUrls:
+    urls = sqlite_urls(folder)
+    for source, target in ((migrated.content, urls.content), (migrated.keystore, urls.keystore)):
+        shutil.copy(source.removeprefix("sqlite:///"), target.removeprefix("sqlite:///"))
+    return urls
+
+
+def postgres_copies(server: PostgresServer, migrated: StoreUrls, folder: Path) -> StoreUrls:
+    return StoreUrls(
+        server.create_database(migrated.content), server.create_database(migrated.keystore), folder / "blobs"
+    )

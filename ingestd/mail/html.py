@@ -29,9 +29,10 @@ QUOTE_IDS = frozenset(
 
 
 def text_to_html(text: str) -> str:
-    """Return plain text as HTML, for a message that mixes both.
+    """Return plain text as HTML, for a message that mixes both; written as the sanitizer writes it.
 
     >>> text_to_html("a < b")
     '<div style="white-space:pre-wrap">a &lt; b</div>'
     """
-    return f'<div style="white-space:pre-wrap">{escape(text, quote=False)}</div>'
+    written = escape(text, quote=False).replace("\xa0", "&nbsp;")
+    return f'<div style="white-space:pre-wrap">{written}</div>'

@@ -134,6 +134,7 @@ class _Walker:
             return
         regions = self._regions(part)
         default = "message/rfc822" if part.content_type == "multipart/digest" else "text/plain"
+        self._undelimited(part, default)
         for start, end in regions:
             if self.parts >= self.limits.parts_max:
                 self.defect("too-many-parts")
@@ -142,6 +143,18 @@ class _Walker:
                 continue
             part.children.append(self.part(start, end, depth + 1, default))
         self._adopt(part)
+
+    def _undelimited(self, part: Part, default: str) -> None:
+        """Read the first part of a multipart whose first delimiter is missing: its header follows the multipart's."""
+        at = [index for index, (name, _) in enumerate(part.fields) if name == "content-type"][1:2]
+        if not at or part.lead < 0 or is_notice(self.raw[part.start : part.lead]):
+            return
+        child = make_part(part.fields[at[0] :], part.start, self._before(part.lead), default, self.hints)
+        if not child.content_type.startswith(("multipart/", "message/")):
+            self.defect("boundary-missing")
+            self.parts += 1
+            part.children.append(child)
+            part.lead = part.start
 
     def _adopt(self, part: Part) -> None:
         """Give an inner multipart that shares our boundary its parts back: the texts that follow it here."""

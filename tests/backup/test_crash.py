@@ -22,7 +22,7 @@ from tests.verify.builder import build
 _KILLS = {"backup": 4, "restore": 3}
 """Of each kind, evenly over the steps, first and last included."""
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.postgresql_is_long]
 
 
 def _run(config: Path, *arguments: str, **environment: str) -> int:

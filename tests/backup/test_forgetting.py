@@ -27,7 +27,7 @@ from tests.privacy.witness import forms
 from tests.stores import Stores, StoreUrls
 from tests.verify.builder import build
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.postgresql_is_long]
 
 T = TypeVar("T")
 _SUBJECT = "Zeugenwörtlich"

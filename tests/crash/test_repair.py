@@ -115,6 +115,7 @@ def killed(at: Point) -> tuple[str, Iteration]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.postgresql_is_long
 async def test_killed_while_a_folder_is_read_again(world: World) -> None:
     turn = 0 if world.engine == "sqlite" else 0.5
     of_the_repair = [point for point in await discover(world) if point.name in EXPECTED]

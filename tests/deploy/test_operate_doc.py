@@ -46,6 +46,7 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs on a copy of this machine, which root can make")
+@pytest.mark.long
 @pytest.mark.timeout(_SECONDS)
 def test_the_way_by_pip_and_systemd_from_nothing_to_uninstalled(tmp_path: Path) -> None:
     script = tmp_path / "script"

@@ -31,6 +31,8 @@ from tests.office import Office, mail
 from tests.stores import Stores
 from tests.story.mails import bounce_of
 
+pytestmark = pytest.mark.postgresql_is_long
+
 ANNA, BOB = "anna@example.org", "bob@example.net"
 
 

@@ -18,6 +18,8 @@ from storage.tables import messages
 from tests.office import HereParser, Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long
+
 WHEN = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 

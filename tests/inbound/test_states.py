@@ -34,6 +34,8 @@ from storage.mailboxes import WORKED, Mailbox, MailboxState
 from tests.office import HereParser, Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long
+
 BACKOFF = Backoff(initial_seconds=0.01, max_seconds=0.05)
 SETTINGS = Inbound(backoff=BACKOFF, blocked_retry_seconds=0.1, suspicions_max=2)
 WAIT_SECONDS = 10.0

@@ -19,6 +19,8 @@ from storage.types import new_id
 from tests.linking.bench import ADDRESS, OTHER, Bench, running_bench
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long
+
 ASKED = ["local", "yandex", "mailru"]
 """Providers that tell whose an access token is, each in its own way."""
 

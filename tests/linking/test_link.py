@@ -21,6 +21,8 @@ from storage.types import new_id
 from tests.linking.bench import ADDRESS, OTHER, Bench, running_bench
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long
+
 
 @pytest.fixture
 async def bench(stores: Stores) -> AsyncIterator[Bench]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingestd.mail.html import text_to_html
 from ingestd.mail.html_images import REMOTE_IMAGE, is_inline
 from ingestd.mail.html_safe import sanitize
 from ingestd.mail.html_style import clean_style
@@ -294,3 +295,8 @@ def test_sanitize_is_idempotent_and_leaves_nothing_active(html: str) -> None:
     assert twice.mismatched_links == once.mismatched_links
     assert active(once.html) == []
     to_text(once.html)
+
+
+def test_text_beside_html_is_written_as_the_sanitizer_writes_it() -> None:
+    shown = text_to_html("a\xa0b < c & d")
+    assert sanitize(shown).html == shown

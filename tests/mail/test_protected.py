@@ -228,4 +228,5 @@ def test_reading_is_total(data: st.DataObject) -> None:
         st.dictionaries(st.integers(0, len(whole) - 1), st.integers(0, 255), max_size=5)
     ).items():
         whole[at] = value
-    assert len(read_cms(bytes(whole[: data.draw(st.integers(0, len(whole)))])).content) <= len(ENTITY)
+    damaged = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    assert len(read_cms(damaged).content) <= len(damaged)

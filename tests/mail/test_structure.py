@@ -345,3 +345,22 @@ def test_the_steps_of_the_walk_grow_with_the_message_and_no_faster() -> None:
         return count
 
     assert calls(8000) < 2.5 * calls(4000)
+
+
+def test_a_first_part_without_its_delimiter() -> None:
+    raw = (
+        b"From: jane@example.com\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n"
+        b"Content-Type: multipart/alternative; boundary=i\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        b"Plain\r\n--i\r\nContent-Type: text/html\r\n\r\n<p>Plain</p>\r\n--i--\r\n--o--\r\n"
+    )
+    mail = parse(raw)
+    assert (mail.text, mail.html, mail.attachments) == ("Plain", "<p>Plain</p>", ())
+    assert "boundary-missing" in mail.defects
+
+
+def test_two_types_of_a_multipart_that_has_its_delimiters_are_one() -> None:
+    raw = (
+        b"Content-Type: multipart/mixed; boundary=o\r\nContent-Type: text/plain\r\n\r\n"
+        b"This is a multi-part message in MIME format.\r\n--o\r\n\r\nHello\r\n--o--\r\n"
+    )
+    assert parse(raw).text == "Hello"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Connection, update
 
 from ingestd.records import CursorRecord
@@ -14,6 +15,8 @@ from storage import mailboxes, tables
 from tests.stores import StoreUrls
 from tests.story.house import House, Servers, open_house, until
 from tests.story.mails import mail
+
+pytestmark = pytest.mark.postgresql_is_long
 
 
 async def compared(house: House, status: int = 0) -> dict[str, object]:

@@ -13,6 +13,8 @@ from tests.stores import StoreUrls
 from tests.story.house import House, Servers, open_house
 from tests.story.mails import mail
 
+pytestmark = pytest.mark.postgresql_is_long
+
 
 @pytest.fixture
 async def house(servers: Servers, store_urls: StoreUrls, tmp_path: Path) -> AsyncIterator[House]:
