@@ -3,6 +3,7 @@
 from config.after_import import after_import_note, check_after_import, check_not_watched, split_after_import
 from config.hosts import Host, endpoint_allowed, hosts
 from config.loader import load
+from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
 from config.problems import ConfigError, Position, Problem
 from config.providers import Endpoint, FolderNames, OAuth, Provider
 from config.reload import Reload, plan_reload
@@ -18,6 +19,7 @@ from config.settings import (
     Logging,
     MailboxDefaults,
     Metrics,
+    Mirror,
     Outbound,
     Parser,
     Settings,
@@ -26,6 +28,7 @@ from config.settings import (
 )
 
 __all__ = [
+    "MIRRORED",
     "Api",
     "Backfill",
     "Backoff",
@@ -40,6 +43,7 @@ __all__ = [
     "Logging",
     "MailboxDefaults",
     "Metrics",
+    "Mirror",
     "OAuth",
     "Outbound",
     "Parser",
@@ -53,6 +57,8 @@ __all__ = [
     "Tickets",
     "after_import_note",
     "check_after_import",
+    "check_mirror_fits",
+    "check_mirrored",
     "check_not_watched",
     "endpoint_allowed",
     "hosts",

@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from config.presets import PRESETS
 from config.providers import FolderNames, GenericProvider, OAuth, Server
 from config.secrets import is_secret
-from config.settings import Backoff, Settings
+from config.settings import Backoff, Mirror, Settings
 from config.shapes import SUFFIXES, bare, model_of
 
 SCHEMA_FILE: Final = "docs/settings.schema.json"
@@ -47,6 +47,7 @@ def tables() -> str:
         if model := model_of(field.annotation, None):
             parts.append(_table(f"`{name}`", model, field.description or ""))
     parts += [
+        _table("`mirror` of `mailbox_defaults`", Mirror, Mirror.__doc__ or ""),
         _table("`providers.NAME` with `kind: generic`", GenericProvider, "Any server with IMAP, SMTP and OAuth."),
         _table("`imap` and `smtp` of a provider", Server, "The usual ports: 993 or 143, and 465 or 587."),
         _table("`oauth` of a provider", OAuth, "How access is asked for."),

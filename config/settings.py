@@ -30,6 +30,7 @@ from config.checks import (
     database_identity,
     decode_master_key,
 )
+from config.mirror import MirrorDelete, MirrorRead, MirrorSolved, MirrorSpam, check_mirror_fits
 from config.presets import AnyProvider
 from config.providers import Provider, resolve
 from config.secrets import mask_url
@@ -136,6 +137,19 @@ class Api(Section):
         return value.rstrip("/")
 
 
+class Mirror(Section):
+    """What is done in the mailbox to the mail of a ticket that an agent reads, closes, deletes or calls spam."""
+
+    read: MirrorRead = "nothing"
+    """The ticket is read: nothing or seen."""
+    spam: MirrorSpam = "nothing"
+    """It is spam: nothing, junk (its mail goes to the Junk folder), keyword:NAME or move:FOLDER."""
+    delete: MirrorDelete = "nothing"
+    """It is deleted: nothing or trash (its mail goes to the Trash folder)."""
+    solved: MirrorSolved = "nothing"
+    """It is closed: nothing, seen, keyword:NAME or move:FOLDER. Opening it again undoes it, but for seen."""
+
+
 class MailboxDefaults(Section):
     """What holds for a mailbox unless it says otherwise."""
 
@@ -149,11 +163,19 @@ class MailboxDefaults(Section):
     """Senders (contact forms) whose Reply-To is the requester."""
     after_import: AfterImport = "nothing"
     """What is done in the mailbox to a message that was taken: nothing, seen, keyword:NAME, move:FOLDER or delete."""
+    mirror: Mirror = Mirror()
+    """What agents do with tickets, mirrored in the mailbox."""
 
     @field_validator("after_import")
     @classmethod
     def _elsewhere(cls, value: str, info: ValidationInfo) -> str:
         check_not_watched(value, info.data.get("folders", ()))
+        return value
+
+    @field_validator("mirror")
+    @classmethod
+    def _mirror_fits(cls, value: Mirror, info: ValidationInfo) -> Mirror:
+        check_mirror_fits(value.model_dump(), info.data.get("after_import", ""), info.data.get("folders", ()))
         return value
 
     @field_validator("start_days")
@@ -194,11 +216,13 @@ class Inbound(Section):
     suspicions_max: Annotated[int, Field(ge=0, le=100)] = 3
     """How often "authenticated but not connected" (Microsoft) is retried before the provider is asked what it means."""
     edit_messages_max: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Messages that are edited (`after_import`) with one command."""
+    """Messages that are edited (`after_import`, `mirror`) with one command."""
     edit_attempts_max: Annotated[int, Field(ge=1, le=1000)] = 10
     """Attempts at an edit before it is given up; its ticket is not concerned."""
     edit_backoff: Backoff = Backoff(initial_seconds=30.0, max_seconds=3600.0)
     """Pauses between those attempts."""
+    mirror_messages_max: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Of a ticket that an agent closes, deletes and so on, so many messages are edited, the newest (`mirror`)."""
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
     """A worker process that was silent for so long loses its mailboxes."""
     heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0

@@ -225,6 +225,7 @@ class FiledCopy:
 class EditKind(enum.StrEnum):
     READ = "read"
     KEYWORD = "keyword"
+    REMOVE_KEYWORD = "remove_keyword"
     MOVE = "move"
     SPAM = "spam"
     TRASH = "trash"
@@ -235,7 +236,7 @@ class EditKind(enum.StrEnum):
 class Edit:
     kind: EditKind
     target: str | None = None
-    """The keyword (KEYWORD) or folder name (MOVE)."""
+    """The keyword (KEYWORD, REMOVE_KEYWORD) or folder name (MOVE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +290,10 @@ class Reader(Protocol):
 
         Costs no thread while it waits.
         """
+        ...
+
+    def wake(self) -> None:
+        """End the `wait` that is under way, or the next one, at once, as if something had changed."""
         ...
 
     async def fetch(self, locator: str) -> RawMessage | None:

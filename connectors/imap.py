@@ -63,6 +63,8 @@ class ImapReader:
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
         self._missing: Sequence[int] = ()
+        self._woken = asyncio.Event()
+        self._idling: asyncio.Future[Woken] | None = None
 
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what is new, folder by folder in the plan's order; see `Reader.changes`."""
@@ -247,6 +249,20 @@ class ImapReader:
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait in IDLE where the server has it, else sleep; see `Reader.wait`."""
+        try:
+            return await self._wait(timeout_seconds)
+        finally:
+            self._woken.clear()
+
+    def wake(self) -> None:
+        """End the waiting; see `Reader.wake`."""
+        self._woken.set()
+        if self._idling is not None and not self._idling.done():
+            self._idling.set_result(Woken.NEWS)
+
+    async def _wait(self, timeout_seconds: float) -> bool:
+        if self._woken.is_set():
+            return True
         deadline = time.monotonic() + timeout_seconds
         poll_at = self._polled_at + self._access.poll_seconds
         folder = await self._watched()
@@ -254,7 +270,10 @@ class ImapReader:
         until = min(deadline, poll_at)
         if folder is not None and "IDLE" in session.capabilities and await self._idle(folder, until):
             return True
-        await asyncio.sleep(max(0.0, until - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._woken.wait()
+                return True
         if time.monotonic() < poll_at:
             return False
         self._polled_at = time.monotonic()
@@ -272,7 +291,13 @@ class ImapReader:
             share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
             renew = self._access.idle_renew_seconds * share
             ends = max(0.0, session.renew_at - time.monotonic())
-            woken = await wait_in_idle(session, min(left, renew, ends))
+            if self._woken.is_set():
+                return True
+            self._idling = asyncio.get_running_loop().create_future()
+            try:
+                woken = await wait_in_idle(session, min(left, renew, ends), woken=self._idling)
+            finally:
+                self._idling = None
             # After a loss, what came in between is found by reading again.
             if woken in (Woken.NEWS, Woken.LOST):
                 return True

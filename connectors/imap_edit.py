@@ -61,6 +61,9 @@ async def _edit(
     if edit.kind is EditKind.KEYWORD:
         await _store(session, there, _keyword(session, selected, edit))
         return {place: place for place in there}
+    if edit.kind is EditKind.REMOVE_KEYWORD:
+        await _remove_keyword(session, there, edit)
+        return {place: place for place in there}
     if edit.kind is EditKind.DELETE:
         await _delete(session, there)
         return {}
@@ -131,17 +134,27 @@ async def _store(session: ImapSession, places: Places, flag: bytes) -> None:
     await session.run("STORE", lambda client: client.add_flags(uids, [flag], silent=True))
 
 
-def _keyword(session: ImapSession, selected: Selected, edit: Edit) -> bytes:
-    """Return the keyword; one that the folder cannot keep would vanish without a word (RFC 3501 §7.1)."""
+async def _remove_keyword(session: ImapSession, places: Places, edit: Edit) -> None:
+    uids, keyword = [place.uid for place in places], _atom(edit)
+    await session.run("STORE", lambda client: client.remove_flags(uids, [keyword], silent=True))
+
+
+def _atom(edit: Edit) -> bytes:
     keyword = _target(edit)
     if not keyword.isascii() or not keyword.isprintable() or any(char in '(){%*"\\] ' for char in keyword):
         raise ValueError("a keyword that is no atom")
+    return keyword.encode("ascii")
+
+
+def _keyword(session: ImapSession, selected: Selected, edit: Edit) -> bytes:
+    """Return the keyword; one that the folder cannot keep would vanish without a word (RFC 3501 §7.1)."""
+    keyword = _atom(edit)
     keeps = selected.permanent_flags
-    if keeps is not None and "\\*" not in keeps and keyword.lower() not in keeps:
+    if keeps is not None and "\\*" not in keeps and keyword.decode("ascii").lower() not in keeps:
         raise PermanentError(
             f"STORE at {session.where}: this folder keeps no keywords of ours; choose another edit for this mailbox"
         )
-    return keyword.encode("ascii")
+    return keyword
 
 
 def copied_to(codes: Iterable[bytes], folder: str) -> dict[int, Locator]:

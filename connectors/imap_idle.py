@@ -27,9 +27,12 @@ class Woken(enum.Enum):
     REFUSED = "refused"
 
 
-async def wait_in_idle(session: ImapSession, timeout_seconds: float) -> Woken:
+async def wait_in_idle(
+    session: ImapSession, timeout_seconds: float, *, woken: asyncio.Future[Woken] | None = None
+) -> Woken:
     """Stay in IDLE on the selected folder until news, a loss, or the timeout.
 
+    Who gives `woken` can end it by setting that to NEWS.
     After NEWS, TIMEOUT and REFUSED the connection is ready for commands, after LOST it is
     gone. Who is refused asks no more on this connection: servers offer IDLE in all folders and
     take it in some, or switch it off for an account; reading works all the same. Raises RateLimited
@@ -42,7 +45,7 @@ async def wait_in_idle(session: ImapSession, timeout_seconds: float) -> Woken:
             raise
         session.refuses_idle = True
         return Woken.REFUSED
-    woken: asyncio.Future[Woken] = asyncio.get_running_loop().create_future()
+    woken = woken or asyncio.get_running_loop().create_future()
     try:
         result = await _watch(session, woken, timeout_seconds)
     except BaseException:

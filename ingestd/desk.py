@@ -30,6 +30,7 @@ from storage import mailboxes, messages, outbox, quarantine, reply_recipients, t
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
 from storage.database import Database
+from storage.edits import MessageEdit, list_of_messages
 from storage.errors import NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
@@ -92,6 +93,8 @@ class MessageView:
     attachments: Sequence[AttachmentView]
     reply: ReplyView | None
     """For a message of ours: where it stands."""
+    edits: Sequence[MessageEdit] = ()
+    """What is still to be done to it in the mailbox, or was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +140,17 @@ class Desk:
         account_id: UUID,
         *,
         status: str | None = None,
+        without: Collection[str] = (),
         mailbox_id: UUID | None = None,
         after_number: int = 0,
         limit: int = 100,
     ) -> list[TicketSummary]:
-        """Return up to `limit` tickets behind `after_number`, in the order of their numbers."""
+        """Return up to `limit` tickets behind `after_number`, `without` some statuses, ordered by number."""
         found = await self.content.read(
             account_id,
             tickets.list_tickets,
             status=status,
+            without=without,
             mailbox_id=mailbox_id,
             after_number=after_number,
             limit=limit,
@@ -160,7 +165,8 @@ class Desk:
             raise NotFound(f"no ticket {number}")
         rows = await self.content.read(account_id, messages.list_messages, ticket.ticket_id)
         key = await self.keys.mailbox(account_id, ticket.mailbox_id)
-        found = [await self._message(key, row) for row in rows]
+        waiting = await self.content.read(account_id, list_of_messages, [row.message_id for row in rows])
+        found = [await self._message(key, row, waiting.get(row.message_id, ())) for row in rows]
         received = [one.record for one in found if one.row.direction == "in"]
         return TicketView(
             ticket=ticket,
@@ -170,6 +176,10 @@ class Desk:
             related=await relations_of(self.content, self.keys, ticket, received),
             key=key,
         )
+
+    async def mailbox_of_ticket(self, account_id: UUID, number: int) -> UUID:
+        """Raises NotFound."""
+        return (await self.content.read(account_id, tickets.get_ticket, number)).mailbox_id
 
     async def ticket_by_id(self, account_id: UUID, ticket_id: UUID) -> Ticket:
         """Raises NotFound."""
@@ -276,12 +286,13 @@ class Desk:
         key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)
         return key.open_record(TicketRecord.place(ticket.ticket_id), ticket.sealed, TicketRecord)
 
-    async def _message(self, key: DataKey, row: Message) -> MessageView:
+    async def _message(self, key: DataKey, row: Message, edits: Sequence[MessageEdit]) -> MessageView:
         return MessageView(
             row=row,
             record=key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord),
             attachments=await self._attachments(key, row),
             reply=await self._reply(key, row) if row.direction == "out" else None,
+            edits=edits,
         )
 
     async def _attachments(self, key: DataKey, row: Message) -> list[AttachmentView]:

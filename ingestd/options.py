@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import Connection
 
-from config import MailboxDefaults, check_after_import, check_not_watched
+from config import MailboxDefaults, check_after_import, check_mirror_fits, check_mirrored, check_not_watched
 from ingestd.inbound.folders import watch_folders
 from ingestd.mail.fields import ComposeError, address_words, check
 from ingestd.mail.international import ascii_address
 from ingestd.mail.types import Address
 from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 from storage import edits, mailboxes, outbox
+from storage.edits import EditCause
 from storage.errors import Conflict
 from storage.sealing import DataKey
 
@@ -39,6 +41,8 @@ class Options:
     """Plain text; "" for none."""
     reply_token: str | None = None
     """TOKEN_OFF or TOKEN_PLUS."""
+    mirror: Mapping[str, str] | None = None
+    """What is mirrored in the mailbox, as the settings `mirror` spell it; "" as the setting says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,19 @@ def effective(record: MailboxRecord, defaults: MailboxDefaults) -> tuple[str, tu
     return record.after_import or defaults.after_import, record.folders or defaults.folders
 
 
+def mirrored(record: MailboxRecord, defaults: MailboxDefaults) -> dict[str, str]:
+    """Return how what agents do is mirrored in the mailbox: as the mailbox says, else as the settings do."""
+    return {**defaults.mirror.model_dump(), **record.mirror}
+
+
 def choose(
     conn: Connection, account_id: UUID, mailbox_id: UUID, key: DataKey, options: Options, defaults: MailboxDefaults
 ) -> Chosen:
     """Change the options of a mailbox; its worker begins again with them.
 
-    Where edits are named, those that were given up are tried again, as a person looked at them; with `nothing`
-    those that are still due are not done any more. Raises ValueError for what cannot be, NotFound,
-    ReplyUnderWay.
+    Where edits are named, those that were given up are tried again, as a person looked at them; where `nothing`
+    is, those that it had asked for and that are still due are not done any more. Raises ValueError for what cannot
+    be, NotFound, ReplyUnderWay.
     """
     check_reply_options(options)
     mailbox = mailboxes.hold_unfenced(conn, account_id, mailbox_id)
@@ -77,17 +86,27 @@ def choose(
     place = MailboxRecord.place(mailbox_id)
     was = record = key.open_record(place, mailbox.sealed, MailboxRecord)
     record = msgspec.structs.replace(record, **_named(options))
+    named = options.mirror or {}
+    for action, spelled in named.items():
+        check_mirrored(action, spelled or NOTHING)
+    if named:
+        own = {action: spelled for action, spelled in {**record.mirror, **named}.items() if spelled}
+        record = msgspec.structs.replace(record, mirror=own)
     after_import, folders = effective(record, defaults)
     _, before = effective(was, defaults)
     check_not_watched(check_after_import(after_import), folders)
+    mirror = mirrored(record, defaults)
+    check_mirror_fits(mirror, after_import, folders)
     mailboxes.replace_record(conn, account_id, mailbox_id, key.seal_record(place, record))
     if options.folders is not None:
         watch_folders(conn, account_id, mailbox_id, key, folders, before=before)
-    if options.after_import is None:
-        return Chosen(record)
-    if after_import == NOTHING:
-        return Chosen(record, cancelled=edits.cancel(conn, account_id, mailbox_id))
-    return Chosen(record, revived=edits.revive(conn, account_id, mailbox_id))
+    told = {EditCause(action): mirror[action] for action in named}
+    if options.after_import is not None:
+        told[EditCause.IMPORT] = after_import
+    ended = [cause for cause, spelled in told.items() if spelled == NOTHING]
+    cancelled = edits.cancel(conn, account_id, mailbox_id, ended) if ended else 0
+    revived = edits.revive(conn, account_id, mailbox_id) if len(ended) < len(told) else 0
+    return Chosen(record, cancelled=cancelled, revived=revived)
 
 
 def check_reply_options(options: Options) -> None:
@@ -119,4 +138,4 @@ def _check_chars(field: str, value: str, chars_max: int) -> None:
 
 def _named(options: Options) -> dict[str, object]:
     """Return the fields of the record that are to be changed."""
-    return {name: value for name, value in asdict(options).items() if value is not None}
+    return {name: value for name, value in asdict(options).items() if value is not None and name != "mirror"}

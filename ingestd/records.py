@@ -56,6 +56,8 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     """Plain text, put beneath every reply; empty for none."""
     reply_token: str = TOKEN_OFF
     """TOKEN_PLUS: a reply's Reply-To carries the ticket's token, and such an address is evidence."""
+    mirror: dict[str, str] = {}
+    """What agents do, mirrored in the mailbox: those of `mailbox_defaults.mirror` that are otherwise here."""
 
     @staticmethod
     def place(mailbox_id: UUID) -> Place:
@@ -185,6 +187,11 @@ class MessageRecord(msgspec.Struct, frozen=True):
     """For a reply: who wrote it, as the helpdesk names its agent."""
     truncated: bool = False
     """The mail was over the size limit, or the server withheld its body: only its header was taken."""
+    home: str = ""
+    """The folder that it is to be moved back to once its ticket is open again; empty where we moved it nowhere."""
+    lost_by: str = ""
+    """The kind of the edit (`EditKind`) that did not find it, or after which the server did not tell where it lies
+    now; then `locator` is empty."""
 
     @staticmethod
     def place(message_id: UUID) -> Place:

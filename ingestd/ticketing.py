@@ -1,25 +1,82 @@
-"""What people do with tickets, as transactions: closing and opening again."""
+"""What people do with tickets, as transactions: closing, opening again, reading, spam and deleting.
+
+Each status can follow any other; `open` is the way back from all of them. What an action does in the mailbox
+is planned in its own transaction (`ingestd.inbound.mirroring`) and done afterwards, as often as it takes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from config import MailboxDefaults
+from ingestd.inbound.mirroring import Mirrored, mirror_read, mirror_status
+from ingestd.mirror import mirror_of
+from ingestd.options import mirrored
+from ingestd.records import MailboxRecord
 from storage import accounts, events, mailboxes, tickets
+from storage.sealing import DataKey
+from storage.tickets import Ticket, TicketStatus
 
-_EVENT_OF_STATUS = {"open": "ticket.reopened", "closed": "ticket.closed"}
+EVENT_OF_STATUS: Final[Mapping[TicketStatus, str]] = {
+    TicketStatus.OPEN: "ticket.reopened",
+    TicketStatus.CLOSED: "ticket.closed",
+    TicketStatus.SPAM: "ticket.spam",
+    TicketStatus.DELETED: "ticket.deleted",
+}
+"""Reading has no status, and no event: whoever read it knows."""
 
 
-def set_status(conn: Connection, account_id: UUID, number: int, status: str) -> bool:
-    """Set a ticket to `open` or `closed`; return False where it was so already. Raises NotFound."""
-    ticket = tickets.get_ticket(conn, account_id, number)
-    mailboxes.hold_unfenced(conn, account_id, ticket.mailbox_id)
+@dataclass(frozen=True, slots=True)
+class Mirroring:
+    """What it takes to mirror an action in the mailbox."""
+
+    key: DataKey
+    defaults: MailboxDefaults
+    messages_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What an action did."""
+
+    changed: bool
+    """False where the ticket stood there already; then nothing was done."""
+    mirrored: Mirrored
+
+
+def set_status(
+    conn: Connection, account_id: UUID, number: int, status: str, mirroring: Mirroring | None = None
+) -> Changed:
+    """Set a ticket to a TicketStatus; without `mirroring` the mailbox stays as it is. Raises NotFound."""
+    wanted, ticket = TicketStatus(status), tickets.get_ticket(conn, account_id, number)
+    held = mailboxes.hold_unfenced(conn, account_id, ticket.mailbox_id)
     # Asked again under the lock: a mail may have reopened it in between.
-    if tickets.get_ticket(conn, account_id, number).status == status:
-        return False
-    tickets.touch_ticket(conn, account_id, ticket.ticket_id, status=status)
+    ticket = tickets.get_ticket(conn, account_id, number)
+    if ticket.status == wanted:
+        return Changed(changed=False, mirrored=Mirrored())
+    done = Mirrored()
+    if mirroring is not None:
+        mirror = mirror_of(mirrored(_open(mirroring.key, held), mirroring.defaults))
+        done = mirror_status(conn, account_id, mirroring.key, mirror, ticket, wanted, mirroring.messages_max)
+    tickets.touch_ticket(conn, account_id, ticket.ticket_id, status=wanted)
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
-    event = events.NewEvent(_EVENT_OF_STATUS[status], ticket.mailbox_id, ticket.ticket_id)
+    event = events.NewEvent(EVENT_OF_STATUS[wanted], ticket.mailbox_id, ticket.ticket_id)
     events.insert_events(conn, account_id, sequence, [event])
-    return True
+    return Changed(changed=True, mirrored=done)
+
+
+def read_ticket(conn: Connection, account_id: UUID, number: int, mirroring: Mirroring) -> Mirrored:
+    """Note that an agent has read a ticket: only the mailbox is told. Raises NotFound."""
+    ticket: Ticket = tickets.get_ticket(conn, account_id, number)
+    held = mailboxes.hold_unfenced(conn, account_id, ticket.mailbox_id)
+    mirror = mirror_of(mirrored(_open(mirroring.key, held), mirroring.defaults))
+    return mirror_read(conn, account_id, mirroring.key, mirror, ticket, mirroring.messages_max)
+
+
+def _open(key: DataKey, held: mailboxes.Mailbox) -> MailboxRecord:
+    return key.open_record(MailboxRecord.place(held.mailbox_id), held.sealed, MailboxRecord)

@@ -1,9 +1,9 @@
-"""Edits in a mailbox that are still to be done: written with the message, deleted when done."""
+"""Edits in a mailbox that are still to be done: written with the message or an agent's action, deleted when done."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
-from storage.database import now
-from storage.mailboxes import readable
+from storage.database import now, wake
+from storage.leases import Held
+from storage.mailboxes import WORKED, readable
 from storage.tables import edits, mailboxes
 
 DISPLACED = "displaced"
@@ -27,12 +28,43 @@ class EditStatus(enum.StrEnum):
     """Given up; `reason` says why."""
 
 
+class EditCause(enum.StrEnum):
+    """Why a message is edited."""
+
+    IMPORT = "import"
+    """It was taken (`after_import`)."""
+    READ = "read"
+    """An agent read its ticket."""
+    SPAM = "spam"
+    """Its ticket is spam."""
+    DELETE = "delete"
+    """Its ticket was deleted."""
+    SOLVED = "solved"
+    """Its ticket was closed."""
+    REOPEN = "reopen"
+    """Its ticket stands elsewhere now: what one of the three before had asked for is undone."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewEdit:
     edit_id: UUID
     mailbox_id: UUID
     message_id: UUID
     kind: str
+    sealed: bytes
+    cause: EditCause = EditCause.IMPORT
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEdit:
+    """An edit that waits for a message, due or failed."""
+
+    edit_id: UUID
+    message_id: UUID
+    kind: str
+    cause: EditCause
+    status: EditStatus
+    reason: str | None
     sealed: bytes
 
 
@@ -48,6 +80,17 @@ class WaitingEdit:
     attempts: int
     """How often it has failed so far."""
     sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EditCount:
+    """How many edits of one sort wait."""
+
+    cause: str
+    kind: str
+    status: str
+    reason: str | None
+    messages: int
 
 
 _COLUMNS = [edits.c[name] for name in WaitingEdit.__dataclass_fields__]
@@ -73,6 +116,7 @@ def insert_edits(conn: Connection, account_id: UUID, new: Sequence[NewEdit]) -> 
             "mailbox_id": one.mailbox_id,
             "message_id": one.message_id,
             "kind": one.kind,
+            "cause": one.cause,
             "status": EditStatus.DUE,
             "attempts": 0,
             "due_at": at,
@@ -102,14 +146,40 @@ def list_due(
     return found, None if first is None else first - at
 
 
-def list_of_message(conn: Connection, account_id: UUID, message_id: UUID) -> list[tuple[UUID, bytes]]:
-    """Return id and sealed record of a message's edits, due and failed."""
-    rows = conn.execute(
-        select(edits.c.edit_id, edits.c.sealed).where(
-            edits.c.account_id == account_id, edits.c.message_id == message_id
+def due_by_people(conn: Connection, worker_id: UUID, *, limit: int) -> list[Held]:
+    """Return the mailboxes that this process holds and that people's actions have made edits due in."""
+    held = (
+        select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence)
+        .select_from(
+            edits.join(
+                mailboxes,
+                and_(mailboxes.c.account_id == edits.c.account_id, mailboxes.c.mailbox_id == edits.c.mailbox_id),
+            )
         )
+        # What was planned at the import is done by the task that imported, without being told.
+        .where(mailboxes.c.worker_id == worker_id, mailboxes.c.state.in_(WORKED), edits.c.due_at <= now(conn))
+        .where(edits.c.cause != EditCause.IMPORT)
+        .distinct()
+        .limit(limit)
     )
-    return [(edit_id, bytes(sealed)) for edit_id, sealed in rows]
+    return [Held(*row) for row in conn.execute(held)]
+
+
+def list_of_messages(
+    conn: Connection, account_id: UUID, message_ids: Collection[UUID]
+) -> Mapping[UUID, list[MessageEdit]]:
+    """Return the edits of messages, due and failed, in the order in which they were planned."""
+    columns = [edits.c[name] for name in MessageEdit.__dataclass_fields__]
+    rows = conn.execute(
+        select(*columns)
+        .where(edits.c.account_id == account_id, edits.c.message_id.in_(message_ids))
+        .order_by(edits.c.edit_id)
+    )
+    found: dict[UUID, list[MessageEdit]] = {}
+    for edit_id, message_id, kind, cause, status, reason, sealed in rows:
+        one = MessageEdit(edit_id, message_id, kind, EditCause(cause), EditStatus(status), reason, bytes(sealed))
+        found.setdefault(message_id, []).append(one)
+    return found
 
 
 def relocate(conn: Connection, account_id: UUID, edit_id: UUID, sealed: bytes) -> None:
@@ -154,15 +224,20 @@ def revive(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
     return _make_due(conn, _of(account_id, mailbox_id), edits.c.status == EditStatus.FAILED)
 
 
+def announce(conn: Connection) -> None:
+    """Let the tasks that hold the mailboxes do what people's actions have made due."""
+    wake(conn, "edits")
+
+
 def _make_due(conn: Connection, *which: ColumnElement[bool]) -> int:
     """Let them begin anew."""
     values = {"status": EditStatus.DUE, "reason": None, "due_at": now(conn), "attempts": 0}
     return conn.execute(update(edits).where(*which).values(values)).rowcount
 
 
-def cancel(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
-    """Remove all edits of a mailbox, due and failed; return how many."""
-    return conn.execute(delete(edits).where(_of(account_id, mailbox_id))).rowcount
+def cancel(conn: Connection, account_id: UUID, mailbox_id: UUID, causes: Collection[EditCause]) -> int:
+    """Remove the edits of a mailbox that have one of these causes, due and failed; return how many."""
+    return conn.execute(delete(edits).where(_of(account_id, mailbox_id), edits.c.cause.in_(causes))).rowcount
 
 
 def count_of_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> dict[str, int]:
@@ -175,6 +250,13 @@ def count_of_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> di
     )
     query = query.where(_of(account_id, mailbox_id), readable(account_id)).group_by(edits.c.status)
     return dict(conn.execute(query).all())
+
+
+def count_by_kind(conn: Connection, account_id: UUID, mailbox_id: UUID) -> list[EditCount]:
+    """Return what waits in a mailbox. The caller has seen that the mailbox is not being forgotten."""
+    what = (edits.c.cause, edits.c.kind, edits.c.status, edits.c.reason)
+    rows = conn.execute(select(*what, func.count()).where(_of(account_id, mailbox_id)).group_by(*what).order_by(*what))
+    return [EditCount(*row) for row in rows]
 
 
 def count_by_status(conn: Connection) -> dict[str, int]:

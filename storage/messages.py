@@ -213,6 +213,20 @@ def replace_record(conn: Connection, account_id: UUID, message_id: UUID, sealed:
     conn.execute(update(messages).where(*same).values(sealed=sealed))
 
 
+def newest_received(
+    conn: Connection, account_id: UUID, ticket_id: UUID, *, before: UUID | None, limit: int
+) -> list[tuple[UUID, bytes]]:
+    """Return id and sealed record of the newest `limit` received messages of a ticket, newest first: of all, or of
+    those `before` one."""
+    query = select(messages.c.message_id, messages.c.sealed).where(
+        messages.c.account_id == account_id, messages.c.ticket_id == ticket_id, messages.c.direction == "in"
+    )
+    if before is not None:
+        query = query.where(messages.c.message_id < before)
+    rows = conn.execute(query.order_by(messages.c.message_id.desc()).limit(limit))
+    return [(message_id, bytes(sealed)) for message_id, sealed in rows]
+
+
 def recently_received(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[tuple[datetime, bool]]:
     """Return when the newest `limit` received messages of a ticket came in, newest first, and which are muted."""
     rows = conn.execute(_RECENTLY_RECEIVED, {"account": account_id, "ticket": ticket_id, "most": limit})

@@ -344,6 +344,7 @@ edits = Table(
     Column("mailbox_id", Id, nullable=False),
     Column("message_id", Id, nullable=False),
     Column("kind", Text, nullable=False),
+    Column("cause", Text, nullable=False, server_default="import"),
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("attempts", Integer, nullable=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,17 @@ from storage.mailboxes import MailboxState, readable
 from storage.tables import mailboxes, messages, participants, tickets
 
 
+class TicketStatus(enum.StrEnum):
+    """Where a ticket stands. What a later mail of its customer does is decided in `ingestd.mail.thread`."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    """Solved."""
+    SPAM = "spam"
+    DELETED = "deleted"
+    """In the helpdesk's trash; nothing of it is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     account_id: UUID
@@ -23,14 +35,14 @@ class Ticket:
     mailbox_id: UUID
     number: int
     status: str
-    """open or closed."""
+    """A TicketStatus."""
     requester_key: bytes
     suspected_ticket_id: UUID | None
     """A ticket that it may belong to: the evidence was too weak to join it."""
     follows_ticket_id: UUID | None
     """The ticket that it follows up, which had been closed too long ago to be opened again."""
     closed_at: datetime | None
-    """Since when it is closed; None while it is open."""
+    """Since when it is closed, spam or deleted; None while it is open."""
     created_at: datetime
     updated_at: datetime
     sealed: bytes
@@ -84,7 +96,7 @@ def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: S
                 "requester_key": one.requester_key,
                 "suspected_ticket_id": one.suspected_ticket_id,
                 "follows_ticket_id": one.follows_ticket_id,
-                "closed_at": at if one.status == "closed" else None,
+                "closed_at": None if one.status == TicketStatus.OPEN else at,
                 "created_at": at,
                 "updated_at": at,
                 "sealed": one.sealed,
@@ -139,7 +151,7 @@ def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status:
     at = now(conn)
     values: dict[str, Any] = {"updated_at": at}
     if status is not None:
-        values |= {"status": status, "closed_at": at if status == "closed" else None}
+        values |= {"status": status, "closed_at": None if status == TicketStatus.OPEN else at}
     conn.execute(
         update(tickets).where(tickets.c.account_id == account_id, tickets.c.ticket_id == ticket_id).values(**values)
     )
@@ -185,14 +197,17 @@ def list_tickets(
     account_id: UUID,
     *,
     status: str | None = None,
+    without: Collection[str] = (),
     mailbox_id: UUID | None = None,
     after_number: int = 0,
     limit: int = 100,
 ) -> list[Ticket]:
-    """Return up to `limit` tickets behind `after_number`, in the order of their numbers."""
+    """Return up to `limit` tickets behind `after_number`, in the order of their numbers; none `without` statuses."""
     query = _select(account_id).where(tickets.c.number > after_number).order_by(tickets.c.number).limit(limit)
     if status is not None:
         query = query.where(tickets.c.status == status)
+    if without:
+        query = query.where(tickets.c.status.not_in(without))
     if mailbox_id is not None:
         query = query.where(tickets.c.mailbox_id == mailbox_id)
     return [Ticket(*row) for row in conn.execute(query)]

@@ -12,22 +12,24 @@ from typing import Any
 
 import msgspec
 
-from config import Outbound
+from config import MailboxDefaults, Outbound
 from connectors.base import AuthError, ConnectorError, RawMessage, Sender
 from ingestd.desk import Desk, TicketView
 from ingestd.inbound.commit import Committed, commit_batch
-from ingestd.inbound.edits import edit_of
 from ingestd.inbound.intake import MailboxContext, identities, read_batch, seal_batch
 from ingestd.inbound.lease import Lease
+from ingestd.inbound.mirroring import Mirrored
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
+from ingestd.mirror import edit_of, mirror_of
 from ingestd.outbound.budgets import Allowance
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import AccountRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
+from ingestd.ticketing import Changed, Mirroring, read_ticket, set_status
 from ingestd.verify import verify
 from storage import accounts, events, leases, mailboxes, messages
 from storage.leases import Held
@@ -66,6 +68,7 @@ class Office:
         aliases: Sequence[str] = (),
         contact_forms: Sequence[str] = (),
         after_import: str = "nothing",
+        mirror: Mapping[str, str] | None = None,
         authserv_ids: Sequence[str] = (),
         rules: Rules | None = None,
         beside: Office | None = None,
@@ -87,6 +90,7 @@ class Office:
             issuer="https://login.example.com",
             login=address,
             addresses=tuple(aliases),
+            mirror=dict(mirror or {}),
         )
         record = msgspec.structs.replace(record, **mailbox)
         await stores.content.transaction(
@@ -110,6 +114,7 @@ class Office:
             contact_forms=frozenset(contact_forms),
             authserv_ids=frozenset(authserv_ids),
             edit=edit_of(after_import),
+            mirror=mirror_of(mirror or {}),
             rules=rules or Rules(),
         )
         desk = Desk(stores.content, stores.blobs, keys, blob_bytes_min=64 * 1024)
@@ -143,6 +148,16 @@ class Office:
 
     async def ticket(self, number: int) -> TicketView:
         return await self.desk.ticket(self.held.account_id, number)
+
+    async def act(self, number: int, status: str, messages_max: int = 500) -> Changed:
+        """Let an agent close a ticket, and so on; what is mirrored is planned."""
+        mirroring = Mirroring(self.context.key, MailboxDefaults(), messages_max)
+        return await self.stores.content.transaction(self.held.account_id, set_status, number, status, mirroring)
+
+    async def read(self, number: int) -> Mirrored:
+        """Let an agent read a ticket."""
+        mirroring = Mirroring(self.context.key, MailboxDefaults(), 500)
+        return await self.stores.content.transaction(self.held.account_id, read_ticket, number, mirroring)
 
     async def reply(
         self,

@@ -15,7 +15,6 @@ from ingestd.build.outside import Outside
 from ingestd.build.store import Store
 from ingestd.inbound.alerts import note_alerts
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
-from ingestd.inbound.edits import edit_of
 from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.lease import Lease
@@ -27,7 +26,8 @@ from ingestd.inbound.work import HeldMailbox
 from ingestd.linking.diagnosis import Diagnostician
 from ingestd.linking.keeper import MailboxTokens, TokenKeeper
 from ingestd.mail.addresses import normalize
-from ingestd.options import effective
+from ingestd.mirror import edit_of, mirror_of
+from ingestd.options import effective, mirrored
 from ingestd.outbound.budgets import Allowance, Budget, Connections
 from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
 from ingestd.records import FoldersRecord, MailboxRecord
@@ -69,6 +69,8 @@ async def open_context(store: Store, mailbox: Mailbox) -> MailboxContext:
         contact_forms=frozenset(map(normalize, defaults.contact_forms)),
         authserv_ids=frozenset(name.lower() for name in provider.authserv_ids),
         edit=edit_of(after_import),
+        mirror=mirror_of(mirrored(record, defaults)),
+        mirror_messages_max=store.settings.inbound.mirror_messages_max,
         authserv_several=provider.authserv_several,
         rules=rules_of(store.settings.tickets),
     )

@@ -1,16 +1,17 @@
-"""`mailbox set`: what is done in a mailbox after import, which of its folders are watched, and how replies look."""
+"""`mailbox set`: what is done in a mailbox after import and by agents, which folders are watched, how replies look."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TextIO
 from uuid import UUID
 
 import click
 
-from config import after_import_note, check_after_import
+from config import after_import_note, check_after_import, check_mirrored
 from ingestd.build.store import Store
 from ingestd.cli.common import (
     Trouble,
@@ -21,7 +22,7 @@ from ingestd.cli.common import (
     print_json,
     with_store,
 )
-from ingestd.options import SIGNATURE_CHARS_MAX, Chosen, Options, ReplyUnderWay, choose, effective
+from ingestd.options import SIGNATURE_CHARS_MAX, Chosen, Options, ReplyUnderWay, choose, effective, mirrored
 from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 
 _DEFAULT = "default"
@@ -46,6 +47,15 @@ _WAIT_SECONDS = 30.0
     multiple=True,
     help="A folder that is watched, instead of those that are now; may be given several times.",
 )
+@click.option(
+    "--mirror",
+    "mirror",
+    multiple=True,
+    metavar="ACTION=EDIT",
+    help="What is done in the mailbox to the mail of a ticket that an agent reads, closes and so on: read=seen, "
+    "spam=junk, delete=trash, solved=keyword:NAME, …; nothing, or default, as the configuration says; may be given "
+    "several times.",
+)
 @click.option("--default-folders", is_flag=True, help="Watch the folders that the configuration says.")
 @click.option("--name", help='The name that replies come from; "" for none.')
 @click.option("--reply-to", help='Where answers to replies go; "" for the address that a reply comes from.')
@@ -67,9 +77,11 @@ _WAIT_SECONDS = 30.0
 @with_store
 async def set_(
     store: Store,
+    *,
     mailbox_id: UUID,
     after_import: str | None,
     folders: tuple[str, ...],
+    mirror: tuple[str, ...],
     default_folders: bool,
     name: str | None,
     reply_to: str | None,
@@ -79,14 +91,15 @@ async def set_(
     account: UUID | None,
     as_json: bool,
 ) -> None:
-    """Change what is done in a mailbox after import, which folders are watched, and how replies look.
+    """Change what is done in a mailbox after import and by agents' actions, what is watched, and how replies look.
 
-    Naming --after-import also tries again what had been given up; with nothing, edits that are still due are
-    not done any more. Of a folder that is watched from now on, what comes from now on is read; one that takes the
-    place of a missing folder is read from where that was. What is older comes by `mailbox backfill`.
+    Naming --after-import or --mirror also tries again what had been given up; with nothing, the edits that it had
+    asked for and that are still due are not done any more. Of a folder that is watched from now on, what comes from
+    now on is read; one that takes the place of a missing folder is read from where that was. What is older comes by
+    `mailbox backfill`.
     """
     options = replace(
-        _options(after_import, folders, default_folders),
+        _options(after_import, folders, mirror, default_folders),
         name=name,
         reply_to=reply_to,
         signature=_signature(signature_file, no_signature),
@@ -97,12 +110,14 @@ async def set_(
     account_id = await choose_account(store, account)
     chosen = await _choose(store, account_id, mailbox_id, options)
     now, watched = effective(chosen.record, store.settings.mailbox_defaults)
+    mirroring = mirrored(chosen.record, store.settings.mailbox_defaults)
     if as_json:
         edits = {"edits_cancelled": chosen.cancelled, "edits_tried_again": chosen.revived}
-        fields = {"mailbox": mailbox_id, "after_import": now, "folders": watched}
+        fields = {"mailbox": mailbox_id, "after_import": now, "mirror": mirroring, "folders": watched}
         print_json({**fields, **reply_options(chosen.record, as_json), **edits})
         return
-    told = {"after_import": now, "folders": ", ".join(watched), **reply_options(chosen.record, as_json)}
+    told: dict[str, object] = {"after_import": now, "mirror": mirror_line(mirroring), "folders": ", ".join(watched)}
+    told |= reply_options(chosen.record, as_json)
     print_fields({key: value for key, value in told.items() if value})
     for count, what in ((chosen.cancelled, "are not done any more"), (chosen.revived, "are tried again")):
         if count:
@@ -111,7 +126,13 @@ async def set_(
         click.echo(f"note: {note}", err=True)
 
 
-def _options(after_import: str | None, folders: tuple[str, ...], default_folders: bool) -> Options:
+def mirror_line(mirror: Mapping[str, str]) -> str:
+    return ", ".join(f"{action}={edit}" for action, edit in mirror.items())
+
+
+def _options(
+    after_import: str | None, folders: tuple[str, ...], mirror: tuple[str, ...], default_folders: bool
+) -> Options:
     if folders and default_folders:
         raise click.UsageError("give --folder or --default-folders, not both")
     if any(not 0 < len(one) <= _FOLDER_CHARS_MAX for one in folders) or len(folders) > _FOLDERS_MAX:
@@ -126,6 +147,7 @@ def _options(after_import: str | None, folders: tuple[str, ...], default_folders
     return Options(
         after_import="" if after_import == _DEFAULT else after_import,
         folders=tuple(dict.fromkeys(folders)) if folders or default_folders else None,
+        mirror=dict(map(_mirrored, mirror)) or None,
     )
 
 
@@ -151,6 +173,16 @@ def reply_options(record: MailboxRecord, as_json: bool) -> dict[str, object]:
         "reply_token": record.reply_token,
         "signature": record.signature if as_json else " | ".join(record.signature.splitlines()),
     }
+
+
+def _mirrored(text: str) -> tuple[str, str]:
+    """Return action and edit of ACTION=EDIT; "" for `default`."""
+    action, _, spelled = text.partition("=")
+    try:
+        check_mirrored(action, "nothing" if spelled == _DEFAULT else spelled)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, as in solved=seen", param_hint="--mirror") from error
+    return action, "" if spelled == _DEFAULT else spelled
 
 
 async def _choose(store: Store, account_id: UUID, mailbox_id: UUID, options: Options) -> Chosen:

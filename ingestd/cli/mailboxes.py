@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 from uuid import UUID
 
@@ -27,17 +27,17 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
-from ingestd.cli.mailbox_options import reply_options, set_
+from ingestd.cli.mailbox_options import mirror_line, reply_options, set_
 from ingestd.cli.mailbox_state import TEXTS, pause, print_texts, resume, standing
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
 from ingestd.linking.link import Linking, LinkRefused, LinkRequest
 from ingestd.lock import StoreLock
-from ingestd.options import effective
+from ingestd.options import effective, mirrored
 from ingestd.privacy.requests import request_disconnect
 from ingestd.records import Receipt
 from storage import edits, erasures, flows, keystore, leases, quarantine
-from storage.edits import EditStatus
+from storage.edits import EditCount, EditStatus
 from storage.errors import NotFound, StoreLocked
 
 _POLL_SECONDS = 0.2
@@ -252,6 +252,8 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     edited = await store.content.read(account_id, edits.count_of_mailbox, mailbox_id)
     history = await store.desk.backfill(account_id, mailbox_id)
     after_import, folders = effective(view.record, store.settings.mailbox_defaults) if view.record else (None, ())
+    mirror = mirrored(view.record, store.settings.mailbox_defaults) if view.record else None
+    waiting = await store.content.read(account_id, edits.count_by_kind, mailbox_id) if view.record else []
     row = {
         **_summary(view),
         **await standing(store, view),
@@ -264,9 +266,11 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
         "sent_ids_rewritten": one.sent_rewritten,
         "folders": ", ".join(folders),
         "after_import": after_import,
+        "mirror": mirror if as_json or mirror is None else mirror_line(mirror),
         **(reply_options(view.record, as_json) if view.record else {}),
         "edits_due": edited.get(EditStatus.DUE, 0),
         "edits_failed": edited.get(EditStatus.FAILED, 0),
+        "edits": [asdict(one) for one in waiting] if as_json else "; ".join(map(_edit_line, waiting)) or None,
         "quarantined": await store.content.read(account_id, quarantine.count_held, mailbox_id),
     }
     if as_json:
@@ -274,6 +278,11 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     else:
         print_fields({name: value for name, value in row.items() if name not in TEXTS})
         print_texts(row)
+
+
+def _edit_line(one: EditCount) -> str:
+    why = f", {one.reason}" if one.reason else ""
+    return f"{one.cause}: {one.kind} of {one.messages} ({one.status}{why})".replace("_", " ")
 
 
 def _summary(view: MailboxView) -> dict[str, object]:

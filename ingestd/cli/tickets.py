@@ -1,15 +1,17 @@
-"""Tickets: list, show, reply, close, reopen."""
+"""Tickets: list, show, reply, and what agents do with them (`ticket_actions`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import click
 import msgspec
 
+from connectors.base import EditKind
 from ingestd.build.store import Store
 from ingestd.cli.common import (
     Trouble,
@@ -17,7 +19,6 @@ from ingestd.cli.common import (
     choose_account,
     clean,
     json_option,
-    print_done,
     print_json,
     print_rows,
     shown,
@@ -25,12 +26,13 @@ from ingestd.cli.common import (
 )
 from ingestd.cli.replies import parse_time, recipient, recipient_words
 from ingestd.cli.reply_words import attached, inline_image, why, words
+from ingestd.cli.ticket_actions import ACTIONS
 from ingestd.desk import MessageView
 from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.relations import Relation
-from ingestd.ticketing import set_status
+from storage.tickets import TicketStatus
 
 _RELATIONS = {
     Relation.SUSPECTED: "may belong to #{number}: the evidence was too weak to join it",
@@ -38,16 +40,36 @@ _RELATIONS = {
     Relation.FOLLOWED_BY: "followed up by #{number}",
     Relation.TWIN: "the same mail is in #{number}, of another mailbox",
 }
+_GONE = "somebody moved or deleted it in the mailbox; it was left as it is"
+_MOVED = "moved in the mailbox, by us or by somebody else; where it lies now is not known"
+_LOST: Final[Mapping[str, str]] = {
+    EditKind.READ: _GONE,
+    EditKind.KEYWORD: _GONE,
+    EditKind.REMOVE_KEYWORD: _GONE,
+    EditKind.MOVE: _MOVED,
+    EditKind.SPAM: _MOVED,
+    EditKind.TRASH: _MOVED,
+    EditKind.DELETE: "deleted in the mailbox",
+}
+"""What is said of a message whose place is not known, by the edit that found that out."""
 
 
 @click.group()
 def ticket() -> None:
-    """Tickets: list, show, reply, close, reopen."""
+    """Tickets: list, show, reply, close, reopen, read, spam, delete."""
+
+
+for _action in ACTIONS:
+    ticket.add_command(_action)
 
 
 @ticket.command("list")
 @account_option
-@click.option("--status", type=click.Choice(["open", "closed"]), help="Only those with this status.")
+@click.option(
+    "--status",
+    type=click.Choice([one.value for one in TicketStatus]),
+    help="Only those with this status.  [default: all but spam and deleted]",
+)
 @click.option("--mailbox", "mailbox_id", type=click.UUID, help="Only those of this mailbox.")
 @click.option("--after", "after_number", default=0, help="Only those with a higher number.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
@@ -65,7 +87,12 @@ async def list_(
     """List tickets in the order of their numbers."""
     account_id = await choose_account(store, account)
     found = await store.desk.tickets(
-        account_id, status=status, mailbox_id=mailbox_id, after_number=after_number, limit=limit
+        account_id,
+        status=status,
+        without=() if status else (TicketStatus.SPAM, TicketStatus.DELETED),
+        mailbox_id=mailbox_id,
+        after_number=after_number,
+        limit=limit,
     )
     rows = [
         {
@@ -145,6 +172,11 @@ def _message(one: MessageView) -> dict[str, object]:
         "attachments": [
             {"position": part.row.position, **msgspec.to_builtins(part.attachment)} for part in one.attachments
         ],
+        "folder": one.record.folder if one.row.direction == "in" else None,
+        "in_mailbox": _LOST.get(one.record.lost_by),
+        "edits": [
+            {"cause": edit.cause, "edit": edit.kind, "status": edit.status, "reason": edit.reason} for edit in one.edits
+        ],
         "reply": None
         if reply is None
         else {
@@ -176,8 +208,7 @@ def _print_message(one: MessageView, full: bool) -> None:
             click.echo(f"  to {recipient_words(address)}")
         for hidden in one.reply.record.bcc:
             click.echo(f"  bcc: {clean(hidden)}")
-    if one.row.muted:
-        click.echo("  (beyond a limit: kept, but not announced)")
+    _print_place(one)
     if one.record.truncated:
         click.echo("  (larger than the limit, or withheld by the server: only its header was taken)")
     for line in (mail.text if full else mail.new_text).splitlines():
@@ -187,6 +218,17 @@ def _print_message(one: MessageView, full: bool) -> None:
     for part in one.attachments:
         known = part.attachment
         click.echo(f"  [{part.row.position}] {clean(known.name)} ({known.content_type}, {known.size_bytes} bytes)")
+
+
+def _print_place(one: MessageView) -> None:
+    """Say what became of a message in its mailbox, and why nobody was told of it."""
+    if one.row.muted:
+        click.echo("  (beyond a limit, or spam: kept, but not announced)")
+    if one.record.lost_by in _LOST:
+        click.echo(f"  ({_LOST[one.record.lost_by]})")
+    for edit in one.edits:
+        reason = f" ({edit.reason.replace('_', ' ')})" if edit.reason else ""
+        click.echo(f"  in the mailbox, {edit.cause}: {edit.kind.replace('_', ' ')}: {edit.status}{reason}")
 
 
 def _who(address: Address) -> str:
@@ -269,33 +311,6 @@ async def reply(
         print_json({"message": created.message_id, "repeated": created.repeated})
     else:
         click.echo(f"queued: {created.message_id}" + (" (it was there already)" if created.repeated else ""))
-
-
-@ticket.command()
-@click.argument("number", type=click.IntRange(1))
-@account_option
-@json_option
-@with_store
-async def close(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
-    """Close a ticket. A later mail of its customer opens it again."""
-    await _set_status(store, account, number, "closed", as_json)
-
-
-@ticket.command()
-@click.argument("number", type=click.IntRange(1))
-@account_option
-@json_option
-@with_store
-async def reopen(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
-    """Open a closed ticket again."""
-    await _set_status(store, account, number, "open", as_json)
-
-
-async def _set_status(store: Store, account: UUID | None, number: int, status: str, as_json: bool) -> None:
-    account_id = await choose_account(store, account)
-    changed = await store.content.transaction(account_id, set_status, number, status)
-    words = f"#{number}: {status}" + ("" if changed else " (it was so already)")
-    print_done({"ticket": number, "status": status, "changed": changed}, as_json, words=words)
 
 
 @ticket.command()

@@ -21,6 +21,7 @@ from ingestd.inbound.floods import Flood, flood_of, note
 from ingestd.inbound.identity import address_key, thread_key
 from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities
 from ingestd.inbound.joining import decide_for, is_own
+from ingestd.inbound.mirroring import mirror_status
 from ingestd.inbound.relocating import relocate
 from ingestd.inbound.senders import offered_requester, requester_of
 from ingestd.mail.addresses import normalize
@@ -36,6 +37,7 @@ from ingestd.records import (
 )
 from storage import accounts, backfills, edits, events, mailboxes, messages, quarantine, tickets
 from storage.sealing import DataKey
+from storage.tickets import TicketStatus
 from storage.types import new_id
 
 
@@ -53,7 +55,7 @@ class Committed:
     bounced: Sequence[UUID] = ()
     """The replies of ours that came back."""
     muted: Sequence[str] = ()
-    """Of the messages beyond a limit: which one, `sender` or `ticket`."""
+    """Of the messages that are muted, why: the limit that they are beyond, `sender` or `ticket`; or `spam`."""
 
 
 def commit_batch(
@@ -181,19 +183,21 @@ def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared
     if flood is not None:
         ticket_id, evidence = flood.ticket_id, (*decision.evidence, f"beyond the limit of the {flood.limit}")
         decision = replace(decision, ticket_id=ticket_id, reopen=False, evidence=evidence)
+    muted = flood is not None or (decision.muted and not draft.imported)
     opens = decision.ticket_id is None
     ticket_id = decision.ticket_id or _open_ticket(context, draft, mail, decision, requester_key)
-    if not opens:
-        _join_ticket(conn, context, draft, ticket_id, decision)
-    note(draft, requester_key, ticket_id, at, opened=opens, muted=flood is not None)
-    draft.new_messages.append(_message(context, one, mail, kind, ticket_id, decision, muted=flood is not None))
-    draft.new_events.extend(_news(context, draft, one.read, kind, ticket_id, flood))
+    status = TicketStatus.OPEN if opens else _join_ticket(conn, context, draft, ticket_id, decision)
+    note(draft, requester_key, ticket_id, at, opened=opens, muted=muted)
+    new_edits, home = ([], "") if draft.imported else plan_edits(context, one.read, status)
+    message = _message(context, one, mail, kind, ticket_id, decision, muted=muted, home=home)
+    draft.new_messages.append(message)
+    draft.new_events.extend(_news(context, draft, one.read, kind, ticket_id, flood, muted=muted))
     draft.remember(context, mail, one.read.row_id, ticket_id)
     if draft.imported:
         return  # a bounce in it is not of a reply of ours, and the mailbox stays as it is
     if kind is Kind.BOUNCE:
         note_bounce(conn, context, draft, mail, ticket_id)
-    draft.new_edits.extend(plan_edits(context, one.read))
+    draft.new_edits.extend(new_edits)
 
 
 def _open_ticket(
@@ -217,24 +221,40 @@ def _open_ticket(
     return ticket_id
 
 
-def _join_ticket(conn: Connection, context: MailboxContext, draft: Draft, ticket_id: UUID, decision: Decision) -> None:
+def _join_ticket(
+    conn: Connection, context: MailboxContext, draft: Draft, ticket_id: UUID, decision: Decision
+) -> TicketStatus:
+    """Return where the ticket stands then."""
     if ticket_id in draft.new_tickets:
-        return  # opened by this batch, and not written yet
-    reopen = decision.reopen and tickets.get_ticket_by_id(conn, context.account_id, ticket_id).status != "open"
-    tickets.touch_ticket(conn, context.account_id, ticket_id, status="open" if reopen else None)
+        return TicketStatus.OPEN  # opened by this batch, and not written yet
+    ticket = tickets.get_ticket_by_id(conn, context.account_id, ticket_id)
+    reopen = decision.reopen and ticket.status != TicketStatus.OPEN
     if reopen:
+        limit = context.mirror_messages_max
+        mirror_status(conn, context.account_id, context.key, context.mirror, ticket, TicketStatus.OPEN, limit)
         draft.new_events.append(events.NewEvent("ticket.reopened", context.mailbox_id, ticket_id))
+    tickets.touch_ticket(conn, context.account_id, ticket_id, status=TicketStatus.OPEN if reopen else None)
+    return TicketStatus.OPEN if reopen else TicketStatus(ticket.status)
 
 
 def _news(
-    context: MailboxContext, draft: Draft, read: Read, kind: Kind, ticket_id: UUID, flood: Flood | None
+    context: MailboxContext,
+    draft: Draft,
+    read: Read,
+    kind: Kind,
+    ticket_id: UUID,
+    flood: Flood | None,
+    *,
+    muted: bool,
 ) -> Iterator[events.NewEvent]:
     """Tell of a message; one that is muted under another name, so that nobody answers it."""
     if flood is not None:
         draft.muted.append(flood.limit)
         if flood.begins:
             yield events.NewEvent("ticket.flooded", context.mailbox_id, ticket_id, None, flood.limit)
-    news = "message.imported" if draft.imported else "message.received" if flood is None else "message.muted"
+    elif muted:
+        draft.muted.append("spam")
+    news = "message.imported" if draft.imported else "message.muted" if muted else "message.received"
     yield events.NewEvent(news, context.mailbox_id, ticket_id, read.row_id, kind.value)
 
 
@@ -247,6 +267,7 @@ def _message(
     decision: Decision,
     *,
     muted: bool,
+    home: str,
 ) -> messages.NewMessage:
     read = one.read
     record = MessageRecord(
@@ -256,6 +277,7 @@ def _message(
         folder=read.folder,
         evidence=decision.evidence,
         truncated=read.truncated,
+        home=home,
     )
     return messages.NewMessage(
         message_id=read.row_id,

@@ -29,7 +29,7 @@ class Draft:
     ticket_of_key: dict[bytes, UUID] = field(default_factory=dict)
     """Thread keys of this batch's messages: an answer can come in the same batch as its question."""
     muted: list[str] = field(default_factory=list)
-    """Which limit each message was beyond that is muted."""
+    """Which limit each message was beyond that is muted; or `spam`."""
     bounced: list[UUID] = field(default_factory=list)
     """Replies of ours that came back."""
     imported: bool = False

@@ -1,10 +1,12 @@
-"""Edits in the mailbox after import: planned with the message, done after its commit, as often as it takes.
+"""Edits in the mailbox: planned with what asks for them, done after its commit, as often as it takes.
 
-The row of an edit is written in the message's own transaction and goes when the server has
-done it. Between the two lies a window in which a crash leaves an edit that was done and is
-still due: doing it again changes nothing, as the message is read, has the keyword, or lies
-there no more. A move that was repeated so leaves the message's new place unknown; where the
-target is read too, the message is known by its identity.
+What asks for them is the import of a message (`after_import`), or what an agent does with its ticket (`mirror`).
+
+The row of an edit is written in that transaction and goes when the server has done it. Between
+the two lies a window in which a crash leaves an edit that was done and is still due: doing it
+again changes nothing, as the message is read, has the keyword, or lies there no more. A move that
+was repeated so leaves the message's new place unknown; where the target is read too, the message
+is known by its identity.
 
 What fails here is the edit's affair: it is tried again, then given up with a reason. The
 ticket is not concerned, and reading goes on.
@@ -16,7 +18,7 @@ edit: `relocate` makes it due where the message is read again, and a folder that
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -26,55 +28,47 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from config import Inbound, split_after_import
+from config import Inbound
 from connectors.base import AuthError, ConnectorError, Edit, EditKind, PermanentError, RateLimited, Reader, Trouble
 from ingestd.inbound.intake import MailboxContext, Read
+from ingestd.inbound.mirroring import new_edit
+from ingestd.inbound.relocating import move_edits
+from ingestd.mirror import MOVES, Waiting, plan_status
 from ingestd.records import EditRecord, MessageRecord
 from storage import edits, mailboxes, messages
 from storage.database import Database
-from storage.edits import NewEdit, WaitingEdit
+from storage.edits import EditCause, NewEdit, WaitingEdit
 from storage.errors import SealBroken
 from storage.leases import Held
 from storage.sealing import DataKey
+from storage.tickets import TicketStatus
 from storage.types import new_id
 
 log = structlog.get_logger()
 
 ROUNDS_MAX: Final = 20
 """Commands' worth of edits between two readings: new mail does not wait behind them."""
-_KINDS: Final[Mapping[str, EditKind]] = {
-    "seen": EditKind.READ,
-    "keyword": EditKind.KEYWORD,
-    "move": EditKind.MOVE,
-    "delete": EditKind.DELETE,
-}
+_ROLES: Final = {EditKind.SPAM: "\\Junk", EditKind.TRASH: "\\Trash"}
+"""What the folder is called to which these move, until it is read: its name is the server's affair."""
 _OF_THE_EDIT: Final = frozenset({Trouble.TRANSIENT, Trouble.PROTOCOL_DISABLED})
 """Troubles that may be this edit's own; all others are the mailbox's, and reading will meet them, too."""
 
 
-def edit_of(after_import: str) -> Edit | None:
-    """Return the edit that a setting `after_import` stands for; None for `nothing`.
-
-    >>> edit_of("keyword:Ticketed")
-    Edit(kind=<EditKind.KEYWORD: 'keyword'>, target='Ticketed')
-    """
-    word, target = split_after_import(after_import)
-    kind = _KINDS.get(word)
-    return None if kind is None else Edit(kind, target)
-
-
-def plan_edits(context: MailboxContext, read: Read) -> list[NewEdit]:
-    """Return what is to be done in the mailbox to a message that is being taken.
+def plan_edits(context: MailboxContext, read: Read, status: TicketStatus) -> tuple[list[NewEdit], str]:
+    """Return what is to be done in the mailbox to a message that is being taken into a ticket with this status, and
+    where it is to be moved back to once that ticket is open ("" where it is moved nowhere).
 
     A message of which only the header was taken is not deleted: its body is nowhere else.
     """
-    edit = context.edit
-    if edit is None or (edit.kind is EditKind.DELETE and read.truncated):
-        return []
-    edit_id = new_id()
-    record = EditRecord(locator=read.locator, folder=read.folder, target=edit.target)
-    sealed = context.key.seal_record(EditRecord.place(edit_id), record)
-    return [NewEdit(edit_id, context.mailbox_id, read.row_id, edit.kind.value, sealed)]
+    edit, first = context.edit, new_id()
+    if edit is not None and edit.kind is EditKind.DELETE and read.truncated:
+        edit = None
+    waiting = [Waiting(first, edit, EditCause.IMPORT)] if edit is not None else []
+    plan = plan_status(context.mirror, TicketStatus.OPEN, status, read.folder, "", waiting)
+    wanted = [(one.edit, one.cause) for one in waiting if one.edit_id not in plan.dropped] + [*plan.new]
+    place = (read.locator, read.folder)
+    found = [new_edit(context.key, context.mailbox_id, read.row_id, *one, *place) for one in wanted]
+    return found, plan.home
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +84,24 @@ def settle_edits(conn: Connection, account_id: UUID, held: Held, key: DataKey, d
     """Remove edits that are done, and note where their messages lie now. Raises FenceLost."""
     mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
     edits.delete_edits(conn, account_id, [one.edit.edit_id for one in done])
-    for one in done:
-        if one.locator == one.record.locator:
-            continue
+    moved = [one for one in done if one.locator != one.record.locator]
+    # What an agent's action planned meanwhile follows the message, also where it goes nowhere.
+    others = edits.list_of_messages(conn, account_id, [one.edit.message_id for one in moved]) if moved else {}
+    for one in moved:
         row = messages.get_message(conn, account_id, one.edit.message_id)
-        place = MessageRecord.place(row.message_id)
+        kind, place = EditKind(one.edit.kind), MessageRecord.place(row.message_id)
         try:
             record = key.open_record(place, row.sealed, MessageRecord)
         except (SealBroken, msgspec.MsgspecError):
             continue  # `ingestd verify` tells of it; the edit is done all the same
-        folder = one.record.target or record.folder if one.locator else record.folder
-        moved = msgspec.structs.replace(record, locator=one.locator or "", folder=folder)
-        messages.replace_record(conn, account_id, row.message_id, key.seal_record(place, moved))
+        if one.locator:
+            folder = _ROLES.get(kind) or one.record.target or record.folder
+            now = msgspec.structs.replace(record, locator=one.locator, folder=folder, lost_by="")
+            move_edits(conn, account_id, key, others.get(row.message_id, ()), one.locator, folder)
+        else:
+            now = msgspec.structs.replace(record, locator="", lost_by=kind.value)
+            edits.delete_edits(conn, account_id, [other.edit_id for other in others.get(row.message_id, ())])
+        messages.replace_record(conn, account_id, row.message_id, key.seal_record(place, now))
 
 
 def postpone_edits(
@@ -240,8 +240,9 @@ class MailboxEdits:
 
 
 def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
-    """Put together what one command can do: the same edit, on messages of the same folder."""
+    """Put together what one command can do: the same edit, on messages of the same folder. Moves come last: what
+    else is to be done to a message is done where it lies."""
     groups: dict[tuple[str, str | None, str], list[Opened]] = {}
     for row, record in opened:
         groups.setdefault((row.kind, record.target, record.folder), []).append((row, record))
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda group: group[0][0].kind in MOVES)

@@ -19,6 +19,7 @@ from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
+from ingestd.mirror import Mirror
 from ingestd.records import MailboxRecord, chunk_place
 from storage.blobs import FolderBlobs
 from storage.messages import BLOB, ROWS, Identities, Raw, by_header
@@ -26,6 +27,7 @@ from storage.sealing import DataKey
 from storage.types import new_id
 
 _RULES = Rules()
+_MIRROR = Mirror()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class MailboxContext:
     """Names whose Authentication-Results are believed (RFC 8601 §5); none: the provider proves nobody."""
     edit: Edit | None = None
     """What is done in the mailbox to each message that was taken."""
+    mirror: Mirror = _MIRROR
+    """What is done there to the mail of a ticket, as its status says."""
+    mirror_messages_max: int = 500
+    """To so many of its messages, the newest."""
     authserv_several: bool = False
     """The provider spreads its Authentication-Results over several headers."""
     rules: Rules = _RULES

@@ -26,6 +26,7 @@ from ingestd.records import TOKEN_PLUS
 from storage import backfills, threads, tickets
 from storage.errors import NotFound
 from storage.threads import KnownId
+from storage.tickets import TicketStatus
 
 _REFERRING_MAX = 20
 """Tickets that are looked at where many messages name the same one, or many follow one up."""
@@ -95,7 +96,12 @@ class _Known:
 
     ticket_id: UUID
     requester_key: bytes
+    status: str
     closed_at: datetime | None
+
+
+def _known(one: tickets.Ticket) -> _Known:
+    return _Known(one.ticket_id, one.requester_key, one.status, one.closed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +183,19 @@ class _Look:
             if following is None:
                 break
             found, standing = following, self._standing(following)
-        return Candidate(found.ticket_id, standing, ours=ours, ended=self._has_ended(found))
+        spam = found.status == TicketStatus.SPAM
+        return Candidate(found.ticket_id, standing, ours=ours, ended=self._has_ended(found), spam=spam)
 
     def _ticket(self, ticket_id: UUID | None) -> _Known | None:
         if ticket_id is None:
             return None
         if (new := self.draft.new_tickets.get(ticket_id)) is not None:
-            return _Known(ticket_id, new.requester_key, None)
+            return _Known(ticket_id, new.requester_key, new.status, None)
         try:
             found = tickets.get_ticket_by_id(self.conn, self.context.account_id, ticket_id)
         except NotFound:
             return None
-        return _Known(ticket_id, found.requester_key, found.closed_at)
+        return _known(found)
 
     def _standing(self, found: _Known) -> Standing:
         if not self.sender:
@@ -202,12 +209,15 @@ class _Look:
         return Standing.PARTICIPANT if joined else Standing.STRANGER
 
     def _has_ended(self, found: _Known) -> bool:
+        if found.status != TicketStatus.CLOSED:
+            return found.status == TicketStatus.DELETED
         after = self.context.rules.follow_up_after
         return after is not None and found.closed_at is not None and self.received_at - found.closed_at >= after
 
     def _follow_up(self, found: _Known) -> _Known | None:
         """Return the newest ticket that follows this one up and that the sender is on."""
         stored = tickets.follow_ups(self.conn, self.context.account_id, found.ticket_id, _REFERRING_MAX)
-        following = [_Known(one.ticket_id, one.requester_key, None) for one in self.draft.follow_ups(found.ticket_id)]
-        following = [*reversed(following), *(_Known(one.ticket_id, one.requester_key, one.closed_at) for one in stored)]
+        new = self.draft.follow_ups(found.ticket_id)
+        following = [_Known(one.ticket_id, one.requester_key, one.status, None) for one in reversed(new)]
+        following += map(_known, stored)
         return next((one for one in following if self._standing(one) is not Standing.STRANGER), None)

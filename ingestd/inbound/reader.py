@@ -105,6 +105,10 @@ class MailboxReader:
         finally:
             await self._reader.close()
 
+    def wake(self) -> None:
+        """Look for edits that are due; what is under way goes on first."""
+        self._reader.wake()
+
     async def _round(self) -> bool:
         """Read to the end and wait for something new; after a failure, pause. Return False where only a new
         linking helps."""

@@ -21,7 +21,7 @@ from ingestd.inbound.lease import Lease
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
-from storage import backfills, due, leases
+from storage import backfills, due, edits, leases
 from storage.database import Database
 from storage.errors import FenceLost, StorageError, StorageUnavailable
 from storage.leases import Held
@@ -39,6 +39,9 @@ _RENEW_SECONDS = 30.0
 _LET_GO_SECONDS = 10.0
 """How long a server may take to say what became of a mail that could not be kept back any more."""
 _OUTBOX_MAILBOXES = 500
+_EDITS_SECONDS = 60.0
+"""Beneath the wakes: what is repeated later is repeated by the mailbox's own task."""
+_EDITS_MAILBOXES = 500
 _BACKFILL_SECONDS = 5.0
 
 
@@ -51,6 +54,10 @@ class MailboxWork(Protocol):
 
     async def backfill(self) -> None:
         """Read old mail until cancelled, or until there is nothing more to do."""
+        ...
+
+    def edit_due(self) -> None:
+        """People's actions have made edits due: do them soon."""
         ...
 
     async def send_due(self) -> None: ...
@@ -106,6 +113,7 @@ class Supervisor:
             group.create_task(self._claim_loop())
             group.create_task(self._outbox_loop())
             group.create_task(self._backfill_loop())
+            group.create_task(self._edits_loop())
 
     async def drain(self, seconds: float) -> None:
         """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over."""
@@ -250,6 +258,24 @@ class Supervisor:
             log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
             await asyncio.sleep(_CRASH_PAUSE_SECONDS)
         self.bell.ring(["outbox"])
+
+    # -- edits in the mailbox --------------------------------------------------------------------
+
+    async def _edits_loop(self) -> None:
+        """Wake those that wait for mail where an agent's action is to be mirrored; they look by themselves, too."""
+        with self.bell.subscribe("edits") as listener:
+            while True:
+                try:
+                    due = await self.content.read(
+                        None, edits.due_by_people, self.lease.worker_id, limit=_EDITS_MAILBOXES
+                    )
+                    for held in due:
+                        one = self._running.get(held.mailbox_id)
+                        if one is not None and one.held == held:
+                            one.work.edit_due()
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(_EDITS_SECONDS)
 
     # -- old mail --------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@ class HeldMailbox:
     async def read(self) -> None:
         await self.reader.run()
 
+    def edit_due(self) -> None:
+        self.reader.wake()
+
     async def backfill(self) -> None:
         await self.history.run()
 

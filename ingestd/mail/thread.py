@@ -80,7 +80,9 @@ class Candidate:
     ours: bool = False
     """An id of a message that we sent points to it: whoever names it has seen that message."""
     ended: bool = False
-    """The ticket was closed so long ago that an answer is a new matter."""
+    """The ticket was closed so long ago that an answer is a new matter, or it was deleted."""
+    spam: bool = False
+    """Somebody called the ticket spam: what comes to it is kept there, and nothing comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Decision:
     evidence: tuple[str, ...]
     follows: uuid.UUID | None = None
     """The ended ticket that the new one follows up."""
+    muted: bool = False
+    """It joins a ticket that is spam."""
 
 
 _REPORTS = frozenset({Kind.BOUNCE, Kind.DELAY_NOTICE, Kind.RECEIPT, Kind.COMPLAINT, Kind.OWN})
@@ -116,8 +120,10 @@ def decide(
     that of a reply address whose token verified; it proves as much, but is kept in address books, so a
     message that is named comes first. `by_known_id`: the ticket of the nearest ancestor known in
     this mailbox. `by_reference`: a ticket whose messages name this message, or an ancestor
-    that it names too. A person's message reopens; one that a machine wrote never does. `imported`
-    mail is old: nothing comes of it, and its headers may have been lost when the mailbox moved.
+    that it names too. A person's message reopens; one that a machine wrote never does. What comes to a ticket
+    that is spam stays there, muted; to one that has ended, or was deleted, a person's message opens a follow-up,
+    and a machine's joins. `imported` mail is old: nothing comes of it, and its headers may have been lost when
+    the mailbox moved.
 
     >>> decide(by_token=None, by_known_id=None, authentication=Authentication.PASS, kind=Kind.CUSTOMER).evidence
     ('no reference',)
@@ -155,8 +161,10 @@ def _may_join(found: Candidate, authentication: Authentication, kind: Kind, *, i
 def _join(found: Candidate, *, reopen: bool, imported: bool, evidence: tuple[str, ...]) -> Decision:
     if imported:
         return Decision(found.ticket_id, None, False, evidence)
+    if found.spam:
+        return Decision(found.ticket_id, None, False, (*evidence, "the ticket is spam"), muted=True)
     if found.ended and reopen:
-        return Decision(None, None, False, (*evidence, "closed long ago"), follows=found.ticket_id)
+        return Decision(None, None, False, (*evidence, "the ticket has ended"), follows=found.ticket_id)
     return Decision(found.ticket_id, None, reopen, evidence)
 
 

@@ -97,7 +97,7 @@ class Metrics:
         self._health = self._gauge("health", "1 where a check of /readyz is good, else 0, by check.", "check")
         self._messages = self._counter("messages", "Messages that became part of a ticket, by kind.", "kind")
         self._quarantined = self._counter("quarantined", "Messages that were quarantined, by reason.", "reason")
-        self._muted = self._counter("muted", "Messages that came beyond a limit and were muted, by limit.", "limit")
+        self._muted = self._counter("muted", "Messages that were muted: beyond a limit, or spam.", "limit")
         self._tickets = self._counter("tickets", "Tickets that were opened.")
         self._replies = self._counter(
             "replies",
@@ -119,7 +119,7 @@ class Metrics:
         self._begin(self._failures, "failures", Trouble)
         self._begin(self._budgets_spent, "budgets_spent", ("budget_minute", "budget_day", "budget_recipients"))
         self._begin(self._erasures, "erasures", ("done", "failed"))
-        self._begin(self._muted, "muted", ("sender", "ticket"))
+        self._begin(self._muted, "muted", ("sender", "ticket", "spam"))
         self._commit = Histogram(
             "ingestd_batch_commit_seconds",
             "Time to commit a batch of messages.",

@@ -90,7 +90,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_FOLDERS_FOUND: "All watched folders are there again.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
-    MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…): kept, but not announced.",
+    MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…), or to spam: kept, but not announced.",
     PARSER_REPLACED: "A parser process died, hung, grew too large or had done its messages, and was replaced.",
     TOKEN_REFRESHED: "A fresh access token was fetched and stored.",
     TOKEN_REFRESH_FAILED: "The token endpoint refused or could not be asked.",

@@ -42,6 +42,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.messages_belong_to_a_ticket,
     tickets.tickets_have_a_message,
     tickets.closed_tickets_know_since_when,
+    tickets.spam_and_deletions_were_told,
     backfills.backfills_move_with_their_cursor,
     backfills.backfills_agree_with_their_status,
     # nothing twice

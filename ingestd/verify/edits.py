@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import and_, func, or_, select
 
 from connectors.base import EditKind
+from ingestd.mirror import MOVES
 from ingestd.verify.look import Look, live, same
 from ingestd.verify.report import Findings
-from storage.edits import EditStatus
+from storage.edits import EditCause, EditStatus
 from storage.tables import edits, messages
 
 
@@ -19,13 +20,16 @@ async def edits_are_due_or_given_up(look: Look, found: Findings) -> None:
     query = select(edits.c.account_id, edits.c.edit_id).where(live(edits))
     await look.flag(found, query.where(~or_(due, given_up)), "the edit is neither due nor given up")
     await look.flag(found, query.where(edits.c.kind.not_in(list(EditKind))), "the edit is of an unknown kind")
+    await look.flag(found, query.where(edits.c.cause.not_in(list(EditCause))), "the edit has an unknown cause")
 
 
 async def received_messages_are_edited_once(look: Look, found: Findings) -> None:
-    """At most one edit waits for a message, and only for one that came from the mailbox."""
+    """At most one edit that moves a message waits for it, and one that marks it as read; and only for a message that
+    came from the mailbox."""
     await look.count(found, edits, live(edits))
     key = (edits.c.account_id, edits.c.message_id)
-    twice = select(*key).where(live(edits)).group_by(*key).having(func.count() > 1)
-    await look.flag(found, twice, "the message has more than one edit")
+    for kinds, said in ((MOVES, "the message is to be moved twice"), ({EditKind.READ}, "it is to be read twice")):
+        twice = select(*key).where(live(edits), edits.c.kind.in_(list(kinds)))
+        await look.flag(found, twice.group_by(*key).having(func.count() > 1), said)
     sent = select(*key).where(live(edits)).join(messages, and_(*same(messages, edits, "message_id")))
     await look.flag(found, sent.where(messages.c.direction != "in"), "the edit is of a message that was not received")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import ColumnElement, Table, exists, func, select
 
 from ingestd.verify.look import Look, live, same
 from ingestd.verify.report import Findings
 from storage.quarantine import QuarantineStatus
 from storage.tables import accounts, events, messages, outbox, quarantine, tickets
+from storage.tickets import TicketStatus
 
 
 async def messages_belong_to_a_ticket(look: Look, found: Findings) -> None:
@@ -30,11 +31,21 @@ async def tickets_have_a_message(look: Look, found: Findings) -> None:
 
 
 async def closed_tickets_know_since_when(look: Look, found: Findings) -> None:
-    """Every closed ticket has the time at which it was closed, and no open one has."""
+    """Every ticket is open, closed, spam or deleted, and has the time since when it is not open, where it is not."""
     await look.count(found, tickets, live(tickets))
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
-    closed = tickets.c.status == "closed"
-    await look.flag(found, query.where(closed != tickets.c.closed_at.is_not(None)), "its end does not fit its status")
+    ended = tickets.c.status != TicketStatus.OPEN
+    await look.flag(found, query.where(ended != tickets.c.closed_at.is_not(None)), "its end does not fit its status")
+    await look.flag(found, query.where(tickets.c.status.not_in(list(TicketStatus))), "its status is unknown")
+
+
+async def spam_and_deletions_were_told(look: Look, found: Findings) -> None:
+    """Every ticket that is spam, or deleted, has an event ticket.spam, or ticket.deleted."""
+    await look.count(found, tickets, live(tickets))
+    query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
+    for status in (TicketStatus.SPAM, TicketStatus.DELETED):
+        told = exists().where(*same(events, tickets, "ticket_id"), events.c.type == f"ticket.{status.value}")
+        await look.flag(found, query.where(tickets.c.status == status, ~told), "its status was not told")
 
 
 async def follow_ups_continue_an_older_ticket(look: Look, found: Findings) -> None:

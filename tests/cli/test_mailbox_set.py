@@ -88,6 +88,13 @@ def test_nothing_cancels_what_is_due(tmp_path: Path) -> None:
         (["--after-import", "move:"], 2, "folder"),
         (["--after-import", "move:inbox"], 1, "watched itself"),
         (["--after-import", "move:A", "--folder", "A"], 1, "watched itself"),
+        (["--mirror", "solved"], 2, "keyword:NAME or move:FOLDER, as in solved=seen"),
+        (["--mirror", "lost=seen"], 2, "read, spam, delete or solved"),
+        (["--mirror", "delete=junk"], 2, "nothing or trash"),
+        (["--mirror", "solved=keyword:two words"], 2, "IMAP keyword"),
+        (["--mirror", "solved=move:inbox"], 1, "solved: must not move mail to inbox"),
+        (["--mirror", "solved=move:A", "--folder", "A"], 1, "watched itself"),
+        (["--mirror", "solved=keyword:A", "--mirror", "spam=keyword:a"], 1, "another keyword"),
         (["--folder", ""], 2, "--folder"),
         (["--folder", "A", "--default-folders"], 2, "not both"),
         (["--signature", "-", "--no-signature"], 2, "not both"),
@@ -104,6 +111,28 @@ def test_what_cannot_be_is_refused(tmp_path: Path, arguments: list[str], status:
     assert result.exit_code == status, result.output
     assert said in result.output
     assert desk.json("mailbox", "show", desk.mailbox_id)["after_import"] == "nothing"
+
+
+def test_what_is_mirrored_is_set_shown_and_taken_back(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail(), settings="mailbox_defaults: {mirror: {read: seen}}\n")
+    nothing = {"read": "seen", "spam": "nothing", "delete": "nothing", "solved": "nothing"}
+    assert desk.json("mailbox", "show", desk.mailbox_id)["mirror"] == nothing
+    done = desk.json("mailbox", "set", desk.mailbox_id, "--mirror", "solved=keyword:Solved", "--mirror", "spam=junk")
+    assert done["mirror"] == {**nothing, "solved": "keyword:Solved", "spam": "junk"}
+    assert "solved=keyword:Solved" in desk.run("mailbox", "show", desk.mailbox_id).output
+    assert desk.json("ticket", "close", 1)["edits_planned"] == 1
+    assert desk.json("ticket", "read", 1)["edits_planned"] == 1
+    shown = desk.json("mailbox", "show", desk.mailbox_id)
+    assert shown["edits"] == [
+        {"cause": "read", "kind": "read", "status": "due", "reason": None, "messages": 1},
+        {"cause": "solved", "kind": "keyword", "status": "due", "reason": None, "messages": 1},
+    ]
+    assert "solved: keyword of 1 (due)" in " ".join(desk.run("mailbox", "show", desk.mailbox_id).output.split())
+    cancelled = desk.json("mailbox", "set", desk.mailbox_id, "--mirror", "solved=nothing")["edits_cancelled"]
+    assert (cancelled, desk.json("mailbox", "show", desk.mailbox_id)["edits_due"]) == (1, 1)
+    back = desk.json("mailbox", "set", desk.mailbox_id, "--mirror", "solved=default", "--mirror", "spam=default")
+    assert back["mirror"] == nothing
+    assert desk.run("verify").exit_code == 0
 
 
 def test_check_config_tells_what_delete_means(tmp_path: Path) -> None:

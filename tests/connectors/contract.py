@@ -131,6 +131,21 @@ class ReaderContract:
         assert not await reader.wait(0.3)
         assert not await reader.wait(0.3)
 
+    async def test_a_wait_is_ended_by_whoever_wakes_it(self, box: Mailbox) -> None:
+        reader = box.reader(ReadPlan())
+        await read_messages(reader, None)
+        assert not await reader.wait(0.3)
+        reader.wake()  # nobody waits: the next one ends at once
+        async with asyncio.timeout(10):
+            assert await reader.wait(60)
+        assert not await reader.wait(0.3)
+        waiting = asyncio.create_task(reader.wait(60))
+        await asyncio.sleep(0.2)
+        reader.wake()
+        async with asyncio.timeout(10):
+            assert await waiting
+        assert not await reader.wait(0.3), "the connection is not as it was"
+
     async def test_a_message_that_is_gone_is_none(self, box: Mailbox) -> None:
         box.deliver("short-lived")
         reader = box.reader(EVERYTHING)
@@ -170,6 +185,12 @@ class ReaderContract:
         flags = box.server.flags(box.user)[0]
         assert "\\Seen" in flags
         assert "ingestd" in flags
+        for _ in range(2):
+            gone = await reader.edit([message.locator], Edit(EditKind.REMOVE_KEYWORD, "ingestd"))
+            assert gone == {message.locator: message.locator}
+        flags = box.server.flags(box.user)[0]
+        assert "\\Seen" in flags
+        assert "ingestd" not in flags
 
     @pytest.mark.parametrize("cursor", ["", "{}", "[]", '{"v":2,"folders":{}}', '{"v":1,"folders":{"INBOX":1}}'])
     async def test_a_foreign_cursor_is_called_invalid(self, box: Mailbox, cursor: str) -> None:

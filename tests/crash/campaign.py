@@ -133,6 +133,22 @@ async def reply_by_command(world: World, house: House, process: Process) -> None
         await daemon.process.kill()
 
 
+async def spam_by_command(world: World, house: House, process: Process) -> None:
+    """`ticket spam`, killed perhaps, then again: the status and its edits are there together, or not at all."""
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        await daemon.until(lambda: story.is_edited(house), "what came in is edited")
+        before = await story.everywhere(world, house)
+        await _twice(process, "ticket", "spam", "1")
+        view = await house.store.desk.ticket(house.account_id, 1)
+        received = sum(one.row.direction == "in" for one in view.messages)
+        await story.check_mirrored(world, house, daemon, before, received)
+        await daemon.stop()
+    finally:
+        await daemon.process.kill()
+
+
 async def disconnect_by_command(world: World, house: House, process: Process) -> None:
     """`mailbox disconnect` where no daemon runs, killed perhaps, then again."""
     daemon = Daemon(house)
@@ -167,6 +183,7 @@ async def _twice(process: Process, *command: str, done: Callable[[], Awaitable[b
 async def _whole(world: World, house: House, daemon: Daemon, before_stop: asyncio.Task[None] | None = None) -> None:
     try:
         await story.tell(world, house, daemon)
+        await story.call_spam(world, house, daemon)
         await story.forget(house, daemon)
         if before_stop is not None:
             await before_stop

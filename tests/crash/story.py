@@ -20,6 +20,7 @@ from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.privacy.requests import request_disconnect
 from ingestd.records import MessageRecord, Receipt
+from ingestd.ticketing import Mirroring, set_status
 from ingestd.verify.check import verify
 from storage import backfills, erasures, keystore, mailboxes, outbox
 from storage.backfills import BackfillStatus
@@ -126,6 +127,25 @@ async def after_reply(world: World, house: House, daemon: Daemon, message_id: UU
     return Told(delivered, stands, header)
 
 
+async def call_spam(world: World, house: House, daemon: Daemon) -> None:
+    """An agent calls a ticket spam: its mail goes to Junk, as far as its place is known."""
+    daemon.stage("mirror")
+    before = await everywhere(world, house)
+    key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    mirroring = Mirroring(key, house.settings.mailbox_defaults, house.settings.inbound.mirror_messages_max)
+    done = await house.store.content.transaction(house.account_id, set_status, 1, "spam", mirroring)
+    await check_mirrored(world, house, daemon, before, done.mirrored.planned)
+
+
+async def check_mirrored(world: World, house: House, daemon: Daemon, before: Counter[str], moved: int) -> None:
+    """So many mails lie in Junk now, and every mail lies somewhere, once."""
+    await daemon.until(lambda: is_edited(house), "every edit in the mailbox is done")
+    assert await everywhere(world, house) == before
+    assert len(await _in(world, house, "Junk")) == moved
+    assert (await house.store.desk.ticket(house.account_id, 1)).ticket.status == "spam"
+    await check_store(house)
+
+
 async def forget(house: House, daemon: Daemon) -> None:
     """Disconnect, and wait until the daemon has done it."""
     daemon.stage("disconnect")
@@ -171,6 +191,11 @@ async def check_new_edited(world: World, house: House, new: Sequence[str], old: 
     assert Counter(await _in(world, house, EDITED)) == Counter(moved)
     assert Counter(await _in(world, house, "INBOX")) == Counter([*old, *stays])
     assert await house.store.content.read(None, _waiting_edits, house.mailbox_id) == 0
+
+
+async def everywhere(world: World, house: House) -> Counter[str]:
+    """Return which mails lie in the mailbox, wherever."""
+    return Counter([one for folder in ("INBOX", EDITED, "Junk") for one in await _in(world, house, folder)])
 
 
 async def _in(world: World, house: House, folder: str) -> list[str]:

@@ -66,7 +66,7 @@ async def test_killed_at_a_commit(world: World) -> None:
     found = await campaign.discover(world)
     _check_discovery(found)
     turn = 0 if world.engine == "sqlite" else 0.5
-    shares = {"ingest": 2, "reply": 3, "disconnect": 2}
+    shares = {"ingest": 2, "reply": 3, "mirror": 1, "disconnect": 2}
     chosen = [point for stage, count in shares.items() for point in spread(found.of(stage), count, turn)]
     chosen += [one for one in found.stages if one.name in ALWAYS and one.ordinal == 1 and one not in chosen]
     tally = await campaign.run(world, [campaign.daemon_killed(point) for point in chosen])
@@ -80,7 +80,7 @@ async def test_killed_everywhere(world: World) -> None:
     found = await campaign.discover(world)
     _check_discovery(found)
     iterations = [campaign.daemon_killed(point) for point in found.stages]
-    for told in (campaign.reply_by_command, campaign.disconnect_by_command):
+    for told in (campaign.reply_by_command, campaign.spam_by_command, campaign.disconnect_by_command):
         points = await campaign.discover_command(world, told)
         assert points
         iterations += [campaign.command_killed(point, told) for point in points]
@@ -96,7 +96,7 @@ async def test_killed_everywhere(world: World) -> None:
 async def test_killed_where_taken_mail_is_deleted(deleting_world: World) -> None:
     found = await campaign.discover(deleting_world)
     _check_discovery(found)
-    points = [*found.of("ingest"), *found.of("reply")]
+    points = [*found.of("ingest"), *found.of("reply"), *found.of("mirror")]
     tally = await campaign.run(deleting_world, [campaign.daemon_killed(point) for point in points])
     print(f"{deleting_world.engine}: {tally.kills} kills with deletion, {len(tally.failures)} failures")
     assert tally.failures == []

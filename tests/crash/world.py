@@ -75,7 +75,7 @@ linking:
   attempts_max: {attempts_max}
   http_timeout_seconds: {http_timeout_seconds}
 parser: {{processes: 1, seconds_max: {parser_seconds_max}}}
-mailbox_defaults: {{after_import: "{after_import}"}}
+mailbox_defaults: {{after_import: "{after_import}", mirror: {{spam: junk}}}}
 shutdown_seconds: 5
 """
 

@@ -234,7 +234,7 @@ async def test_an_answer_to_a_ticket_that_was_closed_long_ago_follows_it_up(stor
     assert await threads_of(office) == [["q1", "q2", "auto"], ["q3", "q4", "q5"], ["b1", "b2"]]
     first, second = await office.ticket(1), await office.ticket(2)
     assert (first.ticket.status, second.ticket.follows_ticket_id) == ("closed", first.ticket.ticket_id)
-    assert second.messages[0].record.evidence[-1] == "closed long ago"
+    assert second.messages[0].record.evidence[-1] == "the ticket has ended"
     assert await related(office, 1) == [(Relation.FOLLOWED_BY, 2), (Relation.FOLLOWED_BY, 3)]
     assert await related(office, 2) == [(Relation.FOLLOWS, 1)]
     await _close(office, 2, at=closed_at)

@@ -45,6 +45,39 @@ async def test_mail_is_moved_and_later_only_marked(
         assert await house.daemon.stop() == 0
 
 
+async def test_what_agents_do_is_done_in_the_mailbox_at_once(
+    servers: Servers, new_user: Callable[[], str], store_urls: StoreUrls, tmp_path: Path
+) -> None:
+    """Not when mail comes or the next poll is: the mailbox's task is woken out of IDLE."""
+    user = new_user()
+    mirror = {"read": "seen", "spam": "junk", "delete": "trash", "solved": "keyword:Solved"}
+    async with open_house(
+        tmp_path,
+        store_urls,
+        servers,
+        mailbox_defaults={"mirror": mirror},
+        inbound={"poll_seconds": 600.0, "idle_renew_seconds": 600.0},
+    ) as house:
+        await house.daemon.start()
+        mailbox_id = await house.linked(user)
+        house.deliver(user, mail("rosa@customer.example.net", user, "Printer", "It is broken."))
+        number = (await house.tickets(mailbox_id, 1))[0].ticket.number
+        for action, folder, flag in (
+            ("close", "INBOX", "Solved"),
+            ("spam", "Junk", ""),
+            ("delete", "Trash", ""),
+            ("read", "Trash", "\\Seen"),
+            ("reopen", "INBOX", "\\Seen"),
+        ):
+            done = await house.daemon.run_cli("ticket", action, number)
+            assert done.status == 0, done.err
+            await house.received(user, 1, folder)
+            await settled(house, mailbox_id)
+            assert flag in (await asyncio.to_thread(servers.dovecot.flags, user, folder))[0]
+        assert len(await house.tickets(mailbox_id, 1)) == 1
+        assert await house.daemon.stop() == 0
+
+
 async def test_a_quarantined_mail_is_replayed_while_the_daemon_runs(
     servers: Servers, new_user: Callable[[], str], tmp_path: Path
 ) -> None:

@@ -213,10 +213,15 @@ def _chunk_of_a_dropped_one(conn: Connection, world: World) -> None:
     copy(raw_chunks, "owner_id", "message", owner_id=world.dropped, sealed=sealed)(conn, world)
 
 
-def _edited_twice(conn: Connection, world: World) -> None:
-    edit_id = new_id()
-    sealed = sealed_edit(world.key, edit_id)
-    copy(edits, "edit_id", "edited", edit_id=edit_id, sealed=sealed)(conn, world)
+def _edited_twice(kind: str) -> Break:
+    """One more edit of a message that is to be moved already."""
+
+    def apply(conn: Connection, world: World) -> None:
+        edit_id = new_id()
+        sealed = sealed_edit(world.key, edit_id)
+        copy(edits, "edit_id", "edited", edit_id=edit_id, sealed=sealed, kind=kind)(conn, world)
+
+    return apply
 
 
 _LAST_CHUNK = raw_chunks.c.position == 1
@@ -269,7 +274,10 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("edits_are_due_or_given_up", "given up, and due", put(edits, "edit_id", "given_up", due_at=RECEIVED)),
     Damage("edits_are_due_or_given_up", "given up for no reason", put(edits, "edit_id", "given_up", reason=None)),
     Damage("edits_are_due_or_given_up", "nothing that can be done", put(edits, "edit_id", "edited", kind="burn")),
-    Damage("received_messages_are_edited_once", "twice", _edited_twice),
+    Damage("edits_are_due_or_given_up", "for no known cause", put(edits, "edit_id", "edited", cause="whim")),
+    Damage("received_messages_are_edited_once", "moved twice", _edited_twice("move")),
+    Damage("received_messages_are_edited_once", "moved and deleted", _edited_twice("delete")),
+    Damage("received_messages_are_edited_once", "read twice", both(_edited_twice("read"), _edited_twice("read"))),
     Damage(
         "received_messages_are_edited_once",
         "a message of ours",
@@ -302,6 +310,9 @@ DAMAGES: tuple[Damage, ...] = (
     ),
     Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
     Damage("closed_tickets_know_since_when", "never closed", put(tickets, "ticket_id", "ticket", status="closed")),
+    Damage("closed_tickets_know_since_when", "nowhere", put(tickets, "ticket_id", "follow_up", status="lost")),
+    Damage("spam_and_deletions_were_told", "deleted untold", put(tickets, "ticket_id", "follow_up", status="deleted")),
+    Damage("spam_and_deletions_were_told", "spam untold", put(tickets, "ticket_id", "follow_up", status="spam")),
     Damage(
         "muted_messages_are_told_as_such",
         "told as any other",

@@ -1,4 +1,4 @@
-"""Where a reply stands for each of its recipients, and what is counted to keep within limits."""
+"""Where a reply stands for each of its recipients, what is counted to keep within limits, why a mailbox is edited."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("outbox", sa.Column("automatic", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("outbox", sa.Column("send_at", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("sent_rewritten", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("edits", sa.Column("cause", sa.Text(), nullable=False, server_default="import"))
     op.create_table(
         "reply_recipients",
         sa.Column("account_id", Id(), nullable=False),

@@ -1,0 +1,95 @@
+"""What agents do with tickets: close, reopen, read, spam, delete. As configured, the mailbox is told (`mirror`)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from ingestd.build.store import Store
+from ingestd.cli.common import account_option, choose_account, json_option, print_done, with_store
+from ingestd.inbound.mirroring import Mirrored
+from ingestd.ticketing import Mirroring, read_ticket, set_status
+from storage.tickets import TicketStatus
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def close(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
+    """Close a ticket: it is solved. A later mail of its customer opens it again."""
+    await _set_status(store, account, number, TicketStatus.CLOSED, as_json)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def reopen(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
+    """Open a ticket again that is closed, spam or deleted. What was mirrored in the mailbox is undone."""
+    await _set_status(store, account, number, TicketStatus.OPEN, as_json)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def spam(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
+    """Call a ticket spam. A later mail to it is kept there, and nothing comes of it."""
+    await _set_status(store, account, number, TicketStatus.SPAM, as_json)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def delete(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
+    """Put a ticket into the helpdesk's trash; `reopen` gets it back. A later mail of its customer opens a new one."""
+    await _set_status(store, account, number, TicketStatus.DELETED, as_json)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def read(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
+    """Tell the mailbox that an agent has read a ticket; the ticket itself does not change."""
+    account_id = await choose_account(store, account)
+    done = await store.content.transaction(account_id, read_ticket, number, await _mirroring(store, account_id, number))
+    print_done({"ticket": number, **_fields(done)}, as_json, words=f"#{number}: read{_words(done)}")
+
+
+ACTIONS = (close, reopen, read, spam, delete)
+
+
+async def _set_status(store: Store, account: UUID | None, number: int, status: TicketStatus, as_json: bool) -> None:
+    account_id = await choose_account(store, account)
+    mirroring = await _mirroring(store, account_id, number)
+    done = await store.content.transaction(account_id, set_status, number, status, mirroring)
+    fields = {"ticket": number, "status": status, "changed": done.changed, **_fields(done.mirrored)}
+    words = f"#{number}: {status}" + (_words(done.mirrored) if done.changed else " (it was so already)")
+    print_done(fields, as_json, words=words)
+
+
+async def _mirroring(store: Store, account_id: UUID, number: int) -> Mirroring:
+    mailbox_id = await store.desk.mailbox_of_ticket(account_id, number)  # raises NotFound, before its key is asked for
+    key = await store.keys.mailbox(account_id, mailbox_id)
+    return Mirroring(key, store.settings.mailbox_defaults, store.settings.inbound.mirror_messages_max)
+
+
+def _fields(done: Mirrored) -> dict[str, object]:
+    return {"edits_planned": done.planned, "messages_lost": done.lost}
+
+
+def _words(done: Mirrored) -> str:
+    """Say what the mailbox is told."""
+    told = f"; edits in the mailbox: {done.planned}" if done.planned else ""
+    if done.lost:
+        told += f"; {done.lost} of its mails lie where nobody knows: somebody moved or deleted them in the mailbox"
+    return told
