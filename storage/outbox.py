@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy import Connection, and_, case, func, insert, literal, select, update
 
 from storage.database import now, wake
 from storage.errors import Conflict, NotFound
 from storage.mailboxes import readable
 from storage.tables import attempts, idempotency, mailboxes, outbox
+from storage.types import Instant
 
 
 class ReplyStatus(enum.StrEnum):
@@ -183,7 +184,7 @@ def make_due(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
             outbox.c.due_at > at,
             outbox.c.status.in_(UNSENT),
         )
-        .values(due_at=case((outbox.c.send_at > at, outbox.c.send_at), else_=at))
+        .values(due_at=case((outbox.c.send_at > at, outbox.c.send_at), else_=literal(at, Instant())))
     )
     wake(conn, "outbox")
 
