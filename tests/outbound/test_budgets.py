@@ -38,8 +38,9 @@ class Sending:
     @classmethod
     async def begin(cls, stores: Stores, budget: Budget, *outcomes: SendOutcome, replies: int) -> Sending:
         office = await Office.open(stores)
-        await office.take(mail())
-        made = [(await office.reply(1)).message_id for _ in range(replies)]
+        # Each to a ticket of its own, as those of one ticket wait for each other; and a ticket more.
+        await office.take(*(mail(message_id=f"<q{number}@example.org>") for number in range(replies + 1)))
+        made = [(await office.reply(number)).message_id for number in range(1, replies + 1)]
         return cls(office, Provider(*(outcomes or [ACCEPTED] * replies)), budget, made)
 
     def new_worker(self, settings: Outbound = QUICK) -> MailboxOutbox:
@@ -123,7 +124,7 @@ async def test_it_is_told_once_and_shown(stores: Stores) -> None:
     work = await Sending.begin(stores, Budget(1, 1000, 1000), replies=2)
     held = work.office.held
     await work.outbox.run_due()
-    work.replies.append((await work.office.reply(1)).message_id)
+    work.replies.append((await work.office.reply(3)).message_id)
     await work.outbox.run_due()
     tools = work.outbox._tools
     assert b'ingestd_budgets_spent_total{budget="budget_minute"} 1.0' in tools.metrics.render()

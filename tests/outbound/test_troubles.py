@@ -47,8 +47,10 @@ class Sending:
     @classmethod
     async def begin(cls, stores: Stores, provider: Provider, replies: int = 1, settings: Outbound = QUICK) -> Sending:
         office = await Office.open(stores)
-        await office.take(mail())
-        return cls(office, provider, [(await office.reply(1)).message_id for _ in range(replies)], settings)
+        # Each to a ticket of its own, as those of one ticket wait for each other.
+        await office.take(*(mail(message_id=f"<q{number}@example.org>") for number in range(replies)))
+        made = [(await office.reply(number)).message_id for number in range(1, replies + 1)]
+        return cls(office, provider, made, settings)
 
     async def reply(self, number: int = 0) -> Reply:
         return await self.office.stores.content.read(
