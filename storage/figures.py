@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, union
 
 from storage.backfills import UNFINISHED
 from storage.database import now
@@ -37,8 +37,8 @@ class Figures:
     outbox: Mapping[str, int]
     """By status: replies with which something is still to happen, by itself or by a person."""
     outbox_oldest_seconds: Mapping[str, float]
-    """By status, of the same replies: since the oldest was accepted. Where it is the mailbox's turn, only of mailboxes
-    that want work: while one is paused, or waits for its owner, its replies wait as they should."""
+    """By status, of the same replies: since the oldest was accepted, or was to be sent. Where it is the mailbox's turn,
+    only of mailboxes that want work: while one is paused, or waits for its owner, its replies wait as they should."""
     edits: Mapping[str, int]
     """By status."""
     edits_oldest_seconds: Mapping[str, float]
@@ -126,10 +126,13 @@ def _read_since(conn: Connection) -> dict[str, datetime]:
 
 
 def _accepted_since(conn: Connection) -> dict[str, datetime]:
-    """Return when the oldest open reply was accepted, by status. One that is unknown waits for a person, whatever its
-    mailbox does."""
+    """Return by status when the oldest open reply was accepted, or was to be sent where it was put off.
+
+    One that is unknown waits for a person, whatever its mailbox does.
+    """
+    waits_since = case((outbox.c.send_at > messages.c.created_at, outbox.c.send_at), else_=messages.c.created_at)
     rows = conn.execute(
-        select(outbox.c.status, func.min(messages.c.created_at))
+        select(outbox.c.status, func.min(waits_since))
         .join(messages, _same(messages, outbox, "message_id"))
         .join(mailboxes, _same(mailboxes, outbox, "mailbox_id"))
         .where(_OPEN, or_(_WORKED, outbox.c.status == ReplyStatus.UNKNOWN))

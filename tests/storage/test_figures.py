@@ -123,6 +123,12 @@ async def test_replies_with_which_something_is_to_happen(stores: Stores, account
     assert figures.outbox == {"queued": 2, "unknown": 1, "sent": 1}
     assert 3600 <= figures.outbox_oldest_seconds["queued"] < 3700
     assert figures.outbox_oldest_seconds["unknown"] < 100
+    await stores.content.transaction(
+        account,
+        lambda conn, _: _age(conn, tables.outbox, "send_at", _HOUR / 2, message_id=message_ids[1]),
+    )
+    figures = await figures_of(stores)
+    assert 1800 <= figures.outbox_oldest_seconds["queued"] < 1900  # it was put off until then
 
 
 @pytest.mark.parametrize("state", [MailboxState.PAUSED, MailboxState.REAUTH_REQUIRED])
