@@ -22,7 +22,7 @@ demo: setup
 test: servers
 	$(BIN)/pytest -m "not long" -n 2 --dist loadfile $(ARGS)
 
-# The campaigns: kills, fuzzing, soak. An hour for each test at most.
+# The campaigns: kills, the image, a bare system. An hour for each test at most.
 test-long: servers
 	$(BIN)/pytest -m long --timeout 3600 $(ARGS)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -98,10 +97,11 @@ class Workshop:
             binaries = find_binaries()
             if binaries is None:
                 raise Unavailable("PostgreSQL is not installed: apt-get install postgresql")
-            server = PostgresServer(binaries)
+            # The tests' server does not wait for the disk; figures of commits must. The size is as a server that is
+            # meant for this much has it.
+            server = PostgresServer(binaries, settings=("fsync=on", "max_wal_size=4GB"))
             server.start()
             self._stack.callback(server.remove)
-            _sync_commits(binaries, server)
             self._postgres = server
         return self._postgres
 
@@ -127,14 +127,3 @@ class Workshop:
             self._made[name] = await make()
         made: T = self._made[name]
         return made
-
-
-def _sync_commits(binaries: Path, server: PostgresServer) -> None:
-    """The tests' server does not wait for the disk; figures of commits must."""
-    command = [str(binaries / "psql"), "-h", "127.0.0.1", "-p", str(server.port), "-U", "ingestd", "-d", "postgres"]
-    for statement in (
-        "ALTER SYSTEM SET fsync = on",
-        "ALTER SYSTEM SET max_wal_size = '4GB'",  # as a server that is meant for this much has it
-        "SELECT pg_reload_conf()",
-    ):
-        subprocess.run([*command, "-qc", statement], check=True, stdout=subprocess.DEVNULL)  # noqa: S603

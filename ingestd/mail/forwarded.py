@@ -54,10 +54,6 @@ _SEPARATOR = re.compile(
     r"|전달된 메시지(?: 시작)?)\s*[:：]?\s*$",
     re.IGNORECASE,
 )
-_BEGINS = frozenset("-_=*~–—‐#|>\"' \t\u00a0─")
-"""Of a separator, and of what may stand before it: marks of quotation and of bold type."""
-_ENDS = frozenset(":：件")
-_TITLE_CHARS_MAX = 24
 _RULE = re.compile(r"^\s*[_\-–—=*]{8,}\s*$")
 _FROM = frozenset(
     """
@@ -106,9 +102,9 @@ def forwarded_from(raw: bytes, parts: Sequence[Part], subject: str, text: str, l
 def _in_text(text: str, forward: bool) -> Address | None:
     lines = text.split("\n", _LINES_MAX)[:_LINES_MAX]
     for index, line in enumerate(lines):
-        if len(line) > _VALUE_CHARS_MAX or not line or line.isspace():
+        if len(line) > _VALUE_CHARS_MAX or not line.strip():
             continue
-        if _may_be_separator(line) and (is_forward_separator(line) or _SEPARATOR.match(line) is not None):
+        if is_forward_separator(line) or (_may_be_separator(line) and _SEPARATOR.match(line) is not None):
             if not forward and line.lstrip().startswith(">"):
                 return None  # in the quoted part of an answer
             return _in_block(lines, index + 1, 1)
@@ -126,8 +122,8 @@ def _in_text(text: str, forward: bool) -> Address | None:
 
 
 def _may_be_separator(line: str) -> bool:
-    short = len(line) < _TITLE_CHARS_MAX and not line.isascii()  # Korean and Japanese titles end without a colon
-    return short or line[0] in _BEGINS or line[-1] in _ENDS or line.rstrip()[-1:] in _ENDS
+    start = line.lstrip(" \t>")
+    return start[:1] in "-_=*~–—" or line.rstrip().endswith((":", "：", "邮件", "郵件"))
 
 
 def _in_block(lines: list[str], index: int, labels_min: int) -> Address | None:

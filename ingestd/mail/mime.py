@@ -147,7 +147,9 @@ class _Walker:
     def _undelimited(self, part: Part, default: str) -> None:
         """Read the first part of a multipart whose first delimiter is missing: its header follows the multipart's."""
         at = [index for index, (name, _) in enumerate(part.fields) if name == "content-type"][1:2]
-        if not at or part.lead < 0 or is_notice(self.raw[part.start : part.lead]):
+        if not at or part.lead < 0 or self.parts >= self.limits.parts_max:
+            return
+        if is_notice(self.raw[part.start : part.lead]):
             return
         child = make_part(part.fields[at[0] :], part.start, self._before(part.lead), default, self.hints)
         if not child.content_type.startswith(("multipart/", "message/")):

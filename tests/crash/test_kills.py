@@ -66,7 +66,7 @@ async def test_killed_at_a_commit(world: World) -> None:
     found = await campaign.discover(world)
     _check_discovery(found)
     turn = 0 if world.engine == "sqlite" else 0.5
-    shares = {"ingest": 2, "reply": 3, "mirror": 1, "disconnect": 2}
+    shares = {"ingest": 3, "reply": 4, "mirror": 1, "disconnect": 2}
     chosen = [point for stage, count in shares.items() for point in spread(found.of(stage), count, turn)]
     chosen += [one for one in found.stages if one.name in ALWAYS and one.ordinal == 1 and one not in chosen]
     tally = await campaign.run(world, [campaign.daemon_killed(point) for point in chosen])

@@ -323,3 +323,12 @@ def test_a_bounce_that_quotes_a_header_is_no_forward() -> None:
 def test_hostile_blocks_are_read_in_bounded_time() -> None:
     for body in ("From: \n" * 50_000, "From: " + "<" * 200_000, "-" * 200_000, "> " * 100_000, "From:\nTo:\n" * 30_000):
         assert forwarded("Fwd: x", body) is None
+
+
+@pytest.mark.parametrize(
+    "separator",
+    ["\u200f---------- Forwarded message ---------", "Anfang der weitergeleiteten Nachricht", "전달된 메시지 시작"],
+)
+def test_a_separator_behind_a_direction_mark_or_without_a_colon(separator: str) -> None:
+    body = f"See this.\n\n{separator}\nFrom: Jane Doe <jane@example.com>\nSubject: x\n\nIt does not print."
+    assert forwarded("Printer", body) == JANE

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.mail.html import text_to_html
+from ingestd.mail.html_attributes import judge_attributes
 from ingestd.mail.html_images import REMOTE_IMAGE, is_inline
 from ingestd.mail.html_safe import sanitize
 from ingestd.mail.html_style import clean_style
 from ingestd.mail.html_tags import words
 from ingestd.mail.html_text import to_text
+from ingestd.mail.limits import DEFAULT_LIMITS
 from ingestd.mail.parse import parse
 from tests.mail.passive import active
 from tests.mail.xss import VECTORS
@@ -300,3 +302,12 @@ def test_sanitize_is_idempotent_and_leaves_nothing_active(html: str) -> None:
 def test_text_beside_html_is_written_as_the_sanitizer_writes_it() -> None:
     shown = text_to_html("a\xa0b < c & d")
     assert sanitize(shown).html == shown
+
+
+def test_a_value_with_angle_brackets_hides_no_attribute() -> None:
+    safe = sanitize("""<p title='a > b < "c"' id=x style="position:fixed">d</p>""").html
+    assert safe == '<p title="a &gt; b &lt; &quot;c&quot;">d</p>'
+    raw, images = judge_attributes(
+        """<p title="a > b" id="x"><img src="https://example.com/a.png" alt="<">""", DEFAULT_LIMITS
+    )
+    assert (raw.count("id="), raw.count("example.com"), images) == (0, 0, 1)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -18,12 +19,17 @@ def find_binaries() -> Path | None:
     return versions[-1].parent if versions else None
 
 
-class PostgresServer:
-    """A cluster in a temporary folder, on a free loopback port, with fsync off: only crash safety
-    of PostgreSQL itself needs it, and that is not ours to test."""
+FAST = ("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0")
+"""Only crash safety of PostgreSQL itself needs the contrary, and that is not ours to test."""
 
-    def __init__(self, binaries: Path) -> None:
+
+class PostgresServer:
+    """A cluster in a temporary folder, on a free loopback port. `settings` are set on its command line, which no
+    later statement overrides."""
+
+    def __init__(self, binaries: Path, settings: Sequence[str] = FAST) -> None:
         self._binaries = binaries
+        self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="ingestd-pg-"))
         self._data = self._folder / "data"
         self.port = 0
@@ -41,8 +47,7 @@ class PostgresServer:
                 self.port = free.getsockname()[1]
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
-            "-c fsync=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 "
-            "-c max_connections=200 -c timezone=UTC"
+            f"-c max_connections=200 -c timezone=UTC {' '.join(f'-c {one}' for one in self._settings)}"
         )
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")

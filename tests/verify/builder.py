@@ -105,8 +105,8 @@ class World:
     def keys(self) -> KeyRing:
         return KeyRing(self.stores.keystore, MASTER)
 
-    async def verify(self, *, now: datetime | None = None, page_rows: int = 50) -> Report:
-        """Check with a fresh key ring."""
+    async def verify(self, *, now: datetime | None = None, page_rows: int = 3) -> Report:
+        """Check with a fresh key ring, in tiny pages, so that paging is tested by every test."""
         stores = self.stores
         return await verify(stores.content, stores.keystore, stores.blobs, self.keys(), now=now, page_rows=page_rows)
 

@@ -39,8 +39,8 @@ async def test_an_empty_installation_is_clean(stores: Stores) -> None:
 
 
 async def test_large_pages_see_the_same(world: World) -> None:
-    small, less_small, large = [await world.verify(page_rows=rows) for rows in (1, 3, 500)]
-    assert small == less_small == large
+    small, large = await world.verify(page_rows=1), await world.verify(page_rows=500)
+    assert small == large
 
 
 @pytest.mark.postgresql_is_long
