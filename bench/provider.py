@@ -26,6 +26,11 @@ CUSTOMER = "customer1@example.com"
 """The provider delivers to this one, too."""
 
 
+def user(number: int) -> str:
+    """Return the address of a mailbox, from 1 on; the first is USER."""
+    return f"support{number}@example.com"
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     dovecot: Dovecot
@@ -35,15 +40,15 @@ class Provider:
     guard: EgressGuard
     executor: ThreadPoolExecutor
 
-    def token(self) -> str:
-        return self.auth_server.issue(USER).access_token
+    def token(self, address: str = USER) -> str:
+        return self.auth_server.issue(address).access_token
 
-    def token_source(self) -> _Tokens:
-        return _Tokens(self.token())
+    def token_source(self, address: str = USER) -> _Tokens:
+        return _Tokens(self.token(address))
 
-    def access(self) -> ImapAccess:
+    def access(self, address: str = USER) -> ImapAccess:
         access = ImapAccess(
-            login=USER,
+            login=address,
             imap=ImapEndpoint("localhost", self.dovecot.port_tls),
             smtp=SmtpEndpoint("localhost", self.postfix.port_tls),
         )
@@ -65,12 +70,12 @@ class _Tokens:
 
 
 @contextlib.contextmanager
-def running_provider(workshop: Workshop) -> Iterator[Provider]:
+def running_provider(workshop: Workshop, mailboxes: int = 1) -> Iterator[Provider]:
     """Start the servers, stop them at the end. Raises Unavailable where one is not installed."""
     try:
         with contextlib.ExitStack() as stack:
             workshop.say("starting mail servers")
-            yield _start(stack, [USER, CUSTOMER])
+            yield _start(stack, [*map(user, range(1, mailboxes + 1)), CUSTOMER])
     except ServerMissingError as error:
         raise Unavailable(f"{error}; `make servers` installs it") from error
 

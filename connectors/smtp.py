@@ -48,6 +48,8 @@ from connectors.smtp_outcome import enhanced_code, login_refusal, refusal
 _CHUNK = 32 * 1024
 _AUTH_LINE_MAX = 500
 """RFC 5321 §4.5.3.1.4 allows command lines of 512 bytes; a longer token goes on its own line (RFC 4954 §4)."""
+_ANSWERS_SECONDS = 2.0
+"""For so long after its last answer a connection is not asked whether it is still there."""
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 _HEADER_END = re.compile(rb"\r\n\r\n")
 
@@ -61,6 +63,9 @@ class SmtpSender:
         self._tools = tools
         self._smtp: aiosmtplib.SMTP | None = None
         self._renew_at = math.inf
+        self._is_clean = False
+        """Whether nothing of a mail is left over on the connection."""
+        self._answered_at = -math.inf
         self._lock = asyncio.Lock()
         self._idle = IdleTimer(access.connection_idle_seconds, self.hang_up)
         self._sent = SentFolder(access, token_source, tools)
@@ -74,14 +79,21 @@ class SmtpSender:
         async with self._lock:
             self._idle.stop()
             try:
-                smtp = await self._ready()
+                smtp, is_kept = await self._ready()
                 outcome = await self._transaction(smtp, envelope, content, still_ours)
+                if is_kept and outcome.stage == "mail" and outcome.code is None:
+                    # It had been closed since the mail before: that says nothing about this one.
+                    self._drop()
+                    smtp, _ = await self._ready()
+                    outcome = await self._transaction(smtp, envelope, content, still_ours)
             except BaseException:
                 # Cancelled inside a dialogue, the connection would carry on with the wrong answers.
                 self._drop()
                 raise
             if outcome.status is SendStatus.UNKNOWN or outcome.stage == "data" or outcome.code == 421:
                 self._drop()
+            self._is_clean = outcome.status is SendStatus.ACCEPTED  # which ends the transaction (RFC 5321 §4.1.1.4)
+            self._answered_at = time.monotonic()
             self._idle.start()
             return outcome
 
@@ -100,17 +112,19 @@ class SmtpSender:
         await self.hang_up()
         await self._sent.close()
 
-    async def _ready(self) -> aiosmtplib.SMTP:
-        """Return an authenticated connection: the kept one if it still answers, else a new one."""
+    async def _ready(self) -> tuple[aiosmtplib.SMTP, bool]:
+        """Return an authenticated connection, and whether it is the kept one: if that still answers, else a new one."""
         if self._smtp is not None and self._smtp.is_connected and time.monotonic() >= self._renew_at:
             await self._say_goodbye()
         if self._smtp is not None and self._smtp.is_connected:
+            if self._is_clean and time.monotonic() < self._answered_at + _ANSWERS_SECONDS:
+                return self._smtp, True
             try:
                 await self._smtp.rset(timeout=self._access.smtp_connect_seconds)
             except (aiosmtplib.SMTPException, OSError):
                 self._drop()
             else:
-                return self._smtp
+                return self._smtp, True
         self._drop()
         token = await self._token_source()
         try:
@@ -119,7 +133,7 @@ class SmtpSender:
             token = await self._token_source(rejected=token.value)
             self._smtp = await self._connect(token.value)
         self._renew_at = time.monotonic() + self._access.lasts_seconds(token, datetime.now(UTC))
-        return self._smtp
+        return self._smtp, False
 
     async def _connect(self, token: str) -> aiosmtplib.SMTP:
         access, endpoint = self._access, self._access.smtp

@@ -25,8 +25,10 @@ from ingestd.keys import KeyRing
 from ingestd.mail.transform import Transformed, transform
 from ingestd.mirror import edit_of, mirror_of
 from ingestd.outbound.budgets import Allowance
+from ingestd.outbound.held import SenderTools
 from ingestd.outbound.reply import CreatedReply, ReplyDraft, create_reply
-from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.records import AccountRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
 from ingestd.ticketing import Changed, Mirroring, read_ticket, set_status

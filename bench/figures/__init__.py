@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.figures import (
     committing,
+    enqueuing,
     fetching,
     ingesting,
     parsing,
@@ -24,6 +25,7 @@ FIGURES: tuple[Figure, ...] = (
     *ingesting.FIGURES,
     *committing.FIGURES,
     *sending.FIGURES,
+    *enqueuing.FIGURES,
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,

@@ -29,7 +29,9 @@ from ingestd.mail.addresses import normalize
 from ingestd.mirror import edit_of, mirror_of
 from ingestd.options import effective, mirrored
 from ingestd.outbound.budgets import Allowance, Budget, Connections
-from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
+from ingestd.outbound.held import SenderTools
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.records import FoldersRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import mailboxes

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from ingestd.desk import Desk
-from ingestd.outbound import steps
 from ingestd.outbound.statuses import TABLE, IllegalStepError, ReplyEvent
+from ingestd.outbound.steps import Move, change
 from ingestd.records import ReplyDecision, ReplyRecord
 from storage import mailboxes, outbox
 from storage.database import now, wake
@@ -95,10 +95,7 @@ def resolve_reply(
     if (reply.status, event) not in TABLE:
         raise IllegalStepError(_why_not(reply, kind))
     decision = ReplyDecision(now(conn), kind.what, author[:_AUTHOR_CHARS_MAX])
-    status = steps.change(
-        conn,
-        account_id,
-        reply,
+    move = Move(
         event,
         due_in=timedelta() if kind.again else None,
         reason=kind.reason,
@@ -106,6 +103,7 @@ def resolve_reply(
         sealed=_noted(key, reply, decision),
         unschedule=event is ReplyEvent.PERSON_RETRY,
     )
+    status = change(conn, account_id, reply, move)
     wake(conn, "outbox")
     return Decided(status, changed=True)
 

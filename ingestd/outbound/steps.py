@@ -39,6 +39,23 @@ class AttemptResult:
     """Recipients that were refused by themselves, by their place in the reply's list."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A reply's move by an event, and what is written with it."""
+
+    event: ReplyEvent
+    attempt: AttemptResult | None = None
+    """What came of the attempt that this ends."""
+    due_in: timedelta | None = None
+    """When its next step is due; None where nothing is to happen by itself."""
+    reason: str | None = None
+    sent_copy: SentCopy | None = None
+    """None, here and below: stays as it is."""
+    sealed: bytes | None = None
+    unschedule: bool = False
+    """Drop its delay."""
+
+
 def hold_back(conn: Connection, account_id: UUID, held: Held) -> None:
     """Let wait what would fail as well: replies while sending is in trouble, steps in Sent while reading is."""
     mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
@@ -65,62 +82,36 @@ def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id
     return replace(found, status=status, attempts=number, due_at=None)
 
 
-def settle(
-    conn: Connection,
-    account_id: UUID,
-    held: Held,
-    reply: Reply,
-    event: ReplyEvent,
-    *,
-    attempt: AttemptResult | None = None,
-    due_in: timedelta | None = None,
-    reason: str | None = None,
-    sent_copy: SentCopy | None = None,
-    sealed: bytes | None = None,
-) -> ReplyStatus:
+def settle(conn: Connection, account_id: UUID, held: Held, reply: Reply, move: Move) -> ReplyStatus:
     """Record what came of a step; `reply` is as it was read before (its status at this step's begin)."""
     mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
-    return change(
-        conn,
-        account_id,
-        reply,
-        event,
-        attempt=attempt,
-        due_in=due_in,
-        reason=reason,
-        sent_copy=sent_copy,
-        sealed=sealed,
-    )
+    return change(conn, account_id, reply, move)
 
 
-def change(
-    conn: Connection,
-    account_id: UUID,
-    reply: Reply,
-    event: ReplyEvent,
-    *,
-    attempt: AttemptResult | None = None,
-    due_in: timedelta | None = None,
-    reason: str | None = None,
-    sent_copy: SentCopy | None = None,
-    sealed: bytes | None = None,
-    unschedule: bool = False,
-) -> ReplyStatus:
-    """Move a reply and its recipients by an event, with the event for the helpdesk where its status is news."""
+def settle_and_take(
+    conn: Connection, account_id: UUID, held: Held, reply: Reply, move: Move, following: Reply, worker_id: UUID
+) -> tuple[ReplyStatus, Reply | None]:
+    """Record what came of one reply's attempt, and that the next one's begins: `settle` and `take` in one."""
+    return settle(conn, account_id, held, reply, move), take(conn, account_id, held, following, worker_id)
+
+
+def change(conn: Connection, account_id: UUID, reply: Reply, move: Move) -> ReplyStatus:
+    """Move a reply and its recipients, with the event for the helpdesk where its status is news."""
     at = now(conn)
-    status = next_status(reply.status, event)
+    status = next_status(reply.status, move.event)
+    attempt = move.attempt
     outbox.change_reply(
         conn,
         account_id,
         reply.message_id,
         was=reply.status,
         status=status,
-        due_at=None if due_in is None else at + due_in,
-        reason=reason,
+        due_at=None if move.due_in is None else at + move.due_in,
+        reason=move.reason,
         sent_at=at if status is ReplyStatus.SENT and reply.status is not ReplyStatus.SENT else None,
-        sent_copy=sent_copy,
-        sealed=sealed,
-        unschedule=unschedule,
+        sent_copy=move.sent_copy,
+        sealed=move.sealed,
+        unschedule=move.unschedule,
     )
     if attempt is not None:
         outbox.end_attempt(
@@ -137,12 +128,12 @@ def change(
         conn,
         account_id,
         reply.message_id,
-        event,
+        move.event,
         refused=attempt.refused if attempt is not None else {},
         answer=Refusal(attempt.code, attempt.enhanced_code) if attempt is not None else Refusal(),
     )
     if status is not reply.status and status in _EVENT_OF_STATUS:
-        _tell(conn, account_id, reply, _EVENT_OF_STATUS[status], reason)
+        _tell(conn, account_id, reply, _EVENT_OF_STATUS[status], move.reason)
     return status
 
 
@@ -151,15 +142,9 @@ def recover(conn: Connection, account_id: UUID, held: Held) -> int:
     mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
     lost = outbox.list_in_flight(conn, account_id, held.mailbox_id)
     for reply in lost:
-        change(
-            conn,
-            account_id,
-            reply,
-            ReplyEvent.LOSE,
-            attempt=AttemptResult(reply.attempts, "unknown", "worker_lost"),
-            due_in=timedelta(),
-            reason="worker_lost",
-        )
+        attempt = AttemptResult(reply.attempts, "unknown", "worker_lost")
+        move = Move(ReplyEvent.LOSE, attempt=attempt, due_in=timedelta(), reason="worker_lost")
+        change(conn, account_id, reply, move)
     return len(lost)
 
 
@@ -170,15 +155,8 @@ def find(
     mailboxes.count_sent_copy(
         conn, account_id, held.mailbox_id, fence=held.fence, found=True, rewritten=thread_key is not None
     )
-    change(
-        conn,
-        account_id,
-        reply,
-        ReplyEvent.FIND,
-        reason="found_in_sent",
-        sent_copy=SentCopy.FILED,
-        sealed=sealed,
-    )
+    move = Move(ReplyEvent.FIND, reason="found_in_sent", sent_copy=SentCopy.FILED, sealed=sealed)
+    change(conn, account_id, reply, move)
     if thread_key is not None:
         threads.add_thread_key(conn, account_id, held.mailbox_id, reply.message_id, thread_key)
 

@@ -49,6 +49,10 @@ def install() -> None:
     before(Database, "committed")
 
 
-if __name__ == "__main__":
+def run() -> None:
     install()
     main()
+
+
+if __name__ == "__main__":
+    run()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from tests.backup.conftest import MakeUrls
 from tests.backup.copies import check, opened
 from tests.backup.desk import ROOT, configure, done, ingestd
 from tests.backup.launcher import KILL_AT, STEPS
+from tests.servers import warm
 from tests.stores import Stores, StoreUrls
 from tests.verify.builder import build
 
@@ -28,8 +27,8 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.postgresql_is_long]
 def _run(config: Path, *arguments: str, **environment: str) -> int:
     """Run a command with steps that count; return its status, negative for a signal."""
     env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment}
-    command = [sys.executable, "-m", "tests.backup.launcher", "--config", str(config), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False, timeout=60).returncode
+    command = ["--config", str(config), *arguments]
+    return asyncio.run(warm.run("tests.backup.launcher:run", command, env=env, cwd=ROOT, seconds=60))[0]
 
 
 def _spread(command: str, count: int) -> list[int]:

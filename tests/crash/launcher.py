@@ -66,6 +66,10 @@ class Hooks:
             setattr(target, attribute, function)
 
 
-if __name__ == "__main__":
+def run() -> None:
     Hooks().install()
     main()
+
+
+if __name__ == "__main__":
+    run()

@@ -36,7 +36,9 @@ from ingestd.inbound.lease import Lease
 from ingestd.keys import KeyRing
 from ingestd.outbound import steps
 from ingestd.outbound.budgets import Allowance, Budget, Connections
-from ingestd.outbound.sender import MailboxOutbox, SenderTools, SentPolicy
+from ingestd.outbound.held import SenderTools
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.telemetry.metrics import Metrics
 from storage import leases, schema
 from storage.blobs import FolderBlobs

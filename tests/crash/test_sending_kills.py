@@ -28,6 +28,7 @@ from ingestd.records import ReplyRecord
 from storage import outbox
 from storage.outbox import ReplyStatus, SentCopy
 from storage.tables import outbox as outbox_table
+from storage.tickets import list_tickets
 from tests.crash.sending_worker import MailboxPlace, WorkerConfig
 from tests.crash.world import ROOT
 from tests.office import Office, mail
@@ -44,6 +45,8 @@ KILLS, KILLS_LONG = 10, 250
 """On each database."""
 WAITING_MIN = 4
 """Replies that wait in each mailbox when a life begins."""
+TICKETS_PER_KILL = 2 * WAITING_MIN
+TICKETS_PER_BATCH = 100
 POINTS_MAX = 36
 """A life passes about eight before it sends."""
 FINISH_SECONDS = 60
@@ -63,6 +66,8 @@ class Campaign:
     config: Path
     random: random.Random
     replies: list[tuple[Office, UUID]] = field(default_factory=list)
+    tickets: dict[str, list[int]] = field(default_factory=dict)
+    """Those that have no reply, by their mailbox's address."""
     kills: int = 0
     process: asyncio.subprocess.Process | None = None
 
@@ -104,13 +109,20 @@ class Campaign:
             read = office.stores.content.read
             for _ in range(WAITING_MIN - await read(office.held.account_id, _waiting, office.held.mailbox_id)):
                 draft = ReplyDraft(f"Answer {len(self.replies)}.")
-                number = await self.ticket(office)
+                number = self.tickets[office.context.record.address].pop()
                 made = await create_reply(office.desk, SETTINGS, office.held.account_id, number, draft)
                 self.replies.append((office, made.message_id))
 
-    async def ticket(self, office: Office) -> int:
-        found = await office.desk.tickets(office.held.account_id, mailbox_id=office.held.mailbox_id)
-        return found[0].ticket.number
+    async def open_tickets(self, count: int) -> None:
+        """A ticket for each reply: those of one ticket would wait behind one that is unknown."""
+        for office in self.offices:
+            address = office.context.record.address
+            mails = [mail(sender=CUSTOMER, message_id=f"<{number}-to-{address}>") for number in range(count)]
+            for at in range(0, count, TICKETS_PER_BATCH):
+                await office.take(*mails[at : at + TICKETS_PER_BATCH])
+            read, held = office.stores.content.read, office.held
+            found = await read(held.account_id, list_tickets, mailbox_id=held.mailbox_id, limit=count)
+            self.tickets[address] = [one.number for one in found]
 
     async def end(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -152,7 +164,6 @@ async def campaign(
     places = []
     for office in offices:
         address = office.context.record.address
-        await office.take(mail(sender=CUSTOMER, message_id=f"<to-{address}>"))
         token = auth_server.issue(address).access_token
         places.append(MailboxPlace(str(office.held.mailbox_id), address, token, files=address == FILES))
     config = WorkerConfig(
@@ -197,6 +208,7 @@ async def check(campaign: Campaign, dovecot: Dovecot, postfix: Postfix) -> Count
 
 
 async def _kill_and_check(campaign: Campaign, kills: int, dovecot: Dovecot, postfix: Postfix) -> None:
+    await campaign.open_tickets(kills * TICKETS_PER_KILL)
     while campaign.kills < kills:
         await campaign.kill()
     assert await campaign.life({"finish": FINISH_SECONDS}) == 0, campaign.log()

@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,7 +31,9 @@ from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
 from storage import accounts, schema
 from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, Point
+from tests.servers import warm
 from tests.servers.postgres import PostgresServer
+from tests.servers.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 90.0
@@ -269,7 +270,7 @@ class Process:
         self.signal = signal.SIGKILL
         self.record: Path | None = None
         """A file that it writes the points to that it passes."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: WarmProcess | None = None
         self.log = house.folder / "log"
 
     async def start(self) -> None:
@@ -282,15 +283,7 @@ class Process:
             env[RECORD] = str(self.record)
         with self.log.open("ab") as log:
             self._begun = log.tell()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "tests.crash.launcher", *self.arguments),
-                cwd=ROOT,
-                env=env,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = warm.start("tests.crash.launcher:run", self.arguments, env=env, cwd=ROOT, out=log, err=log)
 
     @property
     def pid(self) -> int:
@@ -300,7 +293,7 @@ class Process:
     @property
     def returncode(self) -> int | None:
         assert self._process is not None
-        return self._process.returncode
+        return self._process.poll()
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -313,7 +306,7 @@ class Process:
             return await self._process.wait()
 
     async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.returncode is None:
             self.send(signal.SIGKILL)
             await self._process.wait()
 

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, update
 from config import Outbound
 from connectors.base import SendOutcome, SendStatus
 from ingestd.outbound.budgets import Allowance, Budget, Connections, Spent, free_at
-from ingestd.outbound.sender import MailboxOutbox, SentPolicy
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from storage import outbox, sending
 from storage.outbox import Reply, ReplyStatus, SentCopy
 from storage.tables import attempts as attempts_table
@@ -126,7 +127,7 @@ async def test_it_is_told_once_and_shown(stores: Stores) -> None:
     await work.outbox.run_due()
     work.replies.append((await work.office.reply(3)).message_id)
     await work.outbox.run_due()
-    tools = work.outbox._tools
+    tools = work.outbox._replies.tools
     assert b'ingestd_budgets_spent_total{budget="budget_minute"} 1.0' in tools.metrics.render()
     found = await stores.content.read(held.account_id, sending.waiting, held.mailbox_id, [Spent.MINUTE])
     assert found is not None
@@ -155,7 +156,7 @@ async def test_a_mailbox_that_waits_for_a_connection_holds_no_other(stores: Stor
         await one.take(mail())
         await one.reply(1)
         box = one.outbox(Provider(ACCEPTED), QUICK, NEVER, Allowance(PLENTY, connections))
-        object.__setattr__(box._tools, "sends", sends)
+        object.__setattr__(box._replies.tools, "sends", sends)
         outboxes.append(box)
     waiting = asyncio.create_task(outboxes[0].run_due())
     async with asyncio.timeout(10):

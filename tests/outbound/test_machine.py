@@ -33,7 +33,8 @@ from ingestd.mail.types import Address
 from ingestd.outbound import steps
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.outbound.resolve import decide
-from ingestd.outbound.sender import MailboxOutbox, SentPolicy
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.outbound.statuses import TABLE, IllegalStepError, ReplyEvent
 from storage import due, outbox
 from storage.outbox import ReplyStatus

@@ -24,7 +24,8 @@ from connectors.base import (
 )
 from ingestd.outbound import steps
 from ingestd.outbound.resolve import Decided, decide
-from ingestd.outbound.sender import MailboxOutbox, SentPolicy
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.outbound.statuses import IllegalStepError, ReplyEvent
 from storage import mailboxes, outbox
 from storage.errors import Conflict

@@ -23,7 +23,8 @@ from ingestd.mail.compose import AttachmentContent
 from ingestd.mail.types import Address
 from ingestd.outbound.budgets import Allowance, Budget, Connections
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.outbound.sender import MailboxOutbox, SentPolicy
+from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.records import ReplyRecord
 from storage import mailboxes, outbox
 from storage.outbox import Reply, ReplyStatus, SentCopy
@@ -400,7 +401,7 @@ async def test_a_refused_login_with_a_lost_grant_behind_it_is_the_mailboxs_state
     async def revoked() -> ConnectorError:
         return REVOKED
 
-    way.outbox._why_refused = revoked
+    way.outbox._trouble._why_refused = revoked
     await way.outbox.run_due()
     reply = await way.reply()
     assert (reply.status, reply.reason) == (ReplyStatus.QUEUED, "login_refused")

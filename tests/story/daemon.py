@@ -18,9 +18,11 @@ from typing import Any, Final
 
 import httpx2
 
+from tests.servers import warm
 from tests.servers.process import children_of
 
 INGESTD: Final = Path(sys.executable).parent / "ingestd"
+PROGRAM: Final = (str(INGESTD),)
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 40.0
 CLI_SECONDS: Final = 60.0
@@ -58,7 +60,7 @@ class DaemonProcess:
         env: Mapping[str, str] | None = None,
         preexec: Callable[[], None] | None = None,
         name: str = "daemon",
-        program: Sequence[str] = (str(INGESTD),),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         """`env` comes on top of a scrubbed environment; `preexec` runs in the child before `ingestd` (limits).
 
@@ -210,11 +212,20 @@ class DaemonProcess:
 
     async def run_cli(self, *arguments: object, seconds: float = CLI_SECONDS) -> Finished:
         """Run a command on the same configuration to its end."""
+        if self.program == PROGRAM:
+            status, out, err = await warm.run(
+                "ingestd.cli:main",
+                ["--config", str(self.config), *map(str, arguments)],
+                env=self.env,
+                cwd=self.config.parent,
+                seconds=seconds,
+            )
+            return Finished(status, out, err)
         async with self.command(*arguments) as process:
             async with asyncio.timeout(seconds):
-                out, err = await process.communicate()
+                printed, complained = await process.communicate()
             assert process.returncode is not None
-            return Finished(process.returncode, out.decode(), err.decode())
+            return Finished(process.returncode, printed.decode(), complained.decode())
 
     async def cli(self, *arguments: object, seconds: float = CLI_SECONDS) -> Any:
         """Run a command with --json, which must succeed; return what it printed."""

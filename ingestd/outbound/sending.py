@@ -1,0 +1,281 @@
+"""Sending the replies of one held mailbox: record the attempt, send, record what came of it.
+
+Between the record of an attempt (`sending`) and the record of its outcome lies the one window in which a crash
+leaves a reply that nobody can know about: it becomes `unknown`, and is looked for in Sent.
+
+Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction,
+and the bytes of the next are read while the server still thinks about the one before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from connectors.base import (
+    AuthError,
+    ConnectorError,
+    Envelope,
+    RateLimited,
+    Sender,
+    SendOutcome,
+    SendStatus,
+)
+from ingestd.outbound import steps
+from ingestd.outbound.held import LOOK_AGAIN, HeldReplies
+from ingestd.outbound.statuses import ReplyEvent
+from ingestd.outbound.steps import AttemptResult, Move
+from ingestd.outbound.trouble import SendingTrouble
+from ingestd.records import ReplyRecord
+from storage import outbox
+from storage.errors import Conflict, FenceLost, KeyDestroyed, NotFound, SealBroken, StorageUnavailable
+from storage.outbox import UNSENT, Reply, ReplyStatus, SentCopy
+
+_TURN_SECONDS = 2.0
+"""For so long a mailbox goes on with its next reply before others that wait for a place have theirs."""
+_AHEAD_SECONDS = 0.05
+"""So long at most what came of one reply waits to be recorded until the next one is read."""
+
+MayLeave = Callable[[], bool]
+Admits = Callable[[Reply, ReplyRecord], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What is read of a reply before its attempt begins: nothing has to be read between that and its outcome."""
+
+    content: bytes
+    since: datetime | None
+    """When a person last decided that it is to be tried again."""
+    deferred: int
+    """How many of its attempts since then ended with a no for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A reply whose attempt is recorded."""
+
+    reply: Reply
+    record: ReplyRecord
+    content: bytes
+    deferred: int
+    """As in _Ready."""
+
+
+class Sending:
+    """Sends replies of one held mailbox, one after the other.
+
+    `may_leave`: whether a mail may still leave us, asked before its final dot. `admits`: whether the mailbox may send
+    this one now; it lets wait what may not. `keeps_copies`: whether a Sent copy is wanted.
+    """
+
+    def __init__(
+        self,
+        replies: HeldReplies,
+        sender: Sender,
+        trouble: SendingTrouble,
+        *,
+        may_leave: MayLeave,
+        admits: Admits,
+        keeps_copies: bool,
+    ) -> None:
+        self._replies = replies
+        self._sender = sender
+        self._trouble = trouble
+        self._may_leave = may_leave
+        self._admits = admits
+        self._keeps_copies = keeps_copies
+
+    async def send(self, reply: Reply, behind: deque[Reply]) -> bool:
+        """Send a reply, and of those `behind` it what may leave at once: these are taken from there.
+
+        Returns False where the mailbox itself is the trouble: the others wait. Raises FenceLost, Conflict.
+        """
+        taken = await self._take(reply)
+        ends_at = time.monotonic() + _TURN_SECONDS
+        while taken is not None:
+            goes_on = bool(behind) and self._trouble.is_over and time.monotonic() < ends_at
+            following = behind[0] if goes_on else None
+            ahead = asyncio.create_task(self._read_ahead(following))
+            try:
+                outcome = await self._attempt(taken)
+                if isinstance(outcome, ConnectorError):
+                    await self._not_sent(taken.reply, outcome)
+                    return False
+                if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
+                    await self._throttled(taken.reply, outcome, outcome.retry_after)
+                    return False
+                taken = await self._record(taken, self._move_of(taken, outcome), following, ahead)
+            finally:
+                ahead.cancel()
+            await self._trouble.over()
+            if taken is not None:
+                behind.popleft()
+        return True
+
+    # -- one attempt -----------------------------------------------------------------------------
+
+    async def _attempt(self, taken: _Taken) -> SendOutcome | ConnectorError:
+        """Send it. Returns an error where the mailbox could not be used: then it is certain that nothing left."""
+        record = taken.record
+        try:
+            return await self._sender.send(
+                Envelope(record.sender, record.recipients, record.token), taken.content, still_ours=self._may_leave
+            )
+        except ConnectorError as error:
+            return error
+        except BaseException:
+            # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
+            stopped = AttemptResult(taken.reply.attempts, "unknown", "stopped")
+            lost = self._replies.settle(taken.reply, Move(ReplyEvent.LOSE, attempt=stopped, due_in=timedelta()))
+            await asyncio.shield(asyncio.ensure_future(lost))
+            raise
+
+    def _move_of(self, taken: _Taken, outcome: SendOutcome) -> Move:
+        """Return what is to be recorded of an outcome."""
+        reply, record = taken.reply, taken.record
+        refused = outcome.refused_recipients
+        attempt = AttemptResult(
+            reply.attempts,
+            outcome.status.value,
+            outcome.stage,
+            outcome.code,
+            outcome.enhanced_code,
+            {place: refused[one] for place, one in enumerate(record.recipients) if one in refused},
+        )
+        move = partial(Move, attempt=attempt)
+        if outcome.status is SendStatus.ACCEPTED:
+            codes = {one: said.code or 0 for one, said in refused.items()}
+            return move(
+                ReplyEvent.ACCEPT,
+                due_in=timedelta() if self._keeps_copies else None,
+                reason="partly_refused" if refused else None,
+                sent_copy=SentCopy.DUE if self._keeps_copies else SentCopy.NONE,
+                sealed=self._replies.seal(reply, msgspec.structs.replace(record, refused=codes)),
+            )
+        if outcome.status is SendStatus.REFUSED:
+            return move(ReplyEvent.REFUSE, reason=f"refused_at_{outcome.stage}")
+        if outcome.status is SendStatus.UNKNOWN:
+            return move(ReplyEvent.LOSE, due_in=LOOK_AGAIN, reason=f"lost_at_{outcome.stage}")
+        reason = f"deferred_at_{outcome.stage}"
+        if taken.deferred + 1 >= self._replies.tools.settings.attempts_max:
+            return move(ReplyEvent.EXHAUST, reason=reason)
+        pause = max(self._replies.pause(taken.deferred + 1), timedelta(seconds=outcome.retry_after or 0.0))
+        return move(ReplyEvent.DEFER, due_in=pause, reason=reason)
+
+    # -- the mailbox's trouble -------------------------------------------------------------------
+
+    async def _not_sent(self, reply: Reply, error: ConnectorError) -> None:
+        """The mailbox could not be used; it is certain that nothing left.
+
+        That is the mailbox's trouble, not the reply's: it waits, however long that takes.
+        """
+        await self._give_back(reply, AttemptResult(reply.attempts, "not_sent", "connect"), error)
+
+    async def _throttled(self, reply: Reply, outcome: SendOutcome, seconds: float) -> None:
+        """The provider wants no mail at all for a while: no reply is to blame for that either."""
+        error = RateLimited(f"{outcome.stage} refused for now ({outcome.code})", retry_after=seconds)
+        attempt = AttemptResult(reply.attempts, "not_sent", outcome.stage, outcome.code, outcome.enhanced_code)
+        await self._give_back(reply, attempt, error)
+
+    async def _give_back(self, reply: Reply, attempt: AttemptResult, error: ConnectorError) -> None:
+        pause = self._trouble.met(error)
+        # Before the provider is asked: stopped in the middle of that, the reply would seem to be on its way.
+        reason = "login_refused" if isinstance(error, AuthError) else error.trouble.value
+        await self._replies.settle(reply, Move(ReplyEvent.RETURN, attempt=attempt, due_in=pause, reason=reason))
+        await self._trouble.find_out(error, pause)
+
+    # -- one after the other ---------------------------------------------------------------------
+
+    async def _take(self, reply: Reply) -> _Taken | None:
+        ready = await self._get_ready(reply)
+        taking = self._replies.write(steps.take, self._replies.held, reply, self._worker_id)
+        return self._begun(await self._or_give_back(taking), ready)
+
+    async def _get_ready(self, reply: Reply) -> _Ready:
+        since, deferred = _tried_since(self._replies.open(reply)), 0
+        if reply.attempts:
+            # Attempts that met the mailbox's own trouble do not count against the reply.
+            deferred = await self._replies.read(
+                outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value, since=since
+            )
+        return _Ready(await self._replies.load(reply), since, deferred)
+
+    async def _record(
+        self, taken: _Taken, move: Move, following: Reply | None, ahead: asyncio.Task[_Ready | None]
+    ) -> _Taken | None:
+        """Record what came of one reply, and with it that the next begins, where that one may leave now; return it."""
+        try:
+            may_follow = following is not None and await self._may_follow(following, ahead)
+        except BaseException:
+            await self._replies.settle(taken.reply, move)  # it is known: whoever stops us, it is written
+            raise
+        if following is None or not may_follow:
+            await self._replies.settle(taken.reply, move)
+            return None
+        try:
+            found = await self._or_give_back(self._settle_and_take(taken.reply, move, following))
+        except (Conflict, FenceLost):
+            # Nothing new may begin here, or somebody decided on one of the two meanwhile.
+            await self._replies.settle(taken.reply, move)
+            return None
+        return self._begun(found, ahead.result())
+
+    async def _settle_and_take(self, reply: Reply, move: Move, following: Reply) -> Reply | None:
+        status, taken = await self._replies.write(
+            steps.settle_and_take, self._replies.held, reply, move, following, self._worker_id
+        )
+        self._replies.tell(reply, status, move)
+        return taken
+
+    async def _or_give_back(self, taking: Coroutine[Any, Any, Reply | None]) -> Reply | None:
+        """Wait for the reply that is being taken; stopped meanwhile, give it back, as nothing of it was sent."""
+        task = asyncio.ensure_future(taking)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            taken = await task
+            if taken is not None:
+                attempt = AttemptResult(taken.attempts, "not_sent", "stopped")
+                await self._replies.settle(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
+            raise
+
+    async def _may_follow(self, following: Reply, ahead: asyncio.Task[_Ready | None]) -> bool:
+        await asyncio.wait([ahead], timeout=_AHEAD_SECONDS)
+        if not ahead.done() or ahead.result() is None or not self._may_leave():
+            return False
+        return await self._admits(following, self._replies.open(following))
+
+    async def _read_ahead(self, following: Reply | None) -> _Ready | None:
+        """Make the reply ready that comes next; None where it is to be taken by itself."""
+        if following is None or following.status not in UNSENT:
+            return None
+        try:
+            return await self._get_ready(following)
+        except (NotFound, KeyDestroyed, SealBroken, StorageUnavailable):
+            return None
+
+    def _begun(self, taken: Reply | None, ready: _Ready | None) -> _Taken | None:
+        if taken is None or ready is None:
+            return None
+        self._replies.tools.metrics.reply_changed(ReplyStatus.SENDING.value)
+        record = self._replies.open(taken)
+        decided_meanwhile = _tried_since(record) != ready.since
+        return _Taken(taken, record, ready.content, 0 if decided_meanwhile else ready.deferred)
+
+    @property
+    def _worker_id(self) -> UUID:
+        return self._replies.tools.lease.worker_id
+
+
+def _tried_since(record: ReplyRecord) -> datetime | None:
+    return record.decisions[-1].at if record.decisions else None
