@@ -18,9 +18,10 @@ servers:
 demo: setup
 	@$(BIN)/ingestd demo $(ARGS)
 
-# A file stays in one process: the servers and databases of a session start as seldom as possible.
+# A file stays in one process: the servers and databases of a session start as seldom as possible. The order is that
+# of tests/conftest.py, the slow ones first.
 test: servers
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The campaigns: kills, the image, a bare system. An hour for each test at most.
 test-long: servers

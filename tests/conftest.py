@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,8 +34,15 @@ def missing(what: str, package: str) -> None:
     pytest.skip(text)
 
 
+SLOW_FIRST: Final = tuple(
+    Path(__file__).parent / name for name in ("crash", "demo", "story", "privacy", "verify", "inbound", "outbound")
+)
+"""Folders whose files take long: begun last, one of them would be waited for alone."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, one in enumerate(SLOW_FIRST) if item.path.is_relative_to(one)), 99))
     for item in items:
         values = getattr(item, "callspec", None)
         if item.get_closest_marker("postgresql_is_long") and values and "postgresql" in values.params.values():

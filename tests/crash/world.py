@@ -293,7 +293,7 @@ class Process:
     @property
     def returncode(self) -> int | None:
         assert self._process is not None
-        return self._process.poll()
+        return self._process.returncode
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -35,7 +35,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     text = UNIT.path.read_text()
     assert "ExecStart=/opt/ingestd/bin/ingestd " in text
     copy = tmp_path / UNIT.path.name
-    copy.write_text(text.replace("/opt/ingestd/bin/ingestd", str(INGESTD)))
+    copy.write_text(text.replace("/opt/ingestd/bin/ingestd", INGESTD[0]))
     done = analyze("verify", copy)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
+INGESTD: Final = "ingestd.cli:main"
 _REQUEST_BYTES_MAX: Final = 128 * 1024
 _FDS: Final = 4
 _POLL_SECONDS: Final = 0.01
@@ -44,26 +45,27 @@ class WarmProcess:
     pid: int
     _told: int
     """Where its end is told."""
-    returncode: int | None = None
+    _status: int | None = None
 
-    async def wait(self) -> int:
-        """Wait for its end; return its status, negative for a signal."""
-        while (status := self.poll()) is None:
-            await asyncio.sleep(_POLL_SECONDS)
-        return status
-
-    def poll(self) -> int | None:
-        """Return its status; None while it runs."""
-        if self.returncode is None:
+    @property
+    def returncode(self) -> int | None:
+        """Its status, negative for a signal; None while it runs."""
+        if self._status is None:
             with contextlib.suppress(BlockingIOError):
                 text = os.read(self._told, 32)
                 assert text, "what starts the commands of the tests is gone"
                 os.close(self._told)
-                self.returncode = int(text)
-        return self.returncode
+                self._status = int(text)
+        return self._status
+
+    async def wait(self) -> int:
+        """Wait for its end; return its status."""
+        while (status := self.returncode) is None:
+            await asyncio.sleep(_POLL_SECONDS)
+        return status
 
     def kill(self) -> None:
-        if self.poll() is None:
+        if self.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
 
 

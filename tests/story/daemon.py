@@ -14,15 +14,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpx2
 
 from tests.servers import warm
 from tests.servers.process import children_of
+from tests.servers.warm import WarmProcess
 
-INGESTD: Final = Path(sys.executable).parent / "ingestd"
-PROGRAM: Final = (str(INGESTD),)
+INGESTD: Final = (str(Path(sys.executable).parent / "ingestd"),)
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 40.0
 CLI_SECONDS: Final = 60.0
@@ -60,18 +60,19 @@ class DaemonProcess:
         env: Mapping[str, str] | None = None,
         preexec: Callable[[], None] | None = None,
         name: str = "daemon",
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] = (),
     ) -> None:
         """`env` comes on top of a scrubbed environment; `preexec` runs in the child before `ingestd` (limits).
 
-        `program` is what runs `ingestd`, where it is not the one beside this Python.
+        `program` is what runs `ingestd`; without one, and without `preexec`, it is forked from a process that has
+        imported it (`tests.servers.warm`).
         """
         self.config = config
         self.program = tuple(program)
         self.log_file = config.parent / f"{name}.log"
         self.env = {"PATH": os.environ.get("PATH", ""), "HOME": str(config.parent), "LANG": "C.UTF-8", **(env or {})}
         self.preexec = preexec
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | WarmProcess | None = None
         self._commands: set[asyncio.subprocess.Process] = set()
         self._children: set[int] = set()
 
@@ -99,22 +100,26 @@ class DaemonProcess:
         assert not self.running, "the daemon runs already"
         at = len(self.log_text())
         with open(self.log_file, "ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.program,
-                "--config",
-                self.config,
-                "run",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self.env,
-                cwd=self.config.parent,
-                preexec_fn=self._in_child,
-                start_new_session=True,
-            )
+            self._process = await self._begin(log)
         if ready:
             await self.wait_log("daemon.started", after=at, seconds=seconds)
             await self.wait_log("http.listening", after=at, seconds=seconds)
+
+    async def _begin(self, log: IO[bytes]) -> asyncio.subprocess.Process | WarmProcess:
+        arguments, cwd = ("--config", str(self.config), "run"), self.config.parent
+        if not self.program and self.preexec is None:
+            return warm.start(warm.INGESTD, arguments, env=self.env, cwd=cwd, out=log, err=log)
+        return await asyncio.create_subprocess_exec(
+            *(self.program or INGESTD),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=self.env,
+            cwd=cwd,
+            preexec_fn=self._in_child,
+            start_new_session=True,
+        )
 
     def _in_child(self) -> None:
         # A test run that is killed itself has no end at which to close anything.
@@ -212,9 +217,9 @@ class DaemonProcess:
 
     async def run_cli(self, *arguments: object, seconds: float = CLI_SECONDS) -> Finished:
         """Run a command on the same configuration to its end."""
-        if self.program == PROGRAM:
+        if not self.program:
             status, out, err = await warm.run(
-                "ingestd.cli:main",
+                warm.INGESTD,
                 ["--config", str(self.config), *map(str, arguments)],
                 env=self.env,
                 cwd=self.config.parent,
@@ -237,7 +242,7 @@ class DaemonProcess:
     async def command(self, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
         """Start a command, its output piped; it is killed where it still runs at the end."""
         process = await asyncio.create_subprocess_exec(
-            *self.program,
+            *(self.program or INGESTD),
             "--config",
             self.config,
             *map(str, arguments),

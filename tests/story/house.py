@@ -37,7 +37,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.process import free_port
 from tests.stores import StoreUrls
-from tests.story.daemon import INGESTD, DaemonProcess
+from tests.story.daemon import DaemonProcess
 from tests.story.mails import Mail
 from tests.story.settings import provider_document, settings_document, write_settings
 
@@ -248,7 +248,7 @@ async def open_house(
     smtp_port: int | None = None,
     provider: dict[str, Any] | None = None,
     by_cli: bool = False,
-    program: Sequence[str] = (str(INGESTD),),
+    program: Sequence[str] = (),
     **sections: Any,
 ) -> AsyncIterator[House]:
     """Set an installation up, not started yet. At its end every promise and the logs are checked.

@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers.postgres import PostgresServer
 from tests.stores import StoreUrls, postgres_urls, sqlite_urls
+from tests.story.daemon import INGESTD
 from tests.story.house import House, Servers, open_house, until
 from tests.story.mails import header_of, mail
 
@@ -43,7 +44,7 @@ async def test_the_story(
     support, anna = new_user(), new_user()
     provider = {"mechanisms": [mechanism], "sent_wait_seconds": 15.0 if provider_files else 0.5}
     urls = urls_of(engine, request, tmp_path)
-    async with open_house(tmp_path, urls, servers, provider=provider, by_cli=True) as house:
+    async with open_house(tmp_path, urls, servers, provider=provider, by_cli=True, program=INGESTD) as house:
         await house.daemon.start()
         await house.daemon.wait_ready(house.port)
         mailbox_id = await house.link_by_cli(support, "--name", "Support team")
