@@ -21,7 +21,7 @@ from ingestd.outbound.steps import Move
 from ingestd.outbound.trouble import SendingTrouble
 from ingestd.records import ReplyRecord
 from storage import mailboxes
-from storage.outbox import Reply
+from storage.outbox import Reply, SentCopy
 
 _KNOWN_AFTER = 3
 """After so many copies that we had to file, none ever found, the provider is not waited for."""
@@ -88,12 +88,18 @@ class SentCopies:
 
         Returns False where the mailbox itself is the trouble.
         """
+        if self._policy.sent_copy == "never":
+            await self._end(reply, SentCopy.NONE)  # a person said that it was sent, or the policy was another one
+            return True
         try:
             await self._file_or_wait(reply, record)
         except ConnectorError as error:
             attempts = reply.sent_copy_attempts + 1
             give_up = attempts >= self._replies.tools.settings.sent_attempts_max
-            await self._postpone(reply, self._replies.pause_after(error, attempts), failed=True, give_up=give_up)
+            if give_up:
+                await self._end(reply, SentCopy.FAILED)
+            else:
+                await self._postpone(reply, self._replies.pause_after(error, attempts), failed=True)
             self._replies.log.warning(
                 "sent_copy.failed", message_id=str(reply.message_id), exc_info=error, final=give_up
             )
@@ -120,10 +126,11 @@ class SentCopies:
         copy = await self._sender.file_in_sent(content, reply.sent_at)
         await self._filed(dataclasses.replace(reply, sent_copy_attempts=attempts), record, [copy], found=False)
 
-    async def _postpone(self, reply: Reply, due_in: timedelta, *, failed: bool, give_up: bool = False) -> None:
-        await self._replies.write(
-            steps.postpone_copy, self._replies.held, reply, due_in=due_in, failed=failed, give_up=give_up
-        )
+    async def _postpone(self, reply: Reply, due_in: timedelta, *, failed: bool) -> None:
+        await self._replies.write(steps.postpone_copy, self._replies.held, reply, due_in=due_in, failed=failed)
+
+    async def _end(self, reply: Reply, sent_copy: SentCopy) -> None:
+        await self._replies.write(steps.end_copy, self._replies.held, reply, sent_copy)
 
     async def _provider_may_file(self, reply: Reply) -> bool:
         mailbox = await self._replies.read(mailboxes.get_mailbox, self._replies.held.mailbox_id)

@@ -194,9 +194,27 @@ def file_copy(
 
 
 def postpone_copy(
-    conn: Connection, account_id: UUID, held: Held, reply: Reply, *, due_in: timedelta, failed: bool, give_up: bool
+    conn: Connection, account_id: UUID, held: Held, reply: Reply, *, due_in: timedelta, failed: bool
 ) -> None:
-    """Look again later, or after too many failures give the copy up, which the reply's show tells."""
+    """Look for the copy again later, or try again to file it."""
+    _change_copy(conn, account_id, held, reply, SentCopy.DUE, due_at=now(conn) + due_in, failed=failed)
+
+
+def end_copy(conn: Connection, account_id: UUID, held: Held, reply: Reply, sent_copy: SentCopy) -> None:
+    """Have no copy: FAILED, which the reply's show tells, or NONE, where none is wanted."""
+    _change_copy(conn, account_id, held, reply, sent_copy, due_at=None, failed=sent_copy is SentCopy.FAILED)
+
+
+def _change_copy(
+    conn: Connection,
+    account_id: UUID,
+    held: Held,
+    reply: Reply,
+    sent_copy: SentCopy,
+    *,
+    due_at: datetime | None,
+    failed: bool,
+) -> None:
     mailboxes.hold_ending(conn, account_id, held.mailbox_id, held.fence)
     outbox.change_reply(
         conn,
@@ -204,9 +222,9 @@ def postpone_copy(
         reply.message_id,
         was=reply.status,
         status=reply.status,
-        due_at=None if give_up else now(conn) + due_in,
+        due_at=due_at,
         reason=reply.reason,
-        sent_copy=SentCopy.FAILED if give_up else SentCopy.DUE,
+        sent_copy=sent_copy,
         sent_copy_attempts=reply.sent_copy_attempts + int(failed),
     )
 

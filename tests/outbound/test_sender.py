@@ -179,6 +179,17 @@ async def test_no_copy_is_wanted(stores: Stores) -> None:
     await work.office.check()
 
 
+async def test_no_copy_is_wanted_of_one_that_a_person_says_was_sent(stores: Stores) -> None:
+    lost = SendOutcome(SendStatus.UNKNOWN, "dot")
+    work = await Sending.begin(stores, Provider(lost), policy=SentPolicy("never", 0.0))
+    await work.step()
+    await work.decide(ReplyEvent.PERSON_SENT)
+    reply = await work.step()
+    assert (reply.status, reply.reason) == (ReplyStatus.SENT, "resolved_by_person")
+    assert (reply.sent_copy, reply.due_at, work.provider.sent) == (SentCopy.NONE, None, [])
+    await work.office.check()
+
+
 async def test_a_failing_copy_never_sends_again(stores: Stores) -> None:
     provider = Provider(ACCEPTED)
     provider.append_fails = 100
@@ -381,7 +392,6 @@ async def test_a_copy_that_we_filed_before_a_crash_is_not_filed_again(stores: St
         sent,
         due_in=timedelta(),
         failed=True,
-        give_up=False,
     )
     work.provider.sent.append(work.provider.accepted[0])
     assert (await work.step()).sent_copy is SentCopy.FILED
