@@ -191,6 +191,34 @@ async def test_a_connection_is_kept_and_one_that_died_is_replaced(box: Mailbox, 
     await until_mails(box, 3)
 
 
+async def test_a_kept_connection_is_not_asked_whether_it_is_there_right_after_it_answered(
+    box: Mailbox, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = box.sender()
+    for number in range(2):
+        assert (await sender.send(to_self(box), raw_mail(f"m{number}"))).status is SendStatus.ACCEPTED
+    assert b"RSET" not in proxy.sent_by_client
+    monkeypatch.setattr("connectors.smtp._ANSWERS_SECONDS", 0.0)
+    assert (await sender.send(to_self(box), raw_mail("m2"))).status is SendStatus.ACCEPTED
+    assert (proxy.sent_by_client.count(b"RSET"), proxy.connections) == (1, 1)
+
+
+async def test_a_kept_connection_that_dies_at_mail_is_replaced(box: Mailbox, proxy: Proxy) -> None:
+    sender = box.sender()
+    assert (await sender.send(to_self(box), raw_mail("m0"))).status is SendStatus.ACCEPTED
+    proxy.fault = Fault("client", marker=b"MAIL FROM")
+    assert (await sender.send(to_self(box), raw_mail("m1"))).status is SendStatus.ACCEPTED
+    assert proxy.connections == 2
+    await until_mails(box, 2)
+
+
+async def test_after_a_refusal_the_next_mail_begins_anew(box: Mailbox, proxy: Proxy) -> None:
+    sender = box.sender()
+    assert (await sender.send(Envelope(box.user, [DEFERRED]), raw_mail("m0"))).status is SendStatus.DEFERRED
+    assert (await sender.send(to_self(box), raw_mail("m1"))).status is SendStatus.ACCEPTED
+    assert (proxy.sent_by_client.count(b"RSET"), proxy.connections) == (1, 1)
+
+
 async def test_an_idle_connection_is_closed(box: Mailbox, proxy: Proxy) -> None:
     box.change(connection_idle_seconds=0.2)
     sender = box.sender()
