@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import shutil
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +18,7 @@ from storage import erasures, keystore, mailboxes
 from storage.database import now
 from storage.tables import events, messages
 from storage.types import new_id
-from tests.stores import Stores
+from tests.stores import Stores, StoreUrls, sqlite_copies
 from tests.verify import damage
 from tests.verify.builder import RAW, World, build
 from tests.verify.damages import DAMAGES, Damage
@@ -22,9 +26,31 @@ from tests.verify.damages import DAMAGES, Damage
 NAMES = [name_of(one) for one in INVARIANTS]
 
 
+@pytest.fixture(scope="session")
+def built(sqlite_migrated: StoreUrls, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """An installation on SQLite that is to be copied: building it takes longer than looking through it."""
+
+    async def make() -> World:
+        stores = Stores.connect(sqlite_copies(sqlite_migrated, tmp_path_factory.mktemp("built")))
+        try:
+            return await build(stores)
+        finally:
+            await stores.close()
+
+    return asyncio.run(make())
+
+
 @pytest.fixture
-async def world(stores: Stores) -> World:
-    return await build(stores)
+async def world(store_urls: StoreUrls, built: World) -> AsyncIterator[World]:
+    if not store_urls.content.startswith("sqlite"):
+        stores = await Stores.open(store_urls)
+        made = await build(stores)
+    else:
+        stores = Stores.connect(sqlite_copies(built.stores.urls, store_urls.blobs.parent))
+        shutil.copytree(built.stores.urls.blobs, store_urls.blobs)
+        made = dataclasses.replace(built, stores=stores)
+    yield made
+    await stores.close()
 
 
 async def test_a_healthy_installation_is_clean(world: World) -> None:
