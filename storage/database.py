@@ -288,6 +288,9 @@ class Database:
                 lambda _c, _pid, _ch, payload: woken(frozenset({payload})),
             )
             await lost.wait()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StorageUnavailable("the listening connection to the database was lost") from error
+        else:
             raise StorageUnavailable("the listening connection to the database was lost")
         finally:
             await conn.close(timeout=2)

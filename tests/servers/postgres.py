@@ -33,6 +33,7 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="ingestd-pg-"))
         self._data = self._folder / "data"
         self.port = 0
+        self._running = False
 
     def start(self) -> None:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -51,9 +52,11 @@ class PostgresServer:
         )
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
+        self._running = True
 
     def stop(self, *, immediate: bool = True) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate" if immediate else "fast", "stop")
+        self._running = False
 
     def create_database(self, template: str | None = None) -> str:
         """Create an empty database, or a copy of one that nobody uses now, and return its address."""
@@ -63,7 +66,8 @@ class PostgresServer:
         return f"postgresql://ingestd@127.0.0.1:{self.port}/{name}"
 
     def remove(self) -> None:
-        self.stop()
+        if self._running:
+            self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, text
 
@@ -69,6 +71,23 @@ async def test_postgresql_goes_and_comes_back(own_postgres: PostgresServer) -> N
         listening.cancel()
         await asyncio.wait([listening])
         await database.close()
+
+
+async def test_postgresql_stops_before_it_is_listened_to(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    listens = asyncpg.Connection.add_listener
+
+    async def stopping(conn: asyncpg.Connection, *args: Any) -> None:
+        await asyncio.to_thread(own_postgres.stop)
+        await listens(conn, *args)
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", stopping)
+    with pytest.raises(StorageUnavailable):
+        await asyncio.wait_for(database.listen(lambda _topics: None), 10)
+    await database.close()
 
 
 async def test_postgresql_dies_within_a_transaction(own_postgres: PostgresServer) -> None:
