@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,6 +29,11 @@ async def load_raw(content: Database, blobs: FolderBlobs, key: DataKey, place: R
     """Return the whole raw message. Raises SealBroken, NotFound."""
     opened = await _open_chunks(content, blobs, key, place, 0, place.chunks - 1)
     return b"".join(_plain(chunk) for chunk in opened)
+
+
+def open_raw(key: DataKey, owner_id: UUID, sealed: Sequence[bytes]) -> bytes:
+    """Return the raw message of all its chunks; how many they are is sealed with each. Raises SealBroken."""
+    return b"".join(_plain(chunk) for chunk in _open(key, owner_id, 0, len(sealed), sealed))
 
 
 async def load_range(
@@ -56,9 +62,12 @@ async def _open_chunks(
         sealed = await content.read(key.account_id, messages.get_chunks, place.owner_id, first=first, last=last)
     if len(sealed) != last - first + 1:
         raise SealBroken(f"the raw message of {place.owner_id} is incomplete")
-    return [
-        key.open(chunk_place(place.owner_id, first + index, place.chunks), chunk) for index, chunk in enumerate(sealed)
-    ]
+    return _open(key, place.owner_id, first, place.chunks, sealed)
+
+
+def _open(key: DataKey, owner_id: UUID, first: int, count: int, sealed: Sequence[bytes]) -> list[bytes]:
+    """Open chunks from the place `first` on, of `count` that there are."""
+    return [key.open(chunk_place(owner_id, first + index, count), chunk) for index, chunk in enumerate(sealed)]
 
 
 def _plain(chunk: bytes) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -46,6 +46,17 @@ def list_accounts(conn: Connection) -> list[Account]:
     return [Account(*row) for row in rows]
 
 
+_DRAW_NUMBERS = (
+    update(accounts)
+    .where(accounts.c.account_id == bindparam("of_account"))
+    .values(
+        next_ticket_number=accounts.c.next_ticket_number + bindparam("tickets"),
+        next_event_sequence=accounts.c.next_event_sequence + bindparam("events"),
+    )
+    .returning(accounts.c.next_ticket_number, accounts.c.next_event_sequence)
+)
+
+
 def draw_numbers(conn: Connection, account_id: UUID, *, tickets: int = 0, events: int = 0) -> tuple[int, int]:
     """Take the next `tickets` ticket numbers and `events` event sequences; return the first of each.
 
@@ -53,15 +64,8 @@ def draw_numbers(conn: Connection, account_id: UUID, *, tickets: int = 0, events
     that the order of numbers is the order of commits, and a reader of events who has
     seen number N will never see a smaller one appear. Gaps are legal.
     """
-    row = conn.execute(
-        update(accounts)
-        .where(accounts.c.account_id == account_id)
-        .values(
-            next_ticket_number=accounts.c.next_ticket_number + tickets,
-            next_event_sequence=accounts.c.next_event_sequence + events,
-        )
-        .returning(accounts.c.next_ticket_number, accounts.c.next_event_sequence)
-    ).one_or_none()
+    drawn = {"of_account": account_id, "tickets": tickets, "events": events}
+    row = conn.execute(_DRAW_NUMBERS, drawn).one_or_none()
     if row is None:
         raise NotFound(f"no account {account_id}")
     return row[0] - tickets, row[1] - events

@@ -176,6 +176,15 @@ class Database:
             return function(conn, *scope, *args, **kwargs)
 
         name = getattr(function, "__name__", "transaction")
+        value, topics = await (
+            self._translated(read_only, name, call) if self._sqlite else self._retried(read_only, name, call)
+        )
+        if topics:
+            self._woken(topics)
+        return value
+
+    async def _retried(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
+        """On PostgreSQL, which rolls transactions back that got into each other's way."""
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(was_rolled_back),
             wait=tenacity.wait_random_exponential(
@@ -185,23 +194,20 @@ class Database:
             reraise=True,
         ):
             with attempt:
-                try:
-                    value, topics = await self._once(read_only, name, call)
-                except (
-                    OperationalError,
-                    InterfaceError,
-                    DBAPIError,
-                    PoolTimeoutError,
-                    OSError,
-                ) as error:
-                    if was_rolled_back(error):
-                        raise
-                    if outage := unavailable(error):
-                        raise outage from error
-                    raise
-        if topics:
-            self._woken(topics)
-        return value
+                return await self._translated(read_only, name, call)
+        raise AssertionError("it either returns or raises")
+
+    async def _translated(
+        self, read_only: bool, name: str, call: Callable[[Connection], T]
+    ) -> tuple[T, frozenset[str]]:
+        try:
+            return await self._once(read_only, name, call)
+        except (OperationalError, InterfaceError, DBAPIError, PoolTimeoutError, OSError) as error:
+            if was_rolled_back(error):
+                raise
+            if outage := unavailable(error):
+                raise outage from error
+            raise
 
     async def _once(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
         if self._sqlite:

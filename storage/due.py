@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Integer, and_, bindparam, func, or_, select
 
+from storage import messages
 from storage.database import now
 from storage.leases import Held
 from storage.mailboxes import WORKED
 from storage.outbox import COLUMNS, UNSENT, Reply, ReplyStatus, reply_of
-from storage.tables import mailboxes, messages, outbox
+from storage.tables import mailboxes, outbox
+from storage.tables import messages as messages_table
+from storage.types import Instant
 
-_other, _mine, _theirs = outbox.alias("other"), messages.alias("mine"), messages.alias("theirs")
+_other, _mine, _theirs = outbox.alias("other"), messages_table.alias("mine"), messages_table.alias("theirs")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A reply whose next step is due."""
+
+    reply: Reply
+    chunks: Sequence[bytes] = ()
+    """What is to be sent, sealed; empty where it is not sent now, or lies elsewhere than in rows."""
+
+
+def list_with_chunks(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int) -> list[Due]:
+    """As `list_due`, each that is to be sent with its bytes where these are in rows, as what is not large is."""
+    replies = list_due(conn, account_id, mailbox_id, limit=limit)
+    unsent = [one.message_id for one in replies if one.status in UNSENT]
+    chunks = messages.list_chunks(conn, account_id, unsent) if unsent else {}
+    return [Due(one, chunks.get(one.message_id, ())) for one in replies]
 
 
 def list_due(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int) -> list[Reply]:
@@ -22,27 +44,14 @@ def list_due(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int
     Those are passed over that wait for an earlier reply of their ticket which is not due itself. One that is due
     comes before them in the list, and decides whether they follow: `must_wait` tells once it was tried.
     """
-    at = now(conn)
-    rows = conn.execute(
-        select(*COLUMNS)
-        .where(
-            outbox.c.account_id == account_id,
-            outbox.c.mailbox_id == mailbox_id,
-            outbox.c.due_at <= at,
-            or_(outbox.c.status.not_in(UNSENT), ~_earlier(_holds_up(at), _not_due(at))),
-        )
-        .order_by(outbox.c.message_id)
-        .limit(limit)
-    )
-    return [reply_of(row) for row in rows]
+    place = {"of_account": account_id, "of_mailbox": mailbox_id, "at": now(conn), "most": limit}
+    return [reply_of(row) for row in conn.execute(_LIST_DUE, place)]
 
 
 def must_wait(conn: Connection, account_id: UUID, message_id: UUID) -> bool:
     """Whether an earlier reply of the same ticket holds this one up."""
-    waits = select(outbox.c.message_id).where(
-        outbox.c.account_id == account_id, outbox.c.message_id == message_id, held_up(now(conn))
-    )
-    return conn.execute(waits).one_or_none() is not None
+    place = {"of_account": account_id, "of_message": message_id, "at": now(conn)}
+    return conn.execute(_MUST_WAIT, place).one_or_none() is not None
 
 
 def held_up(at: datetime) -> ColumnElement[bool]:
@@ -116,7 +125,7 @@ def _earlier(*where: ColumnElement[bool]) -> ColumnElement[bool]:
     )
 
 
-def _holds_up(at: datetime) -> ColumnElement[bool]:
+def _holds_up(at: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Whether `_other` must have left, or be known not to, before a later reply of its ticket may.
 
     One that a person has to decide on, and one that was put off to a time to come, may take days: they hold nothing up.
@@ -128,5 +137,25 @@ def _holds_up(at: datetime) -> ColumnElement[bool]:
     )
 
 
-def _not_due(at: datetime) -> ColumnElement[bool]:
+def _not_due(at: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return or_(_other.c.due_at.is_(None), _other.c.due_at > at)
+
+
+# Built once: building them takes several times as long as running them.
+_AT = bindparam("at", type_=Instant())
+_LIST_DUE = (
+    select(*COLUMNS)
+    .where(
+        outbox.c.account_id == bindparam("of_account"),
+        outbox.c.mailbox_id == bindparam("of_mailbox"),
+        outbox.c.due_at <= _AT,
+        or_(outbox.c.status.not_in(UNSENT), ~_earlier(_holds_up(_AT), _not_due(_AT))),
+    )
+    .order_by(outbox.c.message_id)
+    .limit(bindparam("most", type_=Integer))
+)
+_MUST_WAIT = select(outbox.c.message_id).where(
+    outbox.c.account_id == bindparam("of_account"),
+    outbox.c.message_id == bindparam("of_message"),
+    _earlier(_holds_up(_AT)),
+)

@@ -35,13 +35,16 @@ class Event:
     detail: str | None
 
 
+_INSERT = insert(events)
+
+
 def insert_events(conn: Connection, account_id: UUID, first_sequence: int, new: Sequence[NewEvent]) -> None:
     """Write events under sequences drawn by `accounts.draw_numbers` in this transaction."""
     if not new:
         return
     at = now(conn)
     conn.execute(
-        insert(events),
+        _INSERT,
         [
             {
                 "account_id": account_id,

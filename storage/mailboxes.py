@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, insert, select, update
 
 from storage.database import now, wake
 from storage.errors import CursorMoved, FenceLost, NotFound
@@ -99,6 +99,14 @@ def _is(account_id: UUID, mailbox_id: UUID) -> ColumnElement[bool]:
     return and_(mailboxes.c.account_id == account_id, mailboxes.c.mailbox_id == mailbox_id)
 
 
+def is_readable() -> ColumnElement[bool]:
+    """As `readable`, for a statement that is built once: `of_account` is its parameter."""
+    return and_(
+        mailboxes.c.account_id == bindparam("of_account"),
+        mailboxes.c.state != MailboxState.DISCONNECTING,
+    )
+
+
 def readable(account_id: UUID) -> ColumnElement[bool]:
     """The condition that every read of a mailbox's content joins: it is not being forgotten."""
     return and_(
@@ -159,13 +167,13 @@ def list_all_mailboxes(conn: Connection) -> list[Mailbox]:
 def hold(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int) -> None:
     """Make sure that this transaction may begin or go on with work on the mailbox, and that nobody
     takes it away before the commit. Raises FenceLost."""
-    _guarded_update(conn, account_id, mailbox_id, fence, {"fence": fence}, worked=True)
+    _hold(conn, _HOLD, account_id, mailbox_id, fence)
 
 
 def hold_ending(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int) -> None:
     """As `hold`, to write what came of work that was begun before: also in a mailbox that was paused
     meanwhile. Raises FenceLost."""
-    _guarded_update(conn, account_id, mailbox_id, fence, {"fence": fence})
+    _hold(conn, _HOLD_ENDING, account_id, mailbox_id, fence)
 
 
 def hold_unfenced(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Mailbox:
@@ -408,6 +416,25 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
 
 def delete_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     conn.execute(mailboxes.delete().where(_is(account_id, mailbox_id), mailboxes.c.state == MailboxState.DISCONNECTING))
+
+
+_SAME_FENCE = and_(
+    mailboxes.c.account_id == bindparam("of_account"),
+    mailboxes.c.mailbox_id == bindparam("of_mailbox"),
+    mailboxes.c.fence == bindparam("of_fence"),
+)
+_HOLD_ENDING = (
+    update(mailboxes)
+    .where(_SAME_FENCE, mailboxes.c.state != MailboxState.DISCONNECTING)
+    .values(fence=mailboxes.c.fence)
+)
+_HOLD = update(mailboxes).where(_SAME_FENCE, mailboxes.c.state.in_(WORKED)).values(fence=mailboxes.c.fence)
+
+
+def _hold(conn: Connection, statement: Update, account_id: UUID, mailbox_id: UUID, fence: int) -> None:
+    place = {"of_account": account_id, "of_mailbox": mailbox_id, "of_fence": fence}
+    if conn.execute(statement, place).rowcount != 1:
+        raise FenceLost(f"mailbox {mailbox_id} is no longer held with fence {fence}")
 
 
 def _guarded_update(

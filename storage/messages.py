@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Integer, Select, and_, bindparam, case, inser
 
 from storage.database import now
 from storage.errors import NotFound
-from storage.mailboxes import readable
+from storage.mailboxes import is_readable, readable
 from storage.tables import (
     attachments,
     mailboxes,
@@ -235,10 +235,28 @@ def recently_received(conn: Connection, account_id: UUID, ticket_id: UUID, limit
 
 def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message:
     """Raises NotFound, also while its mailbox is being forgotten."""
-    row = conn.execute(_select(account_id).where(messages.c.message_id == message_id)).one_or_none()
+    row = conn.execute(_GET_MESSAGE, {"of_account": account_id, "of_message": message_id}).one_or_none()
     if row is None:
         raise NotFound(f"no message {message_id}")
     return Message(*row)
+
+
+def get_ticket_id(conn: Connection, account_id: UUID, message_id: UUID) -> UUID:
+    """Return the ticket that a message belongs to. Raises NotFound."""
+    ticket_id: UUID | None = conn.execute(
+        _GET_TICKET_ID, {"of_account": account_id, "of_message": message_id}
+    ).scalar_one_or_none()
+    if ticket_id is None:
+        raise NotFound(f"no message {message_id}")
+    return ticket_id
+
+
+def list_chunks(conn: Connection, account_id: UUID, owner_ids: Sequence[UUID]) -> dict[UUID, list[bytes]]:
+    """Return the sealed chunks of those raw messages that lie in rows, in their order."""
+    found: dict[UUID, list[bytes]] = {}
+    for owner_id, sealed in conn.execute(_LIST_CHUNKS, {"of_account": account_id, "of_owners": owner_ids}):
+        found.setdefault(owner_id, []).append(bytes(sealed))
+    return found
 
 
 def list_messages(conn: Connection, account_id: UUID, ticket_id: UUID, *, limit: int = 1000) -> list[Message]:
@@ -289,18 +307,9 @@ def get_chunks(
     last: int | None = None,
 ) -> list[bytes]:
     """Return the sealed chunks `first` to `last` (to the end where None) of a raw message that lies in rows."""
-    query = (
-        select(raw_chunks.c.sealed)
-        .where(
-            raw_chunks.c.account_id == account_id,
-            raw_chunks.c.owner_id == owner_id,
-            raw_chunks.c.position >= first,
-        )
-        .order_by(raw_chunks.c.position)
-    )
-    if last is not None:
-        query = query.where(raw_chunks.c.position <= last)
-    return [bytes(sealed) for (sealed,) in conn.execute(query)]
+    query = _GET_CHUNKS if last is None else _GET_CHUNKS_TO
+    place = {"of_account": account_id, "of_owner": owner_id, "first": first, "last": last}
+    return [bytes(sealed) for (sealed,) in conn.execute(query, place)]
 
 
 def blob_owners(conn: Connection) -> set[UUID]:
@@ -312,6 +321,30 @@ def blob_owners(conn: Connection) -> set[UUID]:
 
 def _select(account_id: UUID) -> Select[Any]:
     return select(*_COLUMNS).select_from(_READABLE).where(messages.c.account_id == account_id, readable(account_id))
+
+
+# Built once: building them takes several times as long as running them.
+_SAME_MESSAGE = and_(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
+_GET_MESSAGE = select(*_COLUMNS).select_from(_READABLE).where(_SAME_MESSAGE, is_readable())
+_GET_TICKET_ID = select(messages.c.ticket_id).where(_SAME_MESSAGE)
+_GET_CHUNKS = (
+    select(raw_chunks.c.sealed)
+    .where(
+        raw_chunks.c.account_id == bindparam("of_account"),
+        raw_chunks.c.owner_id == bindparam("of_owner"),
+        raw_chunks.c.position >= bindparam("first"),
+    )
+    .order_by(raw_chunks.c.position)
+)
+_LIST_CHUNKS = (
+    select(raw_chunks.c.owner_id, raw_chunks.c.sealed)
+    .where(
+        raw_chunks.c.account_id == bindparam("of_account"),
+        raw_chunks.c.owner_id.in_(bindparam("of_owners", expanding=True)),
+    )
+    .order_by(raw_chunks.c.owner_id, raw_chunks.c.position)
+)
+_GET_CHUNKS_TO = _GET_CHUNKS.where(raw_chunks.c.position <= bindparam("last"))
 
 
 def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, Any]:

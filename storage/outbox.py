@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, insert, literal, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, case, func, insert, literal, select, update
 
 from storage.database import now, wake
 from storage.errors import Conflict, NotFound
-from storage.mailboxes import readable
+from storage.mailboxes import is_readable
 from storage.tables import attempts, idempotency, mailboxes, outbox
 from storage.types import Instant
 
@@ -123,25 +124,23 @@ def insert_reply(
     wake(conn, "outbox")
 
 
+# What is run for each reply is built once: building a statement takes several times as long as running it.
+_SAME_REPLY = and_(outbox.c.account_id == bindparam("of_account"), outbox.c.message_id == bindparam("of_message"))
+_GET_REPLY = (
+    select(*COLUMNS)
+    .select_from(
+        outbox.join(
+            mailboxes,
+            and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
+        )
+    )
+    .where(_SAME_REPLY, is_readable())
+)
+
+
 def get_reply(conn: Connection, account_id: UUID, message_id: UUID) -> Reply:
     """Raises NotFound."""
-    row = conn.execute(
-        select(*COLUMNS)
-        .select_from(
-            outbox.join(
-                mailboxes,
-                and_(
-                    mailboxes.c.account_id == outbox.c.account_id,
-                    mailboxes.c.mailbox_id == outbox.c.mailbox_id,
-                ),
-            )
-        )
-        .where(
-            outbox.c.account_id == account_id,
-            outbox.c.message_id == message_id,
-            readable(account_id),
-        )
-    ).one_or_none()
+    row = conn.execute(_GET_REPLY, {"of_account": account_id, "of_message": message_id}).one_or_none()
     if row is None:
         raise NotFound(f"no reply {message_id}")
     return reply_of(row)
@@ -221,44 +220,72 @@ def change_reply(
         values["status_since"] = now(conn)
     optional = {"sent_at": sent_at, "sent_copy": sent_copy, "sent_copy_attempts": sent_copy_attempts, "sealed": sealed}
     values |= {name: value for name, value in optional.items() if value is not None}
-    changed = conn.execute(
-        update(outbox)
-        .where(
-            outbox.c.account_id == account_id,
-            outbox.c.message_id == message_id,
-            outbox.c.status == was,
-        )
-        .values(**values)
-    )
+    place = {"of_account": account_id, "of_message": message_id, "of_status": was}
+    changed = conn.execute(_change(tuple(values)), place | {f"new_{name}": value for name, value in values.items()})
     if changed.rowcount != 1:
         raise Conflict(f"reply {message_id} is not {was} any more")
 
 
-def start_attempt(
-    conn: Connection,
-    account_id: UUID,
-    mailbox_id: UUID,
-    message_id: UUID,
-    worker_id: UUID,
-) -> int:
-    """Record, before anything is sent, that an attempt begins; return its number, from 1."""
-    number: int = conn.execute(
-        update(outbox)
-        .where(outbox.c.account_id == account_id, outbox.c.message_id == message_id)
-        .values(attempts=outbox.c.attempts + 1)
-        .returning(outbox.c.attempts)
-    ).scalar_one()
-    conn.execute(
-        insert(attempts).values(
-            account_id=account_id,
-            message_id=message_id,
-            number=number,
-            mailbox_id=mailbox_id,
-            worker_id=worker_id,
-            started_at=now(conn),
-        )
+@functools.cache
+def _change(columns: tuple[str, ...]) -> Update:
+    new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
+    return update(outbox).where(_SAME_REPLY, outbox.c.status == bindparam("of_status")).values(new)
+
+
+_TAKE = (
+    update(outbox)
+    .where(_SAME_REPLY, outbox.c.status == bindparam("of_status"))
+    .values(
+        status=bindparam("new_status"),
+        status_since=bindparam("new_status_since"),
+        due_at=None,
+        reason=None,
+        attempts=outbox.c.attempts + 1,
     )
-    return number
+    .returning(outbox.c.attempts)
+)
+_BEGIN_ATTEMPT = insert(attempts)
+_END_ATTEMPT = (
+    update(attempts)
+    .where(
+        attempts.c.account_id == bindparam("of_account"),
+        attempts.c.message_id == bindparam("of_message"),
+        attempts.c.number == bindparam("of_number"),
+    )
+    .values({name: bindparam(f"new_{name}") for name in ("ended_at", "outcome", "stage", "code", "enhanced_code")})
+)
+
+
+def start_attempt(conn: Connection, account_id: UUID, reply: Reply, status: ReplyStatus, worker_id: UUID) -> Reply:
+    """Record, before anything is sent, that an attempt begins; return the reply as it is then.
+
+    Raises Conflict if it is not at the status of `reply` any more.
+    """
+    at = now(conn)
+    number: int | None = conn.execute(
+        _TAKE,
+        {
+            "of_account": account_id,
+            "of_message": reply.message_id,
+            "of_status": reply.status,
+            "new_status": status,
+            "new_status_since": at,
+        },
+    ).scalar_one_or_none()
+    if number is None:
+        raise Conflict(f"reply {reply.message_id} is not {reply.status} any more")
+    conn.execute(
+        _BEGIN_ATTEMPT,
+        {
+            "account_id": account_id,
+            "message_id": reply.message_id,
+            "number": number,
+            "mailbox_id": reply.mailbox_id,
+            "worker_id": worker_id,
+            "started_at": at,
+        },
+    )
+    return replace(reply, status=status, status_since=at, reason=None, attempts=number, due_at=None)
 
 
 def end_attempt(
@@ -273,19 +300,17 @@ def end_attempt(
     enhanced_code: str | None = None,
 ) -> None:
     conn.execute(
-        update(attempts)
-        .where(
-            attempts.c.account_id == account_id,
-            attempts.c.message_id == message_id,
-            attempts.c.number == number,
-        )
-        .values(
-            ended_at=now(conn),
-            outcome=outcome,
-            stage=stage,
-            code=code,
-            enhanced_code=enhanced_code,
-        )
+        _END_ATTEMPT,
+        {
+            "of_account": account_id,
+            "of_message": message_id,
+            "of_number": number,
+            "new_ended_at": now(conn),
+            "new_outcome": outcome,
+            "new_stage": stage,
+            "new_code": code,
+            "new_enhanced_code": enhanced_code,
+        },
     )
 
 

@@ -28,7 +28,7 @@ from ingestd.outbound.sent_copies import SentPolicy
 from storage import due, outbox
 from storage.outbox import ReplyStatus
 
-_REPLIES = 300
+_REPLIES = 200
 """Of a run, over all mailboxes."""
 
 
@@ -44,7 +44,7 @@ async def send_one_vs_bare(workshop: Workshop) -> AsyncIterator[Run]:
 
 
 async def send_hundred_vs_bare(workshop: Workshop) -> AsyncIterator[Run]:
-    """As send_one_vs_bare, through 100 mailboxes at once, three replies each; the yardstick has 100 connections."""
+    """As send_one_vs_bare, through 100 mailboxes at once, two replies each; the yardstick has 100 connections."""
     async for run in _measure(workshop, 100):
         yield run
 

@@ -17,12 +17,13 @@ from ingestd.inbound.lease import Lease
 from ingestd.inbound.states import backoff_seconds
 from ingestd.outbound import steps
 from ingestd.outbound.steps import Move
-from ingestd.raw import RawPlace, load_raw
+from ingestd.raw import RawPlace, load_raw, open_raw
 from ingestd.records import ReplyRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import messages
 from storage.blobs import FolderBlobs
 from storage.database import Database
+from storage.due import Due
 from storage.leases import Held
 from storage.outbox import Reply, ReplyStatus
 from storage.sealing import DataKey
@@ -67,6 +68,10 @@ class HeldReplies:
 
     def seal(self, reply: Reply, record: ReplyRecord) -> bytes:
         return self.key.seal_record(ReplyRecord.place(reply.message_id), record)
+
+    def open_bytes(self, one: Due) -> bytes:
+        """Return the bytes that are sent, of one whose chunks were read with it. Raises SealBroken."""
+        return open_raw(self.key, one.reply.message_id, one.chunks)
 
     async def load(self, reply: Reply) -> bytes:
         """Return the bytes that are sent. Raises SealBroken, NotFound."""

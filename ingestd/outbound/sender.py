@@ -13,6 +13,7 @@ from ingestd.outbound.sent_copies import SentCopies, SentPolicy
 from ingestd.outbound.trouble import SendingTrouble, WhyRefused
 from ingestd.records import ReplyRecord
 from storage import due, mailboxes
+from storage.due import Due
 from storage.errors import Conflict, FenceLost, KeyDestroyed, NotFound, StorageUnavailable
 from storage.leases import Held
 from storage.outbox import UNSENT, Reply, ReplyStatus
@@ -57,7 +58,7 @@ class MailboxOutbox:
         replies = self._replies
         try:
             await self._hold_back()
-            waiting = deque(await replies.read(due.list_due, replies.held.mailbox_id, limit=_BATCH))
+            waiting = deque(await replies.read(due.list_with_chunks, replies.held.mailbox_id, limit=_BATCH))
             while waiting and await self._step(waiting.popleft(), waiting):
                 pass
         except (FenceLost, KeyDestroyed, NotFound):
@@ -85,16 +86,16 @@ class MailboxOutbox:
         if mailbox.retry_at is not None or mailbox.send_retry_at is not None:
             await self._replies.write(steps.hold_back, held)
 
-    async def _step(self, reply: Reply, behind: deque[Reply]) -> bool:
+    async def _step(self, one: Due, behind: deque[Due]) -> bool:
         """Do one reply's next step; return False where the others wait."""
-        record = self._replies.open(reply)
+        reply, record = one.reply, self._replies.open(one.reply)
         # Waits for the mailbox's own turn, so not among those that send.
         if (reply.status in UNSENT and not await self._admits(reply, record)) or self._stopping:
             return False
         async with self._replies.tools.sends:
             try:
                 if reply.status in UNSENT:
-                    return await self._sending.send(reply, behind)
+                    return await self._sending.send(one, behind)
                 if reply.status is ReplyStatus.UNKNOWN:
                     return await self._copies.resolve(reply, record)
                 return await self._copies.file(reply, record)

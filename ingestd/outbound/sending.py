@@ -3,8 +3,7 @@
 Between the record of an attempt (`sending`) and the record of its outcome lies the one window in which a crash
 leaves a reply that nobody can know about: it becomes `unknown`, and is looked for in Sent.
 
-Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction,
-and the bytes of the next are read while the server still thinks about the one before it.
+Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction.
 """
 
 from __future__ import annotations
@@ -37,14 +36,12 @@ from ingestd.outbound.steps import AttemptResult, Move
 from ingestd.outbound.trouble import SendingTrouble
 from ingestd.records import ReplyRecord
 from storage import outbox
-from storage.errors import Conflict, FenceLost, KeyDestroyed, NotFound, SealBroken, StorageUnavailable
+from storage.due import Due
+from storage.errors import Conflict, FenceLost, SealBroken
 from storage.outbox import UNSENT, Reply, ReplyStatus, SentCopy
 
 _TURN_SECONDS = 2.0
 """For so long a mailbox goes on with its next reply before others that wait for a place have theirs."""
-_AHEAD_SECONDS = 0.05
-"""So long at most what came of one reply waits to be recorded until the next one is read."""
-
 MayLeave = Callable[[], bool]
 Admits = Callable[[Reply, ReplyRecord], Awaitable[bool]]
 
@@ -53,6 +50,7 @@ Admits = Callable[[Reply, ReplyRecord], Awaitable[bool]]
 class _Ready:
     """What is read of a reply before its attempt begins: nothing has to be read between that and its outcome."""
 
+    reply: Reply
     content: bytes
     since: datetime | None
     """When a person last decided that it is to be tried again."""
@@ -95,28 +93,24 @@ class Sending:
         self._admits = admits
         self._keeps_copies = keeps_copies
 
-    async def send(self, reply: Reply, behind: deque[Reply]) -> bool:
+    async def send(self, one: Due, behind: deque[Due]) -> bool:
         """Send a reply, and of those `behind` it what may leave at once: these are taken from there.
 
         Returns False where the mailbox itself is the trouble: the others wait. Raises FenceLost, Conflict.
         """
-        taken = await self._take(reply)
+        taken = await self._take(one.reply, await self._get_ready(one))
         ends_at = time.monotonic() + _TURN_SECONDS
         while taken is not None:
             goes_on = bool(behind) and self._trouble.is_over and time.monotonic() < ends_at
-            following = behind[0] if goes_on else None
-            ahead = asyncio.create_task(self._read_ahead(following))
-            try:
-                outcome = await self._attempt(taken)
-                if isinstance(outcome, ConnectorError):
-                    await self._not_sent(taken.reply, outcome)
-                    return False
-                if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
-                    await self._throttled(taken.reply, outcome, outcome.retry_after)
-                    return False
-                taken = await self._record(taken, self._move_of(taken, outcome), following, ahead)
-            finally:
-                ahead.cancel()
+            following = self._ready_at_once(behind[0]) if goes_on else None
+            outcome = await self._attempt(taken)
+            if isinstance(outcome, ConnectorError):
+                await self._not_sent(taken.reply, outcome)
+                return False
+            if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
+                await self._throttled(taken.reply, outcome, outcome.retry_after)
+                return False
+            taken = await self._record(taken, self._move_of(taken, outcome), following)
             await self._trouble.over()
             if taken is not None:
                 behind.popleft()
@@ -196,26 +190,34 @@ class Sending:
 
     # -- one after the other ---------------------------------------------------------------------
 
-    async def _take(self, reply: Reply) -> _Taken | None:
-        ready = await self._get_ready(reply)
+    async def _take(self, reply: Reply, ready: _Ready) -> _Taken | None:
         taking = self._replies.write(steps.take, self._replies.held, reply, self._worker_id)
         return self._begun(await self._or_give_back(taking), ready)
 
-    async def _get_ready(self, reply: Reply) -> _Ready:
-        since, deferred = _tried_since(self._replies.open(reply)), 0
+    async def _get_ready(self, one: Due) -> _Ready:
+        reply, deferred = one.reply, 0
+        since = _tried_since(self._replies.open(reply))
         if reply.attempts:
             # Attempts that met the mailbox's own trouble do not count against the reply.
             deferred = await self._replies.read(
                 outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value, since=since
             )
-        return _Ready(await self._replies.load(reply), since, deferred)
+        content = self._replies.open_bytes(one) if one.chunks else await self._replies.load(reply)
+        return _Ready(reply, content, since, deferred)
 
-    async def _record(
-        self, taken: _Taken, move: Move, following: Reply | None, ahead: asyncio.Task[_Ready | None]
-    ) -> _Taken | None:
+    def _ready_at_once(self, one: Due) -> _Ready | None:
+        """Return a reply that can be taken together with an outcome; None where more has to be read of it first."""
+        if one.reply.status not in UNSENT or one.reply.attempts or not one.chunks:
+            return None
+        try:
+            return _Ready(one.reply, self._replies.open_bytes(one), _tried_since(self._replies.open(one.reply)), 0)
+        except SealBroken:
+            return None
+
+    async def _record(self, taken: _Taken, move: Move, following: _Ready | None) -> _Taken | None:
         """Record what came of one reply, and with it that the next begins, where that one may leave now; return it."""
         try:
-            may_follow = following is not None and await self._may_follow(following, ahead)
+            may_follow = following is not None and await self._may_follow(following)
         except BaseException:
             await self._replies.settle(taken.reply, move)  # it is known: whoever stops us, it is written
             raise
@@ -223,12 +225,15 @@ class Sending:
             await self._replies.settle(taken.reply, move)
             return None
         try:
-            found = await self._or_give_back(self._settle_and_take(taken.reply, move, following))
+            found = await self._or_give_back(self._settle_and_take(taken.reply, move, following.reply))
         except (Conflict, FenceLost):
             # Nothing new may begin here, or somebody decided on one of the two meanwhile.
             await self._replies.settle(taken.reply, move)
             return None
-        return self._begun(found, ahead.result())
+        return self._begun(found, following)
+
+    async def _may_follow(self, following: _Ready) -> bool:
+        return self._may_leave() and await self._admits(following.reply, self._replies.open(following.reply))
 
     async def _settle_and_take(self, reply: Reply, move: Move, following: Reply) -> Reply | None:
         status, taken = await self._replies.write(
@@ -249,23 +254,8 @@ class Sending:
                 await self._replies.settle(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
             raise
 
-    async def _may_follow(self, following: Reply, ahead: asyncio.Task[_Ready | None]) -> bool:
-        await asyncio.wait([ahead], timeout=_AHEAD_SECONDS)
-        if not ahead.done() or ahead.result() is None or not self._may_leave():
-            return False
-        return await self._admits(following, self._replies.open(following))
-
-    async def _read_ahead(self, following: Reply | None) -> _Ready | None:
-        """Make the reply ready that comes next; None where it is to be taken by itself."""
-        if following is None or following.status not in UNSENT:
-            return None
-        try:
-            return await self._get_ready(following)
-        except (NotFound, KeyDestroyed, SealBroken, StorageUnavailable):
-            return None
-
-    def _begun(self, taken: Reply | None, ready: _Ready | None) -> _Taken | None:
-        if taken is None or ready is None:
+    def _begun(self, taken: Reply | None, ready: _Ready) -> _Taken | None:
+        if taken is None:
             return None
         self._replies.tools.metrics.reply_changed(ReplyStatus.SENDING.value)
         record = self._replies.open(taken)

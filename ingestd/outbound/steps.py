@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -73,13 +73,15 @@ def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id
     was to leave before it did not.
     """
     mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    return _take(conn, account_id, reply, worker_id)
+
+
+def _take(conn: Connection, account_id: UUID, reply: Reply, worker_id: UUID) -> Reply | None:
     found = outbox.get_reply(conn, account_id, reply.message_id)
     if found.status not in outbox.UNSENT or due.must_wait(conn, account_id, reply.message_id):
         return None
     status = next_status(found.status, ReplyEvent.TAKE)
-    outbox.change_reply(conn, account_id, reply.message_id, was=found.status, status=status, due_at=None)
-    number = outbox.start_attempt(conn, account_id, held.mailbox_id, reply.message_id, worker_id)
-    return replace(found, status=status, attempts=number, due_at=None)
+    return outbox.start_attempt(conn, account_id, found, status, worker_id)
 
 
 def settle(conn: Connection, account_id: UUID, held: Held, reply: Reply, move: Move) -> ReplyStatus:
@@ -92,7 +94,8 @@ def settle_and_take(
     conn: Connection, account_id: UUID, held: Held, reply: Reply, move: Move, following: Reply, worker_id: UUID
 ) -> tuple[ReplyStatus, Reply | None]:
     """Record what came of one reply's attempt, and that the next one's begins: `settle` and `take` in one."""
-    return settle(conn, account_id, held, reply, move), take(conn, account_id, held, following, worker_id)
+    mailboxes.hold(conn, account_id, held.mailbox_id, held.fence)
+    return change(conn, account_id, reply, move), _take(conn, account_id, following, worker_id)
 
 
 def change(conn: Connection, account_id: UUID, reply: Reply, move: Move) -> ReplyStatus:
@@ -234,7 +237,7 @@ def elapsed(conn: Connection, since: datetime) -> timedelta:
 
 
 def _tell(conn: Connection, account_id: UUID, reply: Reply, event: str, detail: str | None) -> None:
-    ticket_id = messages.get_message(conn, account_id, reply.message_id).ticket_id
+    ticket_id = messages.get_ticket_id(conn, account_id, reply.message_id)
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     events.insert_events(
         conn,

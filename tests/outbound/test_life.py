@@ -21,6 +21,7 @@ from ingestd.outbound.sender import MailboxOutbox
 from ingestd.outbound.statuses import IllegalStepError, ReplyEvent
 from ingestd.records import ReplyRecord
 from storage import due, mailboxes, outbox
+from storage.due import Due
 from storage.outbox import Reply, ReplyStatus
 from storage.replies import ListedReply
 from storage.tables import outbox as outbox_table
@@ -257,7 +258,7 @@ async def test_a_decision_that_comes_during_an_attempt_is_not_lost(stores: Store
     until = datetime.now(UTC) + timedelta(hours=1)
     await stores.content.transaction(held.account_id, outbox.postpone, held.mailbox_id, until, unsent=True)
     await life.decide(first, ReplyEvent.PERSON_RETRY, "kim")
-    assert await life.outbox._step(listed, deque())
+    assert await life.outbox._step(Due(listed), deque())
     _, view = await life.office.desk.reply(held.account_id, first)
     assert [one.by for one in view.record.decisions] == ["kim"]
     assert view.reply.status is ReplyStatus.SENT

@@ -66,6 +66,8 @@ mailbox_size_limit = 0
 virtual_mailbox_limit = 0
 line_length_limit = 12288
 smtpd_client_connection_rate_limit = 0
+smtpd_client_connection_count_limit = 0
+default_process_limit = 250
 smtpd_error_sleep_time = 0
 smtputf8_enable = {smtputf8}
 transport_maps = inline:{{ {{ elsewhere.example.net = elsewhere: }} }}

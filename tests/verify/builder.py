@@ -313,10 +313,9 @@ def _reply(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
         outbox.remember_request(
             conn, account_id, world.mailbox, request_key=one.bytes, request_hash=one.bytes, message_id=one
         )
-    queued, sending, sent = outbox.ReplyStatus.QUEUED, outbox.ReplyStatus.SENDING, outbox.ReplyStatus.SENT
+    sending, sent = outbox.ReplyStatus.SENDING, outbox.ReplyStatus.SENT
     for one in (world.sent, world.sending, world.found):
-        outbox.change_reply(conn, account_id, one, was=queued, status=sending, due_at=None)
-        outbox.start_attempt(conn, account_id, world.mailbox, one, WORKER)
+        outbox.start_attempt(conn, account_id, outbox.get_reply(conn, account_id, one), sending, WORKER)
     outbox.end_attempt(conn, account_id, world.sent, 1, outcome="accepted", stage="data", code=250)
     outbox.change_reply(
         conn,
