@@ -11,9 +11,10 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, Integer, and_, 
 
 from storage import messages
 from storage.database import now
+from storage.errors import NotFound
 from storage.leases import Held
 from storage.mailboxes import WORKED
-from storage.outbox import COLUMNS, UNSENT, Reply, ReplyStatus, reply_of
+from storage.outbox import COLUMNS, GET_REPLY, UNSENT, Reply, ReplyStatus, reply_of
 from storage.tables import mailboxes, outbox
 from storage.tables import messages as messages_table
 from storage.types import Instant
@@ -42,16 +43,20 @@ def list_due(conn: Connection, account_id: UUID, mailbox_id: UUID, *, limit: int
     """Return the mailbox's replies whose next step is due, oldest first.
 
     Those are passed over that wait for an earlier reply of their ticket which is not due itself. One that is due
-    comes before them in the list, and decides whether they follow: `must_wait` tells once it was tried.
+    comes before them in the list, and decides whether they follow: `get_turn` tells once it was tried.
     """
     place = {"of_account": account_id, "of_mailbox": mailbox_id, "at": now(conn), "most": limit}
     return [reply_of(row) for row in conn.execute(_LIST_DUE, place)]
 
 
-def must_wait(conn: Connection, account_id: UUID, message_id: UUID) -> bool:
-    """Whether an earlier reply of the same ticket holds this one up."""
+def get_turn(conn: Connection, account_id: UUID, message_id: UUID) -> tuple[Reply, bool]:
+    """Return a reply, and whether an earlier one of its ticket holds it up. Raises NotFound."""
     place = {"of_account": account_id, "of_message": message_id, "at": now(conn)}
-    return conn.execute(_MUST_WAIT, place).one_or_none() is not None
+    row = conn.execute(_GET_TURN, place).one_or_none()
+    if row is None:
+        raise NotFound(f"no reply {message_id}")
+    *columns, held_up = row
+    return reply_of(columns), bool(held_up)
 
 
 def held_up(at: datetime) -> ColumnElement[bool]:
@@ -154,8 +159,4 @@ _LIST_DUE = (
     .order_by(outbox.c.message_id)
     .limit(bindparam("most", type_=Integer))
 )
-_MUST_WAIT = select(outbox.c.message_id).where(
-    outbox.c.account_id == bindparam("of_account"),
-    outbox.c.message_id == bindparam("of_message"),
-    _earlier(_holds_up(_AT)),
-)
+_GET_TURN = GET_REPLY.add_columns(_earlier(_holds_up(_AT)))

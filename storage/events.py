@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from storage.database import now
-from storage.tables import events
+from storage.tables import events, messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,20 @@ def insert_events(conn: Connection, account_id: UUID, first_sequence: int, new: 
             for index, one in enumerate(new)
         ],
     )
+
+
+_INSERT_ABOUT = _INSERT.values(
+    ticket_id=select(messages.c.ticket_id)
+    .where(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
+    .scalar_subquery()
+)
+
+
+def insert_about(conn: Connection, account_id: UUID, sequence: int, new: NewEvent) -> None:
+    """Write one event about a message, with the ticket that the message belongs to; as `insert_events`."""
+    row = {"account_id": account_id, "sequence": sequence, "type": new.type, "at": now(conn), "detail": new.detail}
+    row |= {"mailbox_id": new.mailbox_id, "message_id": new.message_id}
+    conn.execute(_INSERT_ABOUT, row | {"of_account": account_id, "of_message": new.message_id})
 
 
 def list_events(conn: Connection, account_id: UUID, after: int, limit: int) -> list[Event]:

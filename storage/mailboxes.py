@@ -146,9 +146,14 @@ def insert_mailbox(
     wake(conn, "mailboxes")
 
 
+# What every step runs is built once: building a statement takes several times as long as running it.
+_SAME = and_(mailboxes.c.account_id == bindparam("of_account"), mailboxes.c.mailbox_id == bindparam("of_mailbox"))
+_GET_MAILBOX = select(*_COLUMNS).where(_SAME)
+
+
 def get_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Mailbox:
     """Return the mailbox, in whatever state. Raises NotFound."""
-    row = conn.execute(select(*_COLUMNS).where(_is(account_id, mailbox_id))).one_or_none()
+    row = conn.execute(_GET_MAILBOX, {"of_account": account_id, "of_mailbox": mailbox_id}).one_or_none()
     if row is None:
         raise NotFound(f"no mailbox {mailbox_id}")
     return _mailbox(row)
@@ -418,11 +423,7 @@ def delete_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None
     conn.execute(mailboxes.delete().where(_is(account_id, mailbox_id), mailboxes.c.state == MailboxState.DISCONNECTING))
 
 
-_SAME_FENCE = and_(
-    mailboxes.c.account_id == bindparam("of_account"),
-    mailboxes.c.mailbox_id == bindparam("of_mailbox"),
-    mailboxes.c.fence == bindparam("of_fence"),
-)
+_SAME_FENCE = and_(_SAME, mailboxes.c.fence == bindparam("of_fence"))
 _HOLD_ENDING = (
     update(mailboxes)
     .where(_SAME_FENCE, mailboxes.c.state != MailboxState.DISCONNECTING)

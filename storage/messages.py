@@ -241,16 +241,6 @@ def get_message(conn: Connection, account_id: UUID, message_id: UUID) -> Message
     return Message(*row)
 
 
-def get_ticket_id(conn: Connection, account_id: UUID, message_id: UUID) -> UUID:
-    """Return the ticket that a message belongs to. Raises NotFound."""
-    ticket_id: UUID | None = conn.execute(
-        _GET_TICKET_ID, {"of_account": account_id, "of_message": message_id}
-    ).scalar_one_or_none()
-    if ticket_id is None:
-        raise NotFound(f"no message {message_id}")
-    return ticket_id
-
-
 def list_chunks(conn: Connection, account_id: UUID, owner_ids: Sequence[UUID]) -> dict[UUID, list[bytes]]:
     """Return the sealed chunks of those raw messages that lie in rows, in their order."""
     found: dict[UUID, list[bytes]] = {}
@@ -326,7 +316,6 @@ def _select(account_id: UUID) -> Select[Any]:
 # Built once: building them takes several times as long as running them.
 _SAME_MESSAGE = and_(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
 _GET_MESSAGE = select(*_COLUMNS).select_from(_READABLE).where(_SAME_MESSAGE, is_readable())
-_GET_TICKET_ID = select(messages.c.ticket_id).where(_SAME_MESSAGE)
 _GET_CHUNKS = (
     select(raw_chunks.c.sealed)
     .where(

@@ -126,7 +126,7 @@ def insert_reply(
 
 # What is run for each reply is built once: building a statement takes several times as long as running it.
 _SAME_REPLY = and_(outbox.c.account_id == bindparam("of_account"), outbox.c.message_id == bindparam("of_message"))
-_GET_REPLY = (
+GET_REPLY = (
     select(*COLUMNS)
     .select_from(
         outbox.join(
@@ -136,11 +136,12 @@ _GET_REPLY = (
     )
     .where(_SAME_REPLY, is_readable())
 )
+"""COLUMNS of `of_message` in `of_account`."""
 
 
 def get_reply(conn: Connection, account_id: UUID, message_id: UUID) -> Reply:
     """Raises NotFound."""
-    row = conn.execute(_GET_REPLY, {"of_account": account_id, "of_message": message_id}).one_or_none()
+    row = conn.execute(GET_REPLY, {"of_account": account_id, "of_message": message_id}).one_or_none()
     if row is None:
         raise NotFound(f"no reply {message_id}")
     return reply_of(row)

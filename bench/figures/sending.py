@@ -23,9 +23,9 @@ from ingestd.build.store import Store
 from ingestd.inbound.parser import ParserPool
 from ingestd.outbound.held import SenderTools
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.outbound.sender import MailboxOutbox
+from ingestd.outbound.sender import BATCH, MailboxOutbox
 from ingestd.outbound.sent_copies import SentPolicy
-from storage import due, outbox
+from storage import outbox
 from storage.outbox import ReplyStatus
 
 _REPLIES = 200
@@ -108,7 +108,7 @@ class _Office:
         for sender in self._senders:
             await sender.hang_up()
         watch = Stopwatch()
-        await asyncio.gather(*(self._empty(index) for index in range(len(self._outboxes))))
+        await asyncio.gather(*(self._empty(*one) for one in zip(self._outboxes, map(len, replies), strict=True)))
         value = sum(map(len, replies)) / watch.seconds()
         for message_id in (one for share in replies for one in share):
             reply = await self.store.content.read(self.account_id, outbox.get_reply, message_id)
@@ -116,10 +116,9 @@ class _Office:
                 raise RuntimeError(f"a reply is {reply.status}: what was measured is something else")
         return value
 
-    async def _empty(self, index: int) -> None:
-        held = self._worker.held[index]
-        while await self.store.content.read(held.account_id, due.list_due, held.mailbox_id, limit=1):
-            await self._outboxes[index].run_due()
+    async def _empty(self, box: MailboxOutbox, count: int) -> None:
+        for _ in range(0, count, BATCH):
+            await box.run_due()
 
     async def close(self) -> None:
         for one in self._outboxes:

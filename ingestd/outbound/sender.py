@@ -19,7 +19,8 @@ from storage.leases import Held
 from storage.outbox import UNSENT, Reply, ReplyStatus
 from storage.sealing import DataKey
 
-_BATCH = 20
+BATCH = 20
+"""Replies that are read at a time."""
 
 
 class MailboxOutbox:
@@ -58,7 +59,7 @@ class MailboxOutbox:
         replies = self._replies
         try:
             await self._hold_back()
-            waiting = deque(await replies.read(due.list_with_chunks, replies.held.mailbox_id, limit=_BATCH))
+            waiting = deque(await replies.read(due.list_with_chunks, replies.held.mailbox_id, limit=BATCH))
             while waiting and await self._step(waiting.popleft(), waiting):
                 pass
         except (FenceLost, KeyDestroyed, NotFound):

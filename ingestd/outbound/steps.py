@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from connectors.base import Refusal
 from ingestd.outbound import recipients
 from ingestd.outbound.statuses import ReplyEvent, next_status
-from storage import accounts, due, events, mailboxes, messages, outbox, threads
+from storage import accounts, due, events, mailboxes, outbox, threads
 from storage.database import now
 from storage.leases import Held
 from storage.outbox import Reply, ReplyStatus, SentCopy
@@ -77,8 +77,8 @@ def take(conn: Connection, account_id: UUID, held: Held, reply: Reply, worker_id
 
 
 def _take(conn: Connection, account_id: UUID, reply: Reply, worker_id: UUID) -> Reply | None:
-    found = outbox.get_reply(conn, account_id, reply.message_id)
-    if found.status not in outbox.UNSENT or due.must_wait(conn, account_id, reply.message_id):
+    found, held_up = due.get_turn(conn, account_id, reply.message_id)
+    if held_up or found.status not in outbox.UNSENT:
         return None
     status = next_status(found.status, ReplyEvent.TAKE)
     return outbox.start_attempt(conn, account_id, found, status, worker_id)
@@ -237,11 +237,6 @@ def elapsed(conn: Connection, since: datetime) -> timedelta:
 
 
 def _tell(conn: Connection, account_id: UUID, reply: Reply, event: str, detail: str | None) -> None:
-    ticket_id = messages.get_ticket_id(conn, account_id, reply.message_id)
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
-    events.insert_events(
-        conn,
-        account_id,
-        sequence,
-        [events.NewEvent(event, reply.mailbox_id, ticket_id, reply.message_id, detail)],
-    )
+    about = events.NewEvent(event, reply.mailbox_id, None, reply.message_id, detail)
+    events.insert_about(conn, account_id, sequence, about)

@@ -382,7 +382,7 @@ async def test_what_is_due_is_found_by_indexes(stores: Stores) -> None:
         event.listen(conn, "before_cursor_execute", note)
         due.list_due(conn, held.account_id, held.mailbox_id, limit=20)
         due.due_mailboxes(conn, worker, limit=20)
-        due.must_wait(conn, held.account_id, reply_id)
+        due.get_turn(conn, held.account_id, reply_id)
         event.remove(conn, "before_cursor_execute", note)
         found = []
         if conn.dialect.name == "postgresql":
