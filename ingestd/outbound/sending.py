@@ -9,6 +9,7 @@ Of replies that leave one after the other, the outcome of one and the beginning 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -230,6 +231,10 @@ class Sending:
             # Nothing new may begin here, or somebody decided on one of the two meanwhile.
             await self._replies.settle(taken.reply, move)
             return None
+        except BaseException:
+            with contextlib.suppress(Conflict):  # it is written already, or it is now
+                await self._replies.settle(taken.reply, move)
+            raise
         return self._begun(found, following)
 
     async def _may_follow(self, following: _Ready) -> bool:
@@ -248,10 +253,10 @@ class Sending:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            taken = await task
-            if taken is not None:
-                attempt = AttemptResult(taken.attempts, "not_sent", "stopped")
-                await self._replies.settle(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
+            with contextlib.suppress(Conflict, FenceLost):  # it could not be taken
+                if (taken := await task) is not None:
+                    attempt = AttemptResult(taken.attempts, "not_sent", "stopped")
+                    await self._replies.settle(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
             raise
 
     def _begun(self, taken: Reply | None, ready: _Ready) -> _Taken | None:

@@ -154,6 +154,24 @@ async def test_stopped_while_a_reply_is_taken_it_is_given_back(stores: Stores, n
     await row.office.check()
 
 
+async def test_stopped_and_paused_while_a_reply_is_sent(stores: Stores) -> None:
+    """The next one cannot be taken, and the stop arrives while that is found out."""
+    row = await Row.begin(stores)
+    held, content = row.office.held, row.office.stores.content
+    running = asyncio.create_task(row.run(ACCEPTED, ACCEPTED))
+
+    async def pause_and_stop() -> None:
+        await content.transaction(held.account_id, mailboxes.pause, held.mailbox_id)
+        running.cancel()
+
+    row.while_sending[0] = pause_and_stop
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await row.statuses() == [SENT, QUEUED, QUEUED]
+    assert await row.attempts(1) == []
+    await row.office.check()
+
+
 async def test_stopped_once_the_outcome_is_known_it_is_recorded(stores: Stores) -> None:
     row = await Row.begin(stores)
     running = asyncio.create_task(row.run(ACCEPTED, ACCEPTED, ACCEPTED))
