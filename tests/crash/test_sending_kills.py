@@ -23,6 +23,7 @@ from sqlalchemy import Connection, func, select
 from config import Outbound
 from connectors.base import OWN_HEADER
 from ingestd.demo.authserver import AuthServer
+from ingestd.inbound.rules import Rules
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.records import ReplyRecord
 from storage import outbox
@@ -159,8 +160,9 @@ async def campaign(
     auth_server: AuthServer,
     tmp_path: Path,
 ) -> AsyncIterator[Campaign]:
-    first = await Office.open(stores, address=FILES)
-    offices = [first, await Office.open(stores, address=FILES_NOT, beside=first)]
+    endless = Rules(sender_tickets_max=0)
+    first = await Office.open(stores, address=FILES, rules=endless)
+    offices = [first, await Office.open(stores, address=FILES_NOT, beside=first, rules=endless)]
     places = []
     for office in offices:
         address = office.context.record.address
