@@ -1,13 +1,14 @@
-"""A database in which replies were made for years: copies of real ones, written by the product's own functions."""
+"""A database in which replies were made for years: copies of real ones, sealed and written as the product does."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from config import Outbound
 from ingestd.build.store import Store
@@ -105,27 +106,26 @@ async def _template(store: Store, settings: Outbound, account_id: UUID, ticket: 
 
 
 def _write(conn: Connection, account_id: UUID, copies: Sequence[_Copy]) -> None:
+    """Past the functions that queue replies one by one: as their rows stand once they were sent."""
     messages.insert_messages(conn, account_id, [one.message for one in copies])
     sent_at = now(conn) - _AGE
-    for one in copies:
-        mailbox_id, message_id = one.message.mailbox_id, one.message.message_id
-        outbox.insert_reply(conn, account_id, mailbox_id, message_id, epoch=0, sealed=one.sealed)
-        reply_recipients.insert_recipients(conn, account_id, mailbox_id, message_id, one.address_keys)
-    ids = [one.message.message_id for one in copies]
-    outbox_rows, recipients = tables.outbox, tables.reply_recipients
+    sent = {"status": ReplyStatus.SENT, "status_since": sent_at, "sent_at": sent_at, "attempts": 1, "epoch": 0}
+    sent |= {"sent_copy": outbox.SentCopy.NONE, "sent_copy_attempts": 0, "automatic": False}
+    accepted = {"status": reply_recipients.RecipientStatus.ACCEPTED, "status_since": sent_at}
+    attempt = {"number": 1, "worker_id": new_id(), "outcome": "accepted", "started_at": sent_at, "ended_at": sent_at}
+    ids = [_ids(account_id, one) for one in copies]
+    rows = list(zip(ids, copies, strict=True))
+    conn.execute(insert(tables.outbox), [of | sent | {"sealed": one.sealed} for of, one in rows])
+    conn.execute(insert(tables.attempts), [of | attempt for of in ids])
     conn.execute(
-        update(outbox_rows)
-        .where(outbox_rows.c.account_id == account_id, outbox_rows.c.message_id.in_(ids))
-        .values(status=ReplyStatus.SENT, status_since=sent_at, sent_at=sent_at, due_at=None, attempts=1)
+        insert(tables.reply_recipients),
+        [
+            of | accepted | {"position": position, "address_key": key}
+            for of, one in rows
+            for position, key in enumerate(one.address_keys)
+        ],
     )
-    conn.execute(
-        update(recipients)
-        .where(recipients.c.account_id == account_id, recipients.c.message_id.in_(ids))
-        .values(status=reply_recipients.RecipientStatus.ACCEPTED, status_since=sent_at)
-    )
-    attempt = {"account_id": account_id, "number": 1, "worker_id": new_id(), "outcome": "accepted"}
-    times = {"started_at": sent_at, "ended_at": sent_at}
-    rows = [
-        attempt | times | {"message_id": one.message.message_id, "mailbox_id": one.message.mailbox_id} for one in copies
-    ]
-    conn.execute(insert(tables.attempts), rows)
+
+
+def _ids(account_id: UUID, one: _Copy) -> dict[str, Any]:
+    return {"account_id": account_id, "mailbox_id": one.message.mailbox_id, "message_id": one.message.message_id}
