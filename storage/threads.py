@@ -121,7 +121,10 @@ def known_ids(conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collec
 def find_received(
     conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collection[bytes], limit: int
 ) -> list[Found]:
-    """Return the first `limit` received messages of a mailbox that are known by one of `keys`."""
+    """Return up to `limit` received messages of a mailbox that are known by one of `keys`, oldest first.
+
+    They are sorted here: asked for an order, SQLite goes through all messages in that order, however few are known.
+    """
     rows = conn.execute(
         select(messages.c.mailbox_id, messages.c.message_id, messages.c.ticket_id, messages.c.sealed)
         .select_from(
@@ -140,10 +143,9 @@ def find_received(
             messages.c.direction == "in",
             readable(account_id),
         )
-        .order_by(messages.c.message_id)
         .limit(limit)
     )
-    return [Found(*row) for row in rows]
+    return sorted((Found(*row) for row in rows), key=lambda one: one.message_id)
 
 
 def tickets_by_message(
