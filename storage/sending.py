@@ -15,12 +15,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, or_, select, update
 
 from storage.database import now
-from storage.outbox import ReplyStatus
+from storage.outbox import UNSENT, ReplyStatus
 from storage.tables import attempts, messages, outbox, reply_recipients
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
-_UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +75,11 @@ def usage(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Usage:
 
 def sent_since(conn: Connection, account_id: UUID, mailbox_id: UUID, since: datetime) -> Sequence[Sent]:
     """Return what was sent after `since`, oldest first."""
+    # Counted row by row: joined and grouped, SQLite goes through all attempts of the account.
+    recipients_of = select(func.count()).select_from(reply_recipients).where(_same_reply()).scalar_subquery()
     rows = conn.execute(
-        select(attempts.c.started_at, func.count(reply_recipients.c.position))
-        .select_from(attempts.outerjoin(reply_recipients, _same_reply()))
+        select(attempts.c.started_at, recipients_of)
         .where(_counts(account_id, mailbox_id, since))
-        .group_by(attempts.c.message_id, attempts.c.number, attempts.c.started_at)
         .order_by(attempts.c.started_at)
     )
     return [Sent(at, max(recipients, 1)) for at, recipients in rows]
@@ -94,7 +93,7 @@ def hold_unsent(conn: Connection, account_id: UUID, mailbox_id: UUID, until: dat
             outbox.c.account_id == account_id,
             outbox.c.mailbox_id == mailbox_id,
             outbox.c.due_at < until,
-            outbox.c.status.in_(_UNSENT),
+            outbox.c.status.in_(UNSENT),
         )
         .values(due_at=until, reason=reason)
     )
@@ -109,7 +108,7 @@ def waiting(conn: Connection, account_id: UUID, mailbox_id: UUID, reasons: Seque
             outbox.c.account_id == account_id,
             outbox.c.mailbox_id == mailbox_id,
             outbox.c.due_at.is_not(None),
-            outbox.c.status.in_(_UNSENT),
+            outbox.c.status.in_(UNSENT),
             outbox.c.reason.in_(reasons),
         )
         .group_by(outbox.c.reason)

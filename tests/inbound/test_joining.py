@@ -36,6 +36,7 @@ from storage.tables import thread_keys
 from storage.tables import tickets as tickets_table
 from storage.types import new_id
 from tests.office import HereParser, Office, mail
+from tests.plans import plans
 from tests.stores import Stores, sqlite_urls
 from tests.story.mails import bounce_of
 
@@ -183,6 +184,26 @@ async def test_our_own_mail_is_proved_and_not_believed(stores: Stores) -> None:
 
 
 # -- other mailboxes -------------------------------------------------------------------------------
+
+
+async def test_twins_are_found_by_their_keys(stores: Stores) -> None:
+    """However many messages an account has: each ticket that is shown looks for twins in every mailbox."""
+    office = await Office.open(stores)
+    await office.take(mail())
+    held = office.held
+
+    def look(conn: Connection) -> list[str]:
+        return plans(
+            conn,
+            "thread_keys",
+            lambda: threads.find_received(conn, held.account_id, held.mailbox_id, [b"a"], 10),
+        )
+
+    found = await stores.content.transaction(None, look)
+    # On SQLite all messages of the account were gone through, by an index of which only the account was used.
+    wrong = [one for one in found if "SEARCH messages" in one and "message_id=?" not in one]
+    assert found
+    assert [one for one in found if one in wrong or "Seq Scan" in one or "SCAN messages" in one] == []
 
 
 async def test_what_another_mailbox_knows_joins_nothing_but_makes_twins(stores: Stores) -> None:

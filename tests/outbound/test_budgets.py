@@ -22,6 +22,7 @@ from storage.tables import attempts as attempts_table
 from storage.types import new_id
 from tests.office import Office, mail
 from tests.outbound.test_sender import ACCEPTED, QUICK, Provider
+from tests.plans import plans
 from tests.stores import Stores
 
 NEVER = SentPolicy("never", 0.0)
@@ -119,6 +120,26 @@ async def test_what_did_not_leave_is_not_counted(stores: Stores) -> None:
     ]
     used = await stores.content.read(work.office.held.account_id, sending.usage, work.office.held.mailbox_id)
     assert (used.messages_minute, used.messages_day, used.recipients_day) == (2, 2, 2)
+
+
+async def test_what_was_sent_is_found_by_its_time(stores: Stores) -> None:
+    """However much an account ever sent."""
+    work = await Sending.begin(stores, Budget(2, 1000, 1000), replies=1)
+    held, since = work.office.held, datetime.now(UTC) - timedelta(days=1)
+
+    def look(conn: Connection) -> list[str]:
+        return plans(
+            conn,
+            "attempts",
+            lambda: sending.usage(conn, held.account_id, held.mailbox_id),
+            lambda: sending.sent_since(conn, held.account_id, held.mailbox_id, since),
+        )
+
+    found = await stores.content.transaction(None, look)
+    # Of an index that begins with the account, SQLite had used nothing else.
+    wrong = [one for one in found if "SEARCH attempts" in one and "started_at>?" not in one]
+    assert found
+    assert [one for one in found if one in wrong or "Seq Scan" in one or "SCAN attempts" in one] == []
 
 
 async def test_it_is_told_once_and_shown(stores: Stores) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import Connection, update
 
 from config import Outbound
 from connectors.base import Envelope, SendOutcome, SendStatus, TemporaryError
@@ -27,6 +27,7 @@ from storage.replies import ListedReply
 from storage.tables import outbox as outbox_table
 from tests.office import Office, mail
 from tests.outbound.test_sender import ACCEPTED, AUTO, LONG_AGO, QUICK, Provider
+from tests.plans import plans
 from tests.stores import Stores
 
 DEFERRED = SendOutcome(SendStatus.DEFERRED, "mail", 451)
@@ -373,29 +374,16 @@ async def test_what_is_due_is_found_by_indexes(stores: Stores) -> None:
     reply_id = await life.write()
     held, worker = life.office.held, life.office.lease.worker_id
 
-    def plans(conn: Connection) -> list[str]:
-        asked: list[tuple[str, object]] = []
+    def look(conn: Connection) -> list[str]:
+        return plans(
+            conn,
+            "outbox",
+            lambda: due.list_due(conn, held.account_id, held.mailbox_id, limit=20),
+            lambda: due.due_mailboxes(conn, worker, limit=20),
+            lambda: due.get_turn(conn, held.account_id, reply_id),
+        )
 
-        def note(_conn: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
-            asked.append((statement, parameters))
-
-        event.listen(conn, "before_cursor_execute", note)
-        due.list_due(conn, held.account_id, held.mailbox_id, limit=20)
-        due.due_mailboxes(conn, worker, limit=20)
-        due.get_turn(conn, held.account_id, reply_id)
-        event.remove(conn, "before_cursor_execute", note)
-        found = []
-        if conn.dialect.name == "postgresql":
-            conn.execute(text("SET LOCAL enable_seqscan = off"))  # with so few rows it would read the whole table
-        for statement, parameters in asked:
-            if "outbox" not in statement:
-                continue
-            explain = "EXPLAIN " if conn.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
-            rows = conn.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
-            found += [str(row[-1]) for row in rows]
-        return found
-
-    found = await stores.content.transaction(None, plans)
+    found = await stores.content.transaction(None, look)
     wrong = ("Seq Scan on messages", "Seq Scan on outbox", "SCAN other", "SCAN mine", "SCAN theirs", "SCAN outbox")
     assert found
     assert [line for line in found for one in wrong if one in line] == []
