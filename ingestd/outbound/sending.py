@@ -38,11 +38,13 @@ from ingestd.outbound.trouble import SendingTrouble
 from ingestd.records import ReplyRecord
 from storage import outbox
 from storage.due import Due
-from storage.errors import Conflict, FenceLost, SealBroken
+from storage.errors import Conflict, FenceLost, SealBroken, StorageUnavailable
 from storage.outbox import UNSENT, Reply, ReplyStatus, SentCopy
 
 _TURN_SECONDS = 2.0
 """For so long a mailbox goes on with its next reply before others that wait for a place have theirs."""
+_NOT_WRITTEN = (Conflict, FenceLost, StorageUnavailable)
+"""It stands elsewhere already, the mailbox is another's, or the database is gone: whoever comes next finds out."""
 MayLeave = Callable[[], bool]
 Admits = Callable[[Reply, ReplyRecord], Awaitable[bool]]
 
@@ -52,11 +54,10 @@ class _Ready:
     """What is read of a reply before its attempt begins: nothing has to be read between that and its outcome."""
 
     reply: Reply
+    record: ReplyRecord
     content: bytes
-    since: datetime | None
-    """When a person last decided that it is to be tried again."""
     deferred: int
-    """How many of its attempts since then ended with a no for now."""
+    """How many of its attempts ended with a no for now, since a person last decided that it is to be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,7 @@ class Sending:
         except BaseException:
             # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
             stopped = AttemptResult(taken.reply.attempts, "unknown", "stopped")
-            lost = self._replies.settle(taken.reply, Move(ReplyEvent.LOSE, attempt=stopped, due_in=timedelta()))
-            await asyncio.shield(asyncio.ensure_future(lost))
+            await self._settle_at_last(taken.reply, Move(ReplyEvent.LOSE, attempt=stopped, due_in=timedelta()))
             raise
 
     def _move_of(self, taken: _Taken, outcome: SendOutcome) -> Move:
@@ -196,22 +196,21 @@ class Sending:
         return self._begun(await self._or_give_back(taking), ready)
 
     async def _get_ready(self, one: Due) -> _Ready:
-        reply, deferred = one.reply, 0
-        since = _tried_since(self._replies.open(reply))
+        reply, record, deferred = one.reply, self._replies.open(one.reply), 0
         if reply.attempts:
             # Attempts that met the mailbox's own trouble do not count against the reply.
             deferred = await self._replies.read(
-                outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value, since=since
+                outbox.count_attempts, reply.message_id, SendStatus.DEFERRED.value, since=_tried_since(record)
             )
         content = self._replies.open_bytes(one) if one.chunks else await self._replies.load(reply)
-        return _Ready(reply, content, since, deferred)
+        return _Ready(reply, record, content, deferred)
 
     def _ready_at_once(self, one: Due) -> _Ready | None:
         """Return a reply that can be taken together with an outcome; None where more has to be read of it first."""
         if one.reply.status not in UNSENT or one.reply.attempts or not one.chunks:
             return None
         try:
-            return _Ready(one.reply, self._replies.open_bytes(one), _tried_since(self._replies.open(one.reply)), 0)
+            return _Ready(one.reply, self._replies.open(one.reply), self._replies.open_bytes(one), 0)
         except SealBroken:
             return None
 
@@ -220,7 +219,7 @@ class Sending:
         try:
             may_follow = following is not None and await self._may_follow(following)
         except BaseException:
-            await self._replies.settle(taken.reply, move)  # it is known: whoever stops us, it is written
+            await self._settle_at_last(taken.reply, move)
             raise
         if following is None or not may_follow:
             await self._replies.settle(taken.reply, move)
@@ -232,13 +231,12 @@ class Sending:
             await self._replies.settle(taken.reply, move)
             return None
         except BaseException:
-            with contextlib.suppress(Conflict):  # it is written already, or it is now
-                await self._replies.settle(taken.reply, move)
+            await self._settle_at_last(taken.reply, move)  # which does nothing where it is written already
             raise
         return self._begun(found, following)
 
     async def _may_follow(self, following: _Ready) -> bool:
-        return self._may_leave() and await self._admits(following.reply, self._replies.open(following.reply))
+        return self._may_leave() and await self._admits(following.reply, following.record)
 
     async def _settle_and_take(self, reply: Reply, move: Move, following: Reply) -> Reply | None:
         status, taken = await self._replies.write(
@@ -253,18 +251,23 @@ class Sending:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            with contextlib.suppress(Conflict, FenceLost):  # it could not be taken
+            with contextlib.suppress(*_NOT_WRITTEN):  # it could not be taken
                 if (taken := await task) is not None:
                     attempt = AttemptResult(taken.attempts, "not_sent", "stopped")
-                    await self._replies.settle(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
+                    await self._settle_at_last(taken, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
             raise
+
+    async def _settle_at_last(self, reply: Reply, move: Move) -> None:
+        """Record what is known while being stopped. The stop goes on where that cannot be done any more."""
+        with contextlib.suppress(*_NOT_WRITTEN):
+            await self._replies.settle(reply, move)
 
     def _begun(self, taken: Reply | None, ready: _Ready) -> _Taken | None:
         if taken is None:
             return None
         self._replies.tools.metrics.reply_changed(ReplyStatus.SENDING.value)
         record = self._replies.open(taken)
-        decided_meanwhile = _tried_since(record) != ready.since
+        decided_meanwhile = _tried_since(record) != _tried_since(ready.record)
         return _Taken(taken, record, ready.content, 0 if decided_meanwhile else ready.deferred)
 
     @property

@@ -172,6 +172,21 @@ async def test_stopped_and_paused_while_a_reply_is_sent(stores: Stores) -> None:
     await row.office.check()
 
 
+async def test_stopped_while_the_mailbox_is_lost_it_stops(stores: Stores) -> None:
+    """The outcome cannot be written any more: whoever has the mailbox now calls the reply unknown."""
+    row = await Row.begin(stores)
+    held, content = row.office.held, row.office.stores.content
+    running = asyncio.create_task(row.run(ACCEPTED, ACCEPTED))
+
+    async def lose_and_stop() -> None:
+        await content.transaction(held.account_id, mailboxes.start_disconnect, held.mailbox_id)
+        running.cancel()
+
+    row.while_sending[0] = lose_and_stop
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_stopped_once_the_outcome_is_known_it_is_recorded(stores: Stores) -> None:
     row = await Row.begin(stores)
     running = asyncio.create_task(row.run(ACCEPTED, ACCEPTED, ACCEPTED))
