@@ -185,17 +185,15 @@ class Database:
 
     async def _retried(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
         """On PostgreSQL, which rolls transactions back that got into each other's way."""
-        async for attempt in tenacity.AsyncRetrying(
+        retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(was_rolled_back),
             wait=tenacity.wait_random_exponential(
                 multiplier=self._limits.backoff_initial_seconds, max=self._limits.backoff_max_seconds
             ),
             stop=tenacity.stop_after_attempt(self._limits.attempts_max),
             reraise=True,
-        ):
-            with attempt:
-                return await self._translated(read_only, name, call)
-        raise AssertionError("it either returns or raises")
+        )
+        return await retrying(self._translated, read_only, name, call)
 
     async def _translated(
         self, read_only: bool, name: str, call: Callable[[Connection], T]
