@@ -35,9 +35,8 @@ from tests.crash.world import ROOT
 from tests.office import Office, mail
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot
-from tests.servers.fixtures import USERS, auth_server, certificates, dovecot, missing
+from tests.servers.fixtures import USERS, auth_server, certificates, dovecot, started
 from tests.servers.postfix import Postfix
-from tests.servers.process import ServerMissingError
 from tests.stores import Stores
 
 __all__ = ["auth_server", "certificates", "dovecot"]
@@ -139,16 +138,7 @@ def _waiting(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
 
 @pytest.fixture(scope="module")
 def filing_postfix(certificates: Certificates, dovecot: Dovecot) -> Iterator[Postfix]:
-    try:
-        server = Postfix(certificates, dovecot, [FILES, FILES_NOT, CUSTOMER], filing=[FILES])
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from started(lambda: Postfix(certificates, dovecot, [FILES, FILES_NOT, CUSTOMER], filing=[FILES]))
 
 
 @pytest.fixture

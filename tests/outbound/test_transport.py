@@ -41,12 +41,11 @@ from tests.servers.fixtures import (
     certificates,
     dovecot,
     introspection_url,
-    missing,
     plain_dovecot,
+    started,
 )
 from tests.servers.policy import Policy
 from tests.servers.postfix import Postfix
-from tests.servers.process import ServerMissingError
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.script import server_context
 from tests.stores import Stores
@@ -80,44 +79,22 @@ def policy() -> Iterator[Policy]:
     server.stop()
 
 
-def _started(make: Callable[[], Postfix]) -> Iterator[Postfix]:
-    try:
-        server = make()
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
-
-
 @pytest.fixture(scope="session")
 def asking_postfix(certificates: Certificates, dovecot: Dovecot, policy: Policy) -> Iterator[Postfix]:
-    yield from _started(
+    yield from started(
         lambda: Postfix(certificates, dovecot, [*USERS, UTF8], size_max=SIZE_MAX, filing=FILING, policy=policy.port)
     )
 
 
 @pytest.fixture(scope="session")
 def ascii_postfix(certificates: Certificates, dovecot: Dovecot) -> Iterator[Postfix]:
-    yield from _started(lambda: Postfix(certificates, dovecot, USERS, smtputf8=False))
+    yield from started(lambda: Postfix(certificates, dovecot, USERS, smtputf8=False))
 
 
 @pytest.fixture(scope="session")
 def full_dovecot(certificates: Certificates, auth_server: AuthServer) -> Iterator[Dovecot]:
     """Where no mailbox may hold anything."""
-    try:
-        server = Dovecot(certificates, introspection_url(auth_server), quota_bytes=1)
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from started(lambda: Dovecot(certificates, introspection_url(auth_server), quota_bytes=1))
 
 
 @dataclass

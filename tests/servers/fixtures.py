@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -24,6 +25,29 @@ def missing(error: ServerMissingError) -> None:
     if os.environ.get("CI"):
         pytest.fail(str(error), pytrace=False)
     pytest.skip(str(error))
+
+
+class Server(Protocol):
+    def start(self) -> None: ...
+
+    def destroy(self) -> None: ...
+
+
+S = TypeVar("S", bound=Server)
+
+
+def started(make: Callable[[], S]) -> Iterator[S]:
+    """Make a server and start it, for a fixture; it is destroyed at the end."""
+    try:
+        server = make()
+    except ServerMissingError as error:
+        missing(error)
+        raise
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -47,37 +71,21 @@ def introspection_url(server: AuthServer) -> str:
 
 @pytest.fixture(scope="session")
 def dovecot(certificates: Certificates, auth_server: AuthServer) -> Iterator[Dovecot]:
-    try:
-        server = Dovecot(certificates, introspection_url(auth_server))
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from started(lambda: Dovecot(certificates, introspection_url(auth_server)))
 
 
 @pytest.fixture(scope="session")
 def plain_dovecot(certificates: Certificates, auth_server: AuthServer) -> Iterator[Dovecot]:
     """A poorer server: XOAUTH2 only, no IDLE, no MOVE, no SPECIAL-USE, no folders made beforehand."""
-    try:
-        server = Dovecot(
+    yield from started(
+        lambda: Dovecot(
             certificates,
             introspection_url(auth_server),
             mechanisms=("xoauth2",),
             special_use=False,
             capability="IMAP4rev1 LITERAL+ UIDPLUS",
         )
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    )
 
 
 @pytest.fixture(scope="session")
@@ -88,25 +96,9 @@ def courier(certificates: Certificates, auth_server: AuthServer) -> Iterator[Cou
         found = auth_server.check(token)
         return found is not None and found.address == user
 
-    try:
-        server = Courier(certificates, token_check)
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    server.start()
-    yield server
-    server.destroy()
+    yield from started(lambda: Courier(certificates, token_check))
 
 
 @pytest.fixture(scope="session")
 def postfix(certificates: Certificates, dovecot: Dovecot) -> Iterator[Postfix]:
-    try:
-        server = Postfix(certificates, dovecot, USERS)
-    except ServerMissingError as error:
-        missing(error)
-        raise
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from started(lambda: Postfix(certificates, dovecot, USERS))
