@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from ingestd.inbound.folders import open_folders
 from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
@@ -87,9 +89,13 @@ class ReplyView:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageView:
+class OpenMessage:
     row: Message
     record: MessageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView(OpenMessage):
     attachments: Sequence[AttachmentView]
     reply: ReplyView | None
     """For a message of ours: where it stands."""
@@ -98,13 +104,22 @@ class MessageView:
 
 
 @dataclass(frozen=True, slots=True)
-class TicketView:
+class Conversation:
+    """What was written to a ticket: all that an answer is made from."""
+
     ticket: Ticket
     record: TicketRecord
     mailbox: MailboxRecord
+    key: DataKey
+    messages: Sequence[OpenMessage]
+
+
+@dataclass(frozen=True, slots=True)
+class TicketView(Conversation):
+    """All that is known of a ticket."""
+
     messages: Sequence[MessageView]
     related: Sequence[Related]
-    key: DataKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +173,26 @@ class Desk:
         return [TicketSummary(one, await self._ticket_record(one)) for one in found]
 
     async def ticket(self, account_id: UUID, number: int) -> TicketView:
-        """Return a ticket with its messages. Raises NotFound."""
-        ticket = await self.content.read(account_id, tickets.get_ticket, number)
-        mailbox = await self._mailbox(await self.content.read(account_id, mailboxes.get_mailbox, ticket.mailbox_id))
-        if mailbox.record is None:
-            raise NotFound(f"no ticket {number}")
-        rows = await self.content.read(account_id, messages.list_messages, ticket.ticket_id)
-        key = await self.keys.mailbox(account_id, ticket.mailbox_id)
-        waiting = await self.content.read(account_id, list_of_messages, [row.message_id for row in rows])
-        found = [await self._message(key, row, waiting.get(row.message_id, ())) for row in rows]
+        """Return a ticket with its messages and all that belongs to them. Raises NotFound."""
+        of = await self.conversation(account_id, number)
+        waiting = await self.content.read(account_id, list_of_messages, [one.row.message_id for one in of.messages])
+        found = [await self._message(of.key, one, waiting.get(one.row.message_id, ())) for one in of.messages]
         received = [one.record for one in found if one.row.direction == "in"]
-        return TicketView(
-            ticket=ticket,
-            record=await self._ticket_record(ticket),
-            mailbox=mailbox.record,
-            messages=found,
-            related=await relations_of(self.content, self.keys, ticket, received),
-            key=key,
-        )
+        related = await relations_of(self.content, self.keys, of.ticket, received)
+        return TicketView(of.ticket, of.record, of.mailbox, of.key, found, related)
+
+    async def conversation(self, account_id: UUID, number: int) -> Conversation:
+        """Return a ticket with its messages alone. Raises NotFound."""
+        ticket, mailbox, rows = await self.content.read(account_id, _conversation, number)
+        view = await self._mailbox(mailbox)
+        if view.record is None:
+            raise NotFound(f"no ticket {number}")
+        key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        opened = [
+            OpenMessage(row, key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord))
+            for row in rows
+        ]
+        return Conversation(ticket, await self._ticket_record(ticket), view.record, key, opened)
 
     async def mailbox_of_ticket(self, account_id: UUID, number: int) -> UUID:
         """Raises NotFound."""
@@ -286,12 +303,12 @@ class Desk:
         key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)
         return key.open_record(TicketRecord.place(ticket.ticket_id), ticket.sealed, TicketRecord)
 
-    async def _message(self, key: DataKey, row: Message, edits: Sequence[MessageEdit]) -> MessageView:
+    async def _message(self, key: DataKey, one: OpenMessage, edits: Sequence[MessageEdit]) -> MessageView:
         return MessageView(
-            row=row,
-            record=key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord),
-            attachments=await self._attachments(key, row),
-            reply=await self._reply(key, row) if row.direction == "out" else None,
+            row=one.row,
+            record=one.record,
+            attachments=await self._attachments(key, one.row),
+            reply=await self._reply(key, one.row) if one.row.direction == "out" else None,
             edits=edits,
         )
 
@@ -316,3 +333,9 @@ class Desk:
             for place, address in enumerate(record.recipients)
         ]
         return ReplyView(reply, record, attempts, recipients)
+
+
+def _conversation(conn: Connection, account_id: UUID, number: int) -> tuple[Ticket, Mailbox, list[Message]]:
+    ticket = tickets.get_ticket(conn, account_id, number)
+    mailbox = mailboxes.get_mailbox(conn, account_id, ticket.mailbox_id)
+    return ticket, mailbox, messages.list_messages(conn, account_id, ticket.ticket_id)

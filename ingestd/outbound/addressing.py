@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ingestd.desk import TicketView
+from ingestd.desk import Conversation
 from ingestd.inbound.identity import REPLY_ADDRESS_PURPOSE
 from ingestd.mail.addresses import normalize
 from ingestd.mail.fields import ComposeError, address_words
@@ -69,7 +69,7 @@ def _checked(field: str, address: Address) -> Address:
         raise ComposeError(field, "names a domain that cannot be") from error
 
 
-def sender_of_reply(view: TicketView) -> Address:
+def sender_of_reply(view: Conversation) -> Address:
     """A reply goes out from the address that was written to: the newest inbound message tells."""
     for one in reversed(view.messages):
         if one.row.direction != "in":
@@ -81,7 +81,7 @@ def sender_of_reply(view: TicketView) -> Address:
     return _checked("From", Address(view.mailbox.address, view.mailbox.name))
 
 
-def answers_to(view: TicketView, sender: Address) -> tuple[Address, ...]:
+def answers_to(view: Conversation, sender: Address) -> tuple[Address, ...]:
     """Return the Reply-To, empty where answers go to the sender.
 
     With a token it is made of the mailbox's Reply-To, else of its own address: what an alias does with a plus,

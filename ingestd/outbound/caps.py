@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from config import Outbound
-from ingestd.desk import Desk, MailboxView, MessageView, TicketView
+from ingestd.desk import Conversation, Desk, MailboxView, OpenMessage
 from ingestd.mail.addresses import normalize
 from ingestd.mail.classify import has_no_return_path, is_machine_address
 from ingestd.mail.types import Kind
@@ -76,7 +76,7 @@ class Guard:
 
 
 async def refuse_automatic(
-    desk: Desk, account_id: UUID, view: TicketView, recipients: Collection[str]
+    desk: Desk, account_id: UUID, view: Conversation, recipients: Collection[str]
 ) -> ReplyRefused | None:
     """Return why nothing automatic may be said on this ticket, to these addresses; None where it may."""
     ours = await desk.mailboxes(account_id)
@@ -104,7 +104,7 @@ async def refuse_automatic(
     return None
 
 
-def _is_imported(message: MessageView, mailbox: MailboxView) -> bool:
+def _is_imported(message: OpenMessage, mailbox: MailboxView) -> bool:
     """Whether a backfill read it: it came before its folder was watched, or before the mailbox was linked."""
     since = mailbox.mailbox.created_at
     if mailbox.folders is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ingestd.desk import MessageView, TicketView
+from ingestd.desk import Conversation, OpenMessage
 from ingestd.mail.fields import writable_id
 from ingestd.mail.quoting import Quoted
 from ingestd.mail.thread import ancestors
@@ -15,7 +15,7 @@ _WRITTEN = frozenset({Kind.CUSTOMER.value, Kind.BULK.value})
 """What persons write, also through a list."""
 
 
-def parent_of(view: TicketView) -> ParsedMail | None:
+def parent_of(view: Conversation) -> ParsedMail | None:
     """Return the newest message with a Message-ID: what the customer's client shows the reply under."""
     with_id = [one.record.mail for one in view.messages if writable_id(one.record.mail.message_id)]
     return with_id[-1] if with_id else None
@@ -36,7 +36,7 @@ def thread_index_of(parent: ParsedMail | None, at: datetime, random: int) -> str
     return reply_thread_index(parent.thread_index, at, random) if parent is not None else ""
 
 
-def quoted_of(view: TicketView, bytes_max: int) -> Quoted | None:
+def quoted_of(view: Conversation, bytes_max: int) -> Quoted | None:
     """Return what is quoted: the newest message that a person wrote to us; None where there is none."""
     newest = next((one for one in reversed(view.messages) if _is_written(one)), None)
     if newest is None:
@@ -46,5 +46,5 @@ def quoted_of(view: TicketView, bytes_max: int) -> Quoted | None:
     return Quoted(author, mail.date or newest.row.received_at, mail.text, mail.html, bytes_max)
 
 
-def _is_written(one: MessageView) -> bool:
+def _is_written(one: OpenMessage) -> bool:
     return one.row.direction == "in" and one.row.kind in _WRITTEN

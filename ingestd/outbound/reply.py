@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection
 
 from config import Outbound
-from ingestd.desk import Desk, TicketView
+from ingestd.desk import Conversation, Desk
 from ingestd.inbound.commit import new_attachments
 from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, identity_of, thread_key
 from ingestd.inbound.intake import seal_raw
@@ -100,7 +100,7 @@ async def create_reply(
 ) -> CreatedReply:
     """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError."""
     delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
-    view = await desk.ticket(account_id, number)
+    view = await desk.conversation(account_id, number)
     message_id = new_id()
     if not view.record.requester.addr:
         raise ReplyRefused("the ticket has no requester that could be written to")
@@ -136,7 +136,7 @@ async def create_reply(
 
 
 async def _guard(
-    desk: Desk, settings: Outbound, account_id: UUID, view: TicketView, draft: ReplyDraft, recipients: Recipients
+    desk: Desk, settings: Outbound, account_id: UUID, view: Conversation, draft: ReplyDraft, recipients: Recipients
 ) -> Guard:
     refusal = None
     if draft.automatic:
@@ -145,7 +145,7 @@ async def _guard(
 
 
 def _request(
-    settings: Outbound, view: TicketView, draft: ReplyDraft, recipients: Recipients, delay: Delay, message_id: UUID
+    settings: Outbound, view: Conversation, draft: ReplyDraft, recipients: Recipients, delay: Delay, message_id: UUID
 ) -> ReplyRequest:
     sender = sender_of_reply(view)
     token = own_token(view.key.subkey(MESSAGE_ID_PURPOSE), message_id.bytes)
@@ -186,7 +186,7 @@ def _check_limits(settings: Outbound, draft: ReplyDraft, recipients: Recipients)
 
 
 def _seal(
-    view: TicketView,
+    view: Conversation,
     request: ReplyRequest,
     recipients: Recipients,
     draft: ReplyDraft,
