@@ -184,12 +184,7 @@ def hold_ending(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int
 def hold_unfenced(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Mailbox:
     """As `hold`, for people's requests (a reply, a pause), which own no fence:
     the mailbox must be there and not be on its way out. Raises NotFound."""
-    found = conn.execute(
-        update(mailboxes)
-        .where(_is(account_id, mailbox_id), mailboxes.c.state != MailboxState.DISCONNECTING)
-        .values(fence=mailboxes.c.fence)
-        .returning(*_COLUMNS)
-    ).one_or_none()
+    found = conn.execute(_HOLD_UNFENCED, {"of_account": account_id, "of_mailbox": mailbox_id}).one_or_none()
     if found is None:
         raise NotFound(f"no mailbox {mailbox_id}, or it is being disconnected")
     return _mailbox(found)
@@ -428,6 +423,12 @@ _HOLD_ENDING = (
     update(mailboxes)
     .where(_SAME_FENCE, mailboxes.c.state != MailboxState.DISCONNECTING)
     .values(fence=mailboxes.c.fence)
+)
+_HOLD_UNFENCED = (
+    update(mailboxes)
+    .where(_SAME, mailboxes.c.state != MailboxState.DISCONNECTING)
+    .values(fence=mailboxes.c.fence)
+    .returning(*_COLUMNS)
 )
 _HOLD = update(mailboxes).where(_SAME_FENCE, mailboxes.c.state.in_(WORKED)).values(fence=mailboxes.c.fence)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, and_, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -255,10 +255,8 @@ def list_messages(conn: Connection, account_id: UUID, ticket_id: UUID, *, limit:
     What is older than the link of its mailbox was imported in whatever order, so its own date counts. What came
     later has the order of commits: server's clocks are not ours, and know whole seconds only.
     """
-    query = _select(account_id).where(messages.c.ticket_id == ticket_id)
-    linked_at = mailboxes.c.created_at
-    came_at = case((messages.c.received_at < linked_at, messages.c.received_at), else_=linked_at)
-    return [Message(*row) for row in conn.execute(query.order_by(came_at, messages.c.message_id).limit(limit))]
+    place = {"of_account": account_id, "of_ticket": ticket_id, "most": limit}
+    return [Message(*row) for row in conn.execute(_LIST_MESSAGES, place)]
 
 
 def list_attachments(conn: Connection, account_id: UUID, message_id: UUID) -> list[AttachmentRow]:
@@ -309,13 +307,21 @@ def blob_owners(conn: Connection) -> set[UUID]:
     return {owner for query in (owned, held) for (owner,) in conn.execute(query)}
 
 
-def _select(account_id: UUID) -> Select[Any]:
-    return select(*_COLUMNS).select_from(_READABLE).where(messages.c.account_id == account_id, readable(account_id))
-
-
 # Built once: building them takes several times as long as running them.
 _SAME_MESSAGE = and_(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
 _GET_MESSAGE = select(*_COLUMNS).select_from(_READABLE).where(_SAME_MESSAGE, is_readable())
+_LINKED_AT = mailboxes.c.created_at
+_LIST_MESSAGES = (
+    select(*_COLUMNS)
+    .select_from(_READABLE)
+    .where(
+        messages.c.account_id == bindparam("of_account"), messages.c.ticket_id == bindparam("of_ticket"), is_readable()
+    )
+    .order_by(
+        case((messages.c.received_at < _LINKED_AT, messages.c.received_at), else_=_LINKED_AT), messages.c.message_id
+    )
+    .limit(bindparam("most", type_=Integer))
+)
 _GET_CHUNKS = (
     select(raw_chunks.c.sealed)
     .where(

@@ -89,6 +89,9 @@ def reply_of(row: Any) -> Reply:
     return Reply(**values)
 
 
+_INSERT_REPLY = insert(outbox)
+
+
 def insert_reply(
     conn: Connection,
     account_id: UUID,
@@ -105,21 +108,22 @@ def insert_reply(
     at = now(conn)
     due_at = max(at + delay, send_at or at)
     conn.execute(
-        insert(outbox).values(
-            account_id=account_id,
-            message_id=message_id,
-            mailbox_id=mailbox_id,
-            status=ReplyStatus.QUEUED,
-            status_since=at,
-            attempts=0,
-            due_at=due_at,
-            send_at=due_at if due_at > at else None,
-            sent_copy=SentCopy.NONE,
-            sent_copy_attempts=0,
-            automatic=automatic,
-            epoch=epoch,
-            sealed=sealed,
-        )
+        _INSERT_REPLY,
+        {
+            "account_id": account_id,
+            "message_id": message_id,
+            "mailbox_id": mailbox_id,
+            "status": ReplyStatus.QUEUED,
+            "status_since": at,
+            "attempts": 0,
+            "due_at": due_at,
+            "send_at": due_at if due_at > at else None,
+            "sent_copy": SentCopy.NONE,
+            "sent_copy_attempts": 0,
+            "automatic": automatic,
+            "epoch": epoch,
+            "sealed": sealed,
+        },
     )
     wake(conn, "outbox")
 

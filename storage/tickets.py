@@ -159,7 +159,7 @@ def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status:
 
 def get_ticket(conn: Connection, account_id: UUID, number: int) -> Ticket:
     """Return the ticket with this number. Raises NotFound, also while its mailbox is being forgotten."""
-    row = conn.execute(_select(account_id).where(tickets.c.number == number)).one_or_none()
+    row = conn.execute(_BY_NUMBER, {"account": account_id, "number": number}).one_or_none()
     if row is None:
         raise NotFound(f"no ticket {number}")
     return Ticket(*row)
@@ -237,15 +237,13 @@ _OPENINGS = (
     .order_by(tickets.c.number.desc())
     .limit(bindparam("most", type_=Integer))
 )
-_BY_ID = (
+_OF_ACCOUNT = (
     select(*_COLUMNS)
     .select_from(_READABLE)
-    .where(
-        tickets.c.account_id == bindparam("account"),
-        tickets.c.ticket_id == bindparam("ticket"),
-        mailboxes.c.state != MailboxState.DISCONNECTING,
-    )
+    .where(tickets.c.account_id == bindparam("account"), mailboxes.c.state != MailboxState.DISCONNECTING)
 )
+_BY_ID = _OF_ACCOUNT.where(tickets.c.ticket_id == bindparam("ticket"))
+_BY_NUMBER = _OF_ACCOUNT.where(tickets.c.number == bindparam("number"))
 _IS_PARTICIPANT = select(literal(1)).where(
     participants.c.account_id == bindparam("account"),
     participants.c.ticket_id == bindparam("ticket"),
