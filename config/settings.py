@@ -128,6 +128,16 @@ class Api(Section):
     """A request that takes longer is ended."""
     requests_max: Count = 200
     """Requests that are served at the same time; more get 503."""
+    token_requests_per_second_max: Annotated[float, Field(gt=0, le=100_000)] = 100.0
+    """Requests of one token; faster ones get 429."""
+    token_burst_max: Count = 500
+    """So many of them may come at once."""
+    failures_per_minute_max: Count = 30
+    """Requests without a good token from one address; more get 429, those of good tokens go on."""
+    tokens_max: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Tokens that an account, or the operator, may have at the same time."""
+    cors_origins: Annotated[tuple[WebUrl, ...], Field(max_length=100)] = ()
+    """Origins (https://desk.example.com) whose pages may call the API from a browser; none by default."""
 
     @field_validator("public_url")
     @classmethod

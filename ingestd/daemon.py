@@ -124,7 +124,7 @@ class Daemon:
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
                 group.create_task(supervisor.run()),
                 group.create_task(maintenance.run()),
-                group.create_task(self._serve(store, outside, metrics, health)),
+                group.create_task(self._serve(store, outside, metrics, health, bell)),
                 group.create_task(self._reloading(apply)),
             ]
             try:
@@ -162,19 +162,22 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health) -> None:
+    async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
+        from ingestd.build.backend import new_backend  # noqa: PLC0415
 
-        api = self._settings.api
+        api, linking = self._settings.api, new_linking(store, outside)
         edge = Edge(
             health=health,
             metrics=metrics.render if self._settings.metrics.enabled else None,
-            linking=BrowserLinking(new_linking(store, outside)),
+            linking=BrowserLinking(linking),
             public_url=api.public_url,
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
+            cors_origins=api.cors_origins,
+            backend=new_backend(store, linking, bell, lambda: self._settings),
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

@@ -16,7 +16,7 @@ from ingestd.telemetry import gauges
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages, outbox
+from storage import erasures, keystore, mailboxes, messages, outbox, requests
 from storage.blobs import FolderBlobs
 from storage.database import Database, ping
 from storage.errors import StorageError, StorageUnavailable
@@ -134,8 +134,9 @@ class Maintenance:
             if blob.owner_id not in owners and blob.modified_at < before:
                 await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
         await self._sweep_keys(before)
-        while await self.content.transaction(None, outbox.forget_requests, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
-            pass
+        for forget in (outbox.forget_requests, requests.forget_old):
+            while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
+                pass
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)

@@ -34,18 +34,24 @@ def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
     )
 
 
-def list_accounts(conn: Connection) -> list[Account]:
-    rows = conn.execute(
-        select(
-            accounts.c.account_id,
-            accounts.c.status,
-            accounts.c.created_at,
-            accounts.c.sealed,
-        ).order_by(accounts.c.account_id)
-    )
-    return [Account(*row) for row in rows]
+def list_accounts(conn: Connection, *, after: UUID | None = None, limit: int | None = None) -> list[Account]:
+    """Return all accounts, or up to `limit` behind the id `after`, oldest first."""
+    query = select(*_COLUMNS).order_by(accounts.c.account_id).limit(limit)
+    if after is not None:
+        query = query.where(accounts.c.account_id > after)
+    return [Account(*row) for row in conn.execute(query)]
 
 
+def get_account(conn: Connection, account_id: UUID) -> Account:
+    """Raises NotFound."""
+    row = conn.execute(_BY_ID, {"of_account": account_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"no account {account_id}")
+    return Account(*row)
+
+
+_COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
+_BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
 _DRAW_NUMBERS = (
     update(accounts)
     .where(accounts.c.account_id == bindparam("of_account"))

@@ -29,7 +29,11 @@ class NotFound(StorageError):
 
 
 class Conflict(StorageError):
-    """The request contradicts what is stored (for example, an idempotency key used for another request)."""
+    """The request contradicts what is stored ."""
+
+
+class KeyReused(Conflict):
+    """An idempotency key came with another request than before."""
 
 
 class LimitReached(StorageError):

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Update, and_, bindparam, case, func, insert, literal, select, update
 
 from storage.database import now, wake
-from storage.errors import Conflict, NotFound
+from storage.errors import Conflict, KeyReused, NotFound
 from storage.mailboxes import is_readable
 from storage.tables import attempts, idempotency, mailboxes, outbox
 from storage.types import Instant
@@ -350,13 +350,13 @@ def remember_request(
 ) -> UUID | None:
     """Note an idempotency key, as hashes; return the reply of the first request where there was one.
 
-    Raises Conflict where the same key came with another request.
+    Raises KeyReused where the same key came with another request.
     """
     same = and_(idempotency.c.account_id == account_id, idempotency.c.request_key == request_key)
     row = conn.execute(select(idempotency.c.request_hash, idempotency.c.message_id).where(same)).one_or_none()
     if row is not None:
         if bytes(row[0]) != request_hash:
-            raise Conflict("this idempotency key was used for another request")
+            raise KeyReused("this idempotency key was used for another request")
         first: UUID = row[1]
         return first
     conn.execute(

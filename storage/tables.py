@@ -61,6 +61,7 @@ accounts = Table(
     Column("created_at", Instant, nullable=False),
     Column("next_ticket_number", BigInteger, nullable=False),
     Column("next_event_sequence", BigInteger, nullable=False),
+    Column("events_gone_to", BigInteger, nullable=False, server_default="0"),
     Column("sealed", LargeBinary, nullable=False),
 )
 
@@ -147,6 +148,7 @@ tickets = Table(
     Column("requester_key", LargeBinary, nullable=False),
     Column("suspected_ticket_id", Id),
     Column("follows_ticket_id", Id),
+    Column("merged_into_id", Id),
     Column("closed_at", Instant),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -157,6 +159,12 @@ tickets = Table(
     Index(None, "account_id", "mailbox_id", "number"),
     Index(None, "account_id", "mailbox_id", "requester_key", "number"),
     Index(None, "account_id", "follows_ticket_id"),
+    Index(None, "account_id", "merged_into_id"),
+    # What the lists of the API are filtered and sorted by.
+    Index(None, "account_id", "status", "number"),
+    Index(None, "account_id", "updated_at", "number"),
+    Index(None, "account_id", "status", "updated_at", "number"),
+    Index(None, "account_id", "mailbox_id", "updated_at", "number"),
 )
 
 participants = Table(
@@ -409,6 +417,7 @@ events = Table(
     PrimaryKeyConstraint("account_id", "sequence"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
     Index(None, "account_id", "mailbox_id"),
+    Index(None, "account_id", "at"),
     comment="what happened, in the order of commits; ids only, never content",
 )
 
@@ -426,6 +435,99 @@ idempotency = Table(
     Index(None, "account_id", "mailbox_id"),
     Index(None, "created_at"),
     comment="requests already answered, as hashes, for 24 h",
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("request_key", LargeBinary, nullable=False),
+    Column("mailbox_id", Id),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "request_key"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "account_id", "mailbox_id"),
+    Index(None, "request_key", unique=True),
+    Index(None, "created_at"),
+    comment="writes that the API has done already, as hashes, for 24 h; those of replies are in `idempotency`",
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", Id, primary_key=True),
+    Column("account_id", Id),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("used_at", Instant),
+    Column("revoked_at", Instant),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "account_id"),
+    comment="what opens the API, as hashes; without an account it is the operator's",
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("upload_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "upload_id"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "account_id", "mailbox_id"),
+    Index(None, "created_at"),
+    comment="files that wait for the reply they belong to, for 24 h",
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("webhook_id", Id, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("status_since", Instant, nullable=False),
+    Column("failing_since", Instant),
+    Column("types", Text, nullable=False),
+    Column("content", Boolean, nullable=False),
+    Column("cursor_sequence", BigInteger, nullable=False),
+    Column("worker_id", Id),
+    Column("held_until", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "webhook_id"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="where events are delivered to; address and secrets are sealed under the account's key",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("webhook_id", Id, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("mailbox_id", Id),
+    Column("ticket_id", Id),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Instant),
+    Column("attempted_at", Instant),
+    Column("code", Integer),
+    Column("reason", Text),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "webhook_id", "sequence"),
+    ForeignKeyConstraint(["account_id", "webhook_id"], ["webhooks.account_id", "webhooks.webhook_id"]),
+    Index(None, "account_id", "webhook_id", "due_at"),
+    Index(None, "account_id", "mailbox_id"),
+    comment="each event that a webhook is told, and how that went",
 )
 
 erasures = Table(
@@ -450,6 +552,9 @@ MAILBOX_TABLES = (
     edits,
     backfills,
     idempotency,
+    requests,
+    uploads,
+    deliveries,
     thread_keys,
     reference_keys,
     attachments,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ingestd.api.backend import Backend
 
 
 class LinkOutcome(enum.StrEnum):
@@ -99,6 +102,10 @@ class Edge:
     link_seconds: int = 600
     """How long a person may take at the provider: the life of the cookie."""
     limits: Limits = Limits()
+    cors_origins: tuple[str, ...] = ()
+    """Whose pages may call the API from a browser."""
+    backend: Backend | None = None
+    """What the API's routes call; None: only health, metrics and linking are served."""
 
 
 class ListenFailed(Exception):

@@ -73,7 +73,7 @@ class _Cookie:
 
 def linking_routes(edge: Edge) -> APIRouter:
     """Return the routes of linking."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get(START_PATH)
     async def start(request: Request) -> Response:

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "migrate": "setup:migrate",
     "run": "operate:run",
     "account": "accounts:account",
+    "token": "tokens:token",
     "mailbox": "mailboxes:mailbox",
     "ticket": "tickets:ticket",
     "reply": "replies:reply",

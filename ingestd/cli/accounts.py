@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ingestd.accounts import create_account, open_account
 from ingestd.build.store import Store
 from ingestd.cli.common import json_option, print_done, print_rows, with_store
-from ingestd.cli.setup import create_account
-from ingestd.records import AccountRecord
 from storage import accounts
 
 
@@ -22,8 +21,8 @@ def account() -> None:
 @with_store
 async def create(store: Store, name: str, as_json: bool) -> None:
     """Make an account, with a key of its own."""
-    account_id = await create_account(store, name)
-    print_done({"account": account_id}, as_json, words=str(account_id))
+    created = await create_account(store.content, store.keys, name)
+    print_done({"account": created.account_id}, as_json, words=str(created.account_id))
 
 
 @account.command("list")
@@ -33,7 +32,6 @@ async def list_(store: Store, as_json: bool) -> None:
     """List the accounts."""
     rows = []
     for one in await store.content.read(None, accounts.list_accounts):
-        key = await store.keys.account(one.account_id)
-        record = key.open_record(AccountRecord.place(one.account_id), one.sealed, AccountRecord)
+        record = await open_account(store.keys, one)
         rows.append({"account": one.account_id, "name": record.name, "status": one.status, "created": one.created_at})
     print_rows(rows, as_json, none="no accounts; `ingestd account create NAME` makes one")

@@ -10,14 +10,13 @@ from pathlib import Path
 import click
 
 from config import Settings, after_import_note, hosts
+from ingestd.accounts import create_account
 from ingestd.build.store import Store, open_store
 from ingestd.cli.common import Trouble, json_option, print_done, print_json, read_settings, running
 from ingestd.lock import StoreLock
-from ingestd.records import AccountRecord
 from storage import accounts, leases, schema
 from storage.database import describe
 from storage.sealing import new_key
-from storage.types import new_id
 
 _CONFIG = """\
 # yaml-language-server: $schema=https://example.com/ingestd/settings.schema.json
@@ -97,7 +96,7 @@ async def _init(settings: Settings, name: str) -> object:
     async with open_store(settings, check=False) as store:
         await _migrate(store)
         found = await store.content.read(None, accounts.list_accounts)
-        return found[0].account_id if found else await create_account(store, name)
+        return found[0].account_id if found else (await create_account(store.content, store.keys, name)).account_id
 
 
 def prepare_folders(settings: Settings) -> None:
@@ -108,15 +107,6 @@ def prepare_folders(settings: Settings) -> None:
     settings.storage.blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite makes its files with the umask: nobody else is to read them.
     os.umask(0o077)
-
-
-async def create_account(store: Store, name: str) -> object:
-    """Make an account with a key of its own; return its id."""
-    account_id = new_id()
-    key = await store.keys.create_account_key(account_id)
-    sealed = key.seal_record(AccountRecord.place(account_id), AccountRecord(name))
-    await store.content.transaction(account_id, accounts.insert_account, sealed)
-    return account_id
 
 
 @click.command("check-config")

@@ -23,9 +23,9 @@ import asyncpg
 import httpx2
 
 from config import Settings, load
+from ingestd.accounts import create_account
 from ingestd.build.outside import Outside, new_linking
 from ingestd.build.store import Store, open_store
-from ingestd.cli.setup import create_account
 from ingestd.demo.authserver import Client
 from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
@@ -165,7 +165,7 @@ class World:
         async with open_store(load(folder / "ingestd.yaml"), check=False) as store:
             await store.content.transaction(None, schema.upgrade, schema.CONTENT)
             await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
-            await create_account(store, "default")
+            await create_account(store.content, store.keys, "default")
 
     def urls(self, folder: Path, name: str) -> tuple[str, str]:
         if self.postgres is None:

@@ -21,9 +21,9 @@ from uuid import UUID
 import httpx2
 
 from config import Settings, load
+from ingestd.accounts import create_account
 from ingestd.build.outside import Outside, new_linking
 from ingestd.build.store import Store, open_store
-from ingestd.cli.setup import create_account
 from ingestd.demo.authserver import AuthServer, Client
 from ingestd.desk import MailboxView, MessageView, TicketView
 from ingestd.linking.link import LinkRequest
@@ -293,6 +293,4 @@ async def _init(settings: Settings) -> UUID:
     async with open_store(settings, check=False) as store:
         await store.content.transaction(None, schema.upgrade, schema.CONTENT)
         await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
-        account_id = await create_account(store, "story")
-    assert isinstance(account_id, UUID)
-    return account_id
+        return (await create_account(store.content, store.keys, "story")).account_id

@@ -1,0 +1,34 @@
+"""What the routes of the API call: the daemon's own functions and what these need. Built by the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config import Settings
+from ingestd.access import Access
+from ingestd.desk import Desk
+from ingestd.keys import KeyRing
+from ingestd.linking.link import Linking
+from ingestd.wakes import Bell
+from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """All that the API's routes are given. They hold no logic: each calls one function and shapes its answer."""
+
+    settings: Callable[[], Settings]
+    """Those in force, also after a reload."""
+    desk: Desk
+    """What is stored, opened."""
+    keystore: Database
+    keys: KeyRing
+    access: Access
+    linking: Linking
+    bell: Bell
+    """Rings when something was written."""
+
+    @property
+    def content(self) -> Database:
+        return self.desk.content

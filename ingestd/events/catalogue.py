@@ -1,0 +1,114 @@
+"""The events of the log: every type, its version, and what it means to a helpdesk.
+
+A type never changes its meaning. A field is only ever added; where one has to change, the type
+gets another version beside the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from storage.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    meaning: str
+    detail: str = ""
+    """What `detail` says; "" where it is null."""
+    version: int = 1
+
+
+EVENTS: Final[Mapping[str, EventType]] = {
+    "mailbox.linked": EventType("A mailbox was linked; its mail is read from now on."),
+    "mailbox.relinked": EventType("A mailbox has a new grant; it goes on where it stopped."),
+    "mailbox.recovered": EventType("The mailbox is read again."),
+    "mailbox.warning": EventType("The mailbox cannot be read for now; it is tried again by itself.", "The trouble."),
+    "mailbox.throttled": EventType("The provider asked for a pause.", "The trouble."),
+    "mailbox.blocked": EventType("Somebody must change something at the provider first.", "The trouble."),
+    "mailbox.reauth_required": EventType("The grant is gone: the owner must link the mailbox again.", "The trouble."),
+    "mailbox.send_warning": EventType("Replies wait: the mailbox cannot send for now.", "The trouble."),
+    "mailbox.send_recovered": EventType("The mailbox sends again."),
+    "mailbox.repaired": EventType("The mailbox was read anew.", "How many messages that recovered."),
+    "mailbox.paused": EventType("Somebody paused the mailbox."),
+    "mailbox.resumed": EventType("Somebody resumed the mailbox."),
+    "mailbox.disconnected": EventType("The mailbox is being forgotten: delete your own copies of its content."),
+    "erasure.completed": EventType("Nothing of the mailbox is left here; its receipt is ready."),
+    "message.received": EventType("A message came in.", "Its kind: customer, auto_reply, bounce …"),
+    "message.imported": EventType("A message from before the link was read: answer nobody.", "Its kind."),
+    "message.muted": EventType("A message came in beyond a limit, or to spam: answer nobody.", "Its kind."),
+    "message.quarantined": EventType("A message could not be understood; its bytes are kept.", "Why."),
+    "message.dropped": EventType("A quarantined message was given up.", "Why."),
+    "ticket.created": EventType("A message opened a ticket."),
+    "ticket.imported": EventType("A message from before the link opened a ticket: answer nobody."),
+    "ticket.reopened": EventType("The ticket is open again."),
+    "ticket.closed": EventType("The ticket is closed."),
+    "ticket.spam": EventType("The ticket is spam."),
+    "ticket.deleted": EventType("The ticket is in the trash."),
+    "ticket.flooded": EventType("More came than the limits allow; what comes beyond is muted.", "The limit."),
+    "reply.queued": EventType("A reply was accepted, and waits to be sent."),
+    "reply.sent": EventType("The provider took the reply."),
+    "reply.failed": EventType("The reply was not sent, and will not be.", "Why."),
+    "reply.unknown": EventType("Nobody knows whether the reply was sent: it is looked for, else a person decides."),
+    "reply.bounced": EventType("The reply came back."),
+    "reply.cancelled": EventType("The reply was cancelled before it was sent."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event as it is told: ids, times and fixed words, never content."""
+
+    sequence: int
+    """Its place in the account's log; a later event has a greater one, and there are gaps."""
+    type: str
+    version: int
+    at: datetime
+    account_id: UUID
+    mailbox_id: UUID | None
+    ticket_id: UUID | None
+    ticket_number: int | None
+    message_id: UUID | None
+    """Of a message, a reply, or one in quarantine."""
+    detail: str | None
+
+
+def view_of(account_id: UUID, event: Event, ticket_number: int | None) -> EventView:
+    """Return an event as it is told. Unknown types, of a newer version beside us, have version 1."""
+    known = EVENTS.get(event.type)
+    return EventView(
+        sequence=event.sequence,
+        type=event.type,
+        version=known.version if known else 1,
+        at=event.at,
+        account_id=account_id,
+        mailbox_id=event.mailbox_id,
+        ticket_id=event.ticket_id,
+        ticket_number=ticket_number,
+        message_id=event.message_id,
+        detail=event.detail,
+    )
+
+
+def plain(view: EventView) -> dict[str, Any]:
+    """Return an event in the values of JSON, as the API and webhooks spell it."""
+    return {
+        "sequence": view.sequence,
+        "type": view.type,
+        "version": view.version,
+        "at": view.at.isoformat().replace("+00:00", "Z"),
+        "account_id": str(view.account_id),
+        "mailbox_id": _text(view.mailbox_id),
+        "ticket_id": _text(view.ticket_id),
+        "ticket_number": view.ticket_number,
+        "message_id": _text(view.message_id),
+        "detail": view.detail,
+    }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,167 @@
+"""The API as a helpdesk meets it: served over HTTP, on real databases, for an office with mail in it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import httpx2
+
+from config import Settings
+from ingestd.access import Access, Scope, create_token, draw_token
+from ingestd.api.app import create_app
+from ingestd.api.backend import Backend
+from ingestd.api.edge import Edge
+from ingestd.linking.link import Linking
+from ingestd.telemetry.health import Health
+from ingestd.wakes import Bell
+from tests.api.conftest import Linking as NoLinking
+from tests.api.conftest import serving
+from tests.office import Office
+
+ALL: Final = tuple(Scope)
+PROVIDER: Final = {
+    "kind": "generic",
+    "imap": {"host": "imap.example.com"},
+    "smtp": {"host": "smtp.example.com"},
+    "oauth": {
+        "issuer": "https://login.example.com",
+        "client_id": "ingestd",
+        "client_secret": "secret",
+        "scopes": ["mail"],
+    },
+}
+
+
+def settings(**sections: Any) -> Settings:
+    """Settings with one provider, and what a test needs otherwise."""
+    return Settings.model_validate(
+        {
+            "keys": {"master_key": base64.b64encode(bytes(range(32))).decode()},
+            "providers": {"local": PROVIDER},
+            **sections,
+        }
+    )
+
+
+@dataclass
+class ApiDesk:
+    """An office whose API is served."""
+
+    office: Office
+    client: httpx2.AsyncClient
+    backend: Backend
+    token: str
+    """Of the office's account, with every scope."""
+
+    @property
+    def account_id(self) -> UUID:
+        return self.office.held.account_id
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+        **more: Any,
+    ) -> httpx2.Response:
+        """Send a request to a path of the office's account (`/tickets`), or to a whole one (`/v1/accounts`)."""
+        whole = path if path.startswith("/v1") else f"/v1/accounts/{self.account_id}{path}"
+        sent = {"Authorization": f"Bearer {self.token if token is None else token}", **(headers or {})}
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        return await self.client.request(method, whole, headers=sent, **more)
+
+    async def get(self, path: str, **more: Any) -> Any:
+        """Return the JSON of a GET that must be good."""
+        return _good(await self.ask("GET", path, **more))
+
+    async def post(self, path: str, json: Any = None, **more: Any) -> Any:
+        """Return the JSON of a POST that must be good."""
+        return _good(await self.ask("POST", path, json=json, **more))
+
+    async def new_token(
+        self,
+        scopes: Sequence[Scope] = ALL,
+        *,
+        account_id: UUID | None = None,
+        operator: bool = False,
+        expires_at: datetime | None = None,
+    ) -> str:
+        """Make a token of the office's account, of another's, or of the operator's."""
+        made, secret_hash = draw_token()
+        await self.backend.content.transaction(
+            None,
+            create_token,
+            None if operator else account_id or self.account_id,
+            token_id=made.token_id,
+            secret_hash=secret_hash,
+            label="test",
+            scopes=scopes,
+            expires_at=expires_at,
+            tokens_max=100,
+        )
+        return made.text
+
+    async def verified(self) -> None:
+        """Assert that every invariant holds."""
+        await self.office.check()
+
+
+def assert_problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Assert that it is a problem with this code, and return it."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    content: dict[str, Any] = response.json()
+    assert (response.status_code, content["status"], content["code"]) == (status, status, code), content
+    return content
+
+
+@asynccontextmanager
+async def api_desk(
+    office: Office, given: Settings | None = None, *, linking: Linking | None = None, **edge: Any
+) -> AsyncIterator[ApiDesk]:
+    """Serve the API of an office. `linking` is needed where mailboxes are linked."""
+    chosen = given or settings()
+    api = chosen.api
+    backend = Backend(
+        settings=lambda: chosen,
+        desk=office.desk,
+        keystore=office.stores.keystore,
+        keys=office.keys,
+        access=Access(
+            office.stores.content,
+            failures_per_minute_max=api.failures_per_minute_max,
+            requests_per_second_max=api.token_requests_per_second_max,
+            burst_max=api.token_burst_max,
+        ),
+        linking=linking,  # type: ignore[arg-type]
+        bell=Bell(),
+    )
+    office.stores.content.on_wake(backend.bell.ring)
+    app = create_app(
+        Edge(
+            health=Health([]),
+            metrics=None,
+            linking=NoLinking(),
+            public_url="http://127.0.0.1:8025",
+            backend=backend,
+            **edge,
+        )
+    )
+    async with serving(app) as client:
+        desk = ApiDesk(office, client, backend, "")
+        desk.token = await desk.new_token()
+        yield desk
+
+
+def _good(response: httpx2.Response) -> Any:
+    assert response.is_success, (response.status_code, response.text)
+    return response.json() if response.content else None
