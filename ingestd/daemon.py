@@ -4,49 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from importlib.metadata import version
+from typing import Final
 
 import structlog
 
 from config import ConfigError, Settings, plan_reload
 from connectors.egress import install_audit_hook
 from ingestd.api.edge import Edge, Limits
-from ingestd.build.mailboxes import Mailboxes
-from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
-from ingestd.build.parsing import new_parser
+from ingestd.build.outside import Outside, new_linking, new_metrics
 from ingestd.build.store import Store, open_store
-from ingestd.inbound.lease import Lease
-from ingestd.inbound.supervisor import Supervisor
+from ingestd.build.worker import new_worker
 from ingestd.linking.browser import BrowserLinking
 from ingestd.lock import StoreLock
-from ingestd.maintenance import Maintenance
 from ingestd.privacy.positions import reconcile
+from ingestd.pulse import keep_looking
 from ingestd.telemetry import hooks, logs
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.telemetry.notify import Notifier
 from ingestd.wakes import Bell, watch
 from storage import leases
-from storage.types import new_id
 
 log = structlog.get_logger()
 
 EXIT_KILLED = 1
 """Exit status after a second SIGTERM."""
-_CHECKS = ("database", "keystore", "lease")
+_CHECKS: Final = ("database", "keystore")
+_LEASE: Final = "lease"
+
+
+class Role(enum.StrEnum):
+    """What a process does."""
+
+    ALL = "all"
+    API = "api"
+    """It serves the HTTP API and the linking of mailboxes, and holds no mailbox."""
+    WORKER = "worker"
+    """It works on mailboxes; over HTTP it has health, metrics and the linking of mailboxes."""
 
 
 class Daemon:
     """All of it, in one TaskGroup: what fails in one mailbox ends there, what fails here ends the daemon."""
 
-    def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, read: Callable[[], Settings], role: Role = Role.ALL) -> None:
         """`read` reads the configuration again, at SIGHUP; it raises ConfigError where that is wrong."""
         self._settings = settings
         self._read = read
+        self._role = role
         self._serving = asyncio.Event()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -70,10 +79,11 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         async with contextlib.AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._settings))
-            if (path := store.content.sqlite_path) is not None:
-                stack.enter_context(StoreLock(path))
-                await store.content.transaction(None, leases.clear)
-            await reconcile(store.content, store.keystore)
+            if self._role is not Role.API:
+                if (path := store.content.sqlite_path) is not None:
+                    stack.enter_context(StoreLock(path))
+                    await store.content.transaction(None, leases.clear)
+                await reconcile(store.content, store.keystore)
             await self._work(store, stack)
         log.info("daemon.stopped")
 
@@ -83,53 +93,36 @@ class Daemon:
         stack.push_async_callback(outside.close)
         await outside.permit_databases()
         install_audit_hook(outside.guard)
-        parser = new_parser(settings, processes=settings.parser.processes, replaced=metrics.parser_replaced)
-        await stack.enter_async_context(parser)
-        lease = Lease(new_id(), settings.inbound.lease_seconds)
-        bell, health = Bell(), Health(_CHECKS)
-        metrics.watch_parser_queue(new=lambda: parser.waiting(live=True), old=lambda: parser.waiting(live=False))
+        bell, health = Bell(), Health(_CHECKS if self._role is Role.API else (*_CHECKS, _LEASE))
         metrics.watch_health(health.checks)
         metrics.watch_disks(store.folders())
-        supervisor = Supervisor(
-            content=store.content,
-            lease=lease,
-            settings=settings.inbound,
-            bell=bell,
-            health=health,
-            begin=Mailboxes(store, outside, parser, metrics, lease).begin,
-        )
+        worker = None
+        if self._role is not Role.API:
+            worker = await new_worker(store, outside, metrics, bell, health, stack)
 
         async def apply(changed: Settings) -> None:
             await outside.reload(changed)
-            supervisor.rebuild(Mailboxes(replace(store, settings=changed), outside, parser, metrics, lease).begin)
+            if worker is not None:
+                worker.rebuild(changed)
 
-        eraser, revoker = new_eraser(store, outside, metrics)
-        maintenance = Maintenance(
-            content=store.content,
-            keystore=store.keystore,
-            blobs=store.blobs,
-            keys=store.keys,
-            eraser=eraser,
-            revoker=revoker,
-            bell=bell,
-            health=health,
-            metrics=metrics,
-        )
-        await supervisor.register()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(watch(store.content, bell, poll_seconds=settings.storage.data_version_poll_seconds)),
                 group.create_task(outside.keep_permitting()),
                 group.create_task(health.run()),
+                group.create_task(keep_looking(store.content, store.keystore, health, metrics)),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
-                group.create_task(supervisor.run()),
-                group.create_task(maintenance.run()),
                 group.create_task(self._serve(store, outside, metrics, health, bell)),
                 group.create_task(self._reloading(apply)),
             ]
+            if worker is not None:
+                tasks += [
+                    group.create_task(worker.supervisor.run()),
+                    group.create_task(worker.maintenance.run()),
+                ]
             try:
                 await self._serving.wait()
-                log.info("daemon.started", version=version("ingestd"), worker_id=lease.worker_id)
+                log.info("daemon.started", version=version("ingestd"), role=self._role.value)
                 self._notifier.ready("running")
                 await self._stop.wait()
                 log.info("daemon.stopping")
@@ -137,7 +130,8 @@ class Daemon:
                 health.stopping()
             finally:
                 # Also where a task of the group failed: the mailboxes go to whoever comes next.
-                await supervisor.drain(settings.shutdown_seconds)
+                if worker is not None:
+                    await worker.supervisor.drain(settings.shutdown_seconds)
             for task in tasks:
                 task.cancel()
 
@@ -177,7 +171,7 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=new_backend(store, linking, bell, lambda: self._settings),
+            backend=None if self._role is Role.WORKER else new_backend(store, linking, bell, lambda: self._settings),
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

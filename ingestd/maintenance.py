@@ -1,4 +1,4 @@
-"""What a daemon does beside mail: erasures, revocations, sweeps, health checks and gauges."""
+"""What a daemon does beside mail: erasures, revocations and sweeps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ import structlog
 from ingestd.keys import KeyRing
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
-from ingestd.telemetry import gauges
-from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
 from storage import erasures, keystore, mailboxes, messages, outbox, requests
 from storage.blobs import FolderBlobs
-from storage.database import Database, ping
+from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
-from storage.figures import read_figures
 
 log = structlog.get_logger()
 
 _ERASURE_SECONDS = 5.0
 _REVOCATION_SECONDS = 5.0
-_HEALTH_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
 _ORPHAN_AGE = timedelta(hours=1)
 """Younger files and keys may belong to a transaction or a linking under way."""
@@ -45,14 +41,12 @@ class Maintenance:
     eraser: Eraser
     revoker: Revoker
     bell: Bell
-    health: Health
     metrics: Metrics
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._erase())
             group.create_task(self._revoke())
-            group.create_task(self._check())
             group.create_task(self._sweep())
 
     async def _erase(self) -> None:
@@ -96,23 +90,6 @@ class Maintenance:
             except StorageError as error:
                 log.warning("storage.unavailable", exc_info=error)
             await asyncio.sleep(_REVOCATION_SECONDS)
-
-    async def _check(self) -> None:
-        while True:
-            await self._ping("database", self.content)
-            await self._ping("keystore", self.keystore)
-            try:
-                gauges.show(self.metrics, await self.content.read(None, read_figures))
-            except StorageUnavailable as error:
-                log.warning("storage.unavailable", exc_info=error)
-            await asyncio.sleep(_HEALTH_SECONDS)
-
-    async def _ping(self, name: str, database: Database) -> None:
-        try:
-            await database.read(None, ping)
-            self.health.set(name, good=True)
-        except StorageUnavailable:
-            self.health.set(name, good=False, word="unavailable")
 
     async def _sweep(self) -> None:
         while True:

@@ -13,7 +13,6 @@ from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
-from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
 from storage import keystore
@@ -41,7 +40,6 @@ def maintenance(office: Office) -> Maintenance:
         eraser=Eraser(tools),
         revoker=revoker,
         bell=Bell(),
-        health=Health(),
         metrics=metrics,
     )
 

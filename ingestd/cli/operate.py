@@ -9,17 +9,24 @@ import click
 
 from config import load
 from ingestd.cli.common import Trouble, read_settings, running
-from ingestd.daemon import Daemon
+from ingestd.daemon import Daemon, Role
 
 
 @click.command()
+@click.option(
+    "--role",
+    default=Role.ALL.value,
+    show_default=True,
+    type=click.Choice([one.value for one in Role]),
+    help="What this process does: everything, the HTTP API alone, or the work on mailboxes without it.",
+)
 @click.pass_obj
-def run(config: Path) -> None:
+def run(config: Path, role: str) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; a second one ends it at once.
 
     SIGHUP reads the configuration again: what a running daemon cannot take over, the log names.
     """
-    running(Daemon(read_settings(config), lambda: load(config)).run())
+    running(Daemon(read_settings(config), lambda: load(config), Role(role)).run())
 
 
 @click.command()

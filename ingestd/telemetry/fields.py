@@ -56,7 +56,7 @@ _NUMBERS = (
 )
 _WORDS = (
     "state state_before status status_before outcome reason step kind stage trouble connector provider engine check "
-    "component task method purpose edit start_from signal_name log_format log_level"
+    "component task method purpose role edit start_from signal_name log_format log_level"
 )
 _FLAGS = "ready more strict retrying final recovered_all clean"
 _CODES = "status_code reply_code enhanced_code sqlstate exit_code"

@@ -61,6 +61,7 @@ class DaemonProcess:
         preexec: Callable[[], None] | None = None,
         name: str = "daemon",
         program: Sequence[str] = (),
+        role: str | None = None,
     ) -> None:
         """`env` comes on top of a scrubbed environment; `preexec` runs in the child before `ingestd` (limits).
 
@@ -69,6 +70,7 @@ class DaemonProcess:
         """
         self.config = config
         self.program = tuple(program)
+        self.role = role
         self.log_file = config.parent / f"{name}.log"
         self.env = {"PATH": os.environ.get("PATH", ""), "HOME": str(config.parent), "LANG": "C.UTF-8", **(env or {})}
         self.preexec = preexec
@@ -106,7 +108,8 @@ class DaemonProcess:
             await self.wait_log("http.listening", after=at, seconds=seconds)
 
     async def _begin(self, log: IO[bytes]) -> asyncio.subprocess.Process | WarmProcess:
-        arguments, cwd = ("--config", str(self.config), "run"), self.config.parent
+        role = ("--role", self.role) if self.role is not None else ()
+        arguments, cwd = ("--config", str(self.config), "run", *role), self.config.parent
         if not self.program and self.preexec is None:
             return warm.start(warm.INGESTD, arguments, env=self.env, cwd=cwd, out=log, err=log)
         return await asyncio.create_subprocess_exec(

@@ -1,0 +1,73 @@
+"""What works on mail in a process: parser processes, the lease, the mailboxes it takes, and maintenance."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+
+from config import Settings
+from ingestd.build.mailboxes import Mailboxes
+from ingestd.build.outside import Outside, new_eraser
+from ingestd.build.parsing import new_parser
+from ingestd.build.store import Store
+from ingestd.inbound.lease import Lease
+from ingestd.inbound.parser import ParserPool
+from ingestd.inbound.supervisor import Supervisor
+from ingestd.maintenance import Maintenance
+from ingestd.telemetry.health import Health
+from ingestd.telemetry.metrics import Metrics
+from ingestd.wakes import Bell
+from storage.types import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    store: Store
+    outside: Outside
+    metrics: Metrics
+    lease: Lease
+    parser: ParserPool
+    supervisor: Supervisor
+    maintenance: Maintenance
+
+    def rebuild(self, settings: Settings) -> None:
+        """Go on with changed settings: the work on every mailbox begins anew."""
+        changed = replace(self.store, settings=settings)
+        self.supervisor.rebuild(Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease).begin)
+
+
+async def new_worker(
+    store: Store,
+    outside: Outside,
+    metrics: Metrics,
+    bell: Bell,
+    health: Health,
+    stack: contextlib.AsyncExitStack,
+) -> Worker:
+    """Build a worker that holds its lease; its parser processes end with `stack`. Raises StorageUnavailable."""
+    settings = store.settings
+    parser = new_parser(settings, processes=settings.parser.processes, replaced=metrics.parser_replaced)
+    await stack.enter_async_context(parser)
+    metrics.watch_parser_queue(new=lambda: parser.waiting(live=True), old=lambda: parser.waiting(live=False))
+    lease = Lease(new_id(), settings.inbound.lease_seconds)
+    supervisor = Supervisor(
+        content=store.content,
+        lease=lease,
+        settings=settings.inbound,
+        bell=bell,
+        health=health,
+        begin=Mailboxes(store, outside, parser, metrics, lease).begin,
+    )
+    eraser, revoker = new_eraser(store, outside, metrics)
+    maintenance = Maintenance(
+        content=store.content,
+        keystore=store.keystore,
+        blobs=store.blobs,
+        keys=store.keys,
+        eraser=eraser,
+        revoker=revoker,
+        bell=bell,
+        metrics=metrics,
+    )
+    await supervisor.register()
+    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance)
