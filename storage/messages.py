@@ -169,7 +169,7 @@ def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage
     if not new:
         return
     at = now(conn)
-    conn.execute(insert(messages), [_message_row(account_id, one, at) for one in new])
+    conn.execute(_INSERT_MESSAGES, [_message_row(account_id, one, at) for one in new])
     insert_chunks(conn, account_id, [(one.message_id, one.mailbox_id, one.raw) for one in new])
     parts = [
         {
@@ -185,7 +185,7 @@ def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage
         for position, part in enumerate(one.attachments)
     ]
     if parts:
-        conn.execute(insert(attachments), parts)
+        conn.execute(_INSERT_ATTACHMENTS, parts)
     known_by = [(one.mailbox_id, key, one.message_id) for one in new for key in dict.fromkeys(one.thread_keys)]
     insert_thread_keys(conn, account_id, known_by)
 
@@ -204,7 +204,7 @@ def insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID,
         for position, sealed in enumerate(raw.sealed)
     ]
     if rows:
-        conn.execute(insert(raw_chunks), rows)
+        conn.execute(_INSERT_CHUNKS, rows)
 
 
 def replace_record(conn: Connection, account_id: UUID, message_id: UUID, sealed: bytes) -> None:
@@ -308,6 +308,7 @@ def blob_owners(conn: Connection) -> set[UUID]:
 
 
 # Built once: building them takes several times as long as running them.
+_INSERT_MESSAGES, _INSERT_ATTACHMENTS, _INSERT_CHUNKS = insert(messages), insert(attachments), insert(raw_chunks)
 _SAME_MESSAGE = and_(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
 _GET_MESSAGE = select(*_COLUMNS).select_from(_READABLE).where(_SAME_MESSAGE, is_readable())
 _LINKED_AT = mailboxes.c.created_at

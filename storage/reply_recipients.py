@@ -59,7 +59,7 @@ def insert_recipients(
         for position, address_key in enumerate(address_keys)
     ]
     if rows:
-        conn.execute(insert(reply_recipients), rows)
+        conn.execute(_INSERT, rows)
 
 
 def list_recipients(conn: Connection, account_id: UUID, message_id: UUID) -> list[Recipient]:
@@ -99,6 +99,7 @@ def mark(
 
 
 # Built once: building them takes several times as long as running them.
+_INSERT = insert(reply_recipients)
 _MARK_ALL = (
     update(reply_recipients)
     .where(

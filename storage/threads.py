@@ -57,18 +57,30 @@ class Found:
     sealed: bytes
 
 
+# Run for each batch and each reply, so built once: building them takes several times as long as running them.
+_INSERT = insert(thread_keys)
+_COUNT_KNOWN = (
+    select(thread_keys.c.mailbox_id, thread_keys.c.thread_key, func.count())
+    .where(
+        thread_keys.c.account_id == bindparam("of_account"),
+        thread_keys.c.mailbox_id.in_(bindparam("of_mailboxes", expanding=True)),
+        thread_keys.c.thread_key.in_(bindparam("of_keys", expanding=True)),
+    )
+    .group_by(thread_keys.c.mailbox_id, thread_keys.c.thread_key)
+)
+
+
 def insert_thread_keys(conn: Connection, account_id: UUID, wanted: Sequence[tuple[UUID, bytes, UUID]]) -> None:
     """Let messages be known by Message-IDs: mailbox, key, message. Beyond MESSAGES_PER_ID_MAX nothing is written."""
     if not wanted:
         return
     known = conn.execute(
-        select(thread_keys.c.mailbox_id, thread_keys.c.thread_key, func.count())
-        .where(
-            thread_keys.c.account_id == account_id,
-            thread_keys.c.mailbox_id.in_({mailbox_id for mailbox_id, _, _ in wanted}),
-            thread_keys.c.thread_key.in_({key for _, key, _ in wanted}),
-        )
-        .group_by(thread_keys.c.mailbox_id, thread_keys.c.thread_key)
+        _COUNT_KNOWN,
+        {
+            "of_account": account_id,
+            "of_mailboxes": list({mailbox_id for mailbox_id, _, _ in wanted}),
+            "of_keys": list({key for _, key, _ in wanted}),
+        },
     )
     counts = {(mailbox_id, bytes(key)): count for mailbox_id, key, count in known}
     rows = []
@@ -79,7 +91,7 @@ def insert_thread_keys(conn: Connection, account_id: UUID, wanted: Sequence[tupl
             rows.append(row)
         counts[mailbox_id, key] = count + 1
     if rows:
-        conn.execute(insert(thread_keys), rows)
+        conn.execute(_INSERT, rows)
 
 
 def add_thread_key(

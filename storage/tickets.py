@@ -125,19 +125,14 @@ def insert_participants(
         if (ticket_id, key) not in known
     ]
     if rows:
-        conn.execute(insert(participants), rows)
+        conn.execute(_INSERT_PARTICIPANTS, rows)
 
 
 def _standing(
     conn: Connection, account_id: UUID, ticket_ids: Collection[UUID], address_keys: Collection[bytes]
 ) -> set[tuple[UUID, bytes]]:
-    rows = conn.execute(
-        select(participants.c.ticket_id, participants.c.address_key).where(
-            participants.c.account_id == account_id,
-            participants.c.ticket_id.in_(ticket_ids),
-            participants.c.address_key.in_(address_keys),
-        )
-    )
+    values = {"account": account_id, "of_tickets": list(ticket_ids), "of_addresses": list(address_keys)}
+    rows = conn.execute(_STANDING, values)
     return {(ticket_id, bytes(key)) for ticket_id, key in rows}
 
 
@@ -149,12 +144,12 @@ def is_participant(conn: Connection, account_id: UUID, ticket_id: UUID, address_
 def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status: str | None = None) -> None:
     """Note a change, and set the status where one is given."""
     at = now(conn)
-    values: dict[str, Any] = {"updated_at": at}
-    if status is not None:
-        values |= {"status": status, "closed_at": None if status == TicketStatus.OPEN else at}
-    conn.execute(
-        update(tickets).where(tickets.c.account_id == account_id, tickets.c.ticket_id == ticket_id).values(**values)
-    )
+    values: dict[str, Any] = {"of_account": account_id, "of_ticket": ticket_id, "new_updated_at": at}
+    if status is None:
+        conn.execute(_TOUCH, values)
+        return
+    closed_at = None if status == TicketStatus.OPEN else at
+    conn.execute(_SET_STATUS, values | {"new_status": status, "new_closed_at": closed_at})
 
 
 def get_ticket(conn: Connection, account_id: UUID, number: int) -> Ticket:
@@ -244,6 +239,17 @@ _OF_ACCOUNT = (
 )
 _BY_ID = _OF_ACCOUNT.where(tickets.c.ticket_id == bindparam("ticket"))
 _BY_NUMBER = _OF_ACCOUNT.where(tickets.c.number == bindparam("number"))
+_INSERT_PARTICIPANTS = insert(participants)
+_STANDING = select(participants.c.ticket_id, participants.c.address_key).where(
+    participants.c.account_id == bindparam("account"),
+    participants.c.ticket_id.in_(bindparam("of_tickets", expanding=True)),
+    participants.c.address_key.in_(bindparam("of_addresses", expanding=True)),
+)
+_SAME = update(tickets).where(
+    tickets.c.account_id == bindparam("of_account"), tickets.c.ticket_id == bindparam("of_ticket")
+)
+_TOUCH = _SAME.values(updated_at=bindparam("new_updated_at"))
+_SET_STATUS = _TOUCH.values(status=bindparam("new_status"), closed_at=bindparam("new_closed_at"))
 _IS_PARTICIPANT = select(literal(1)).where(
     participants.c.account_id == bindparam("account"),
     participants.c.ticket_id == bindparam("ticket"),

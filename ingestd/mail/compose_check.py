@@ -44,7 +44,8 @@ class Expected:
 
 def verify(message: bytes, expected: Expected) -> None:
     """Parse a message and compare. Raises ComposeError for the first field that reads back differently."""
-    mail = parse(message, limits=_LIMITS)
+    # What the header says is read without the body, which would cost as much as all the rest.
+    mail = parse(message[: message.find(b"\r\n\r\n") + 4], limits=_LIMITS)
     root, defects, _ = read_tree(message, _LIMITS)
     names = [name for name, _ in root.fields]
     checks = (

@@ -29,6 +29,7 @@ from sqlalchemy import Connection, select, update
 
 from config import Backoff, Outbound
 from connectors.base import Envelope, FiledCopy, Refusal, SendOutcome, SendStatus, TemporaryError
+from ingestd.mail import OWN_HEADER
 from ingestd.mail.types import Address
 from ingestd.outbound import steps
 from ingestd.outbound.reply import ReplyDraft, create_reply
@@ -171,7 +172,8 @@ class Provider:
         return [FiledCopy("1:1:Sent", message_id)]
 
     async def file_in_sent(self, content: bytes, sent_at: datetime) -> FiledCopy:
-        one = next(one for one in self.model.replies if one.token.encode() in content)
+        # By our own header: References may hold the Message-ID, and with it the token, of an earlier reply.
+        one = next(one for one in self.model.replies if f"{OWN_HEADER}: {one.token}".encode() in content)
         assert not one.filed, "a second copy in Sent"
         one.filed = True
         return FiledCopy("1:2:Sent", None)
