@@ -67,7 +67,7 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     LimitReached: lambda error: Problem("limit_reached", str(error)),
     OptionRefused: lambda error: Problem("invalid", str(error)),
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
-    ReplyRefused: lambda error: Problem("reply_refused", str(error)),
+    ReplyRefused: lambda error: Problem("reply_refused", str(error), reason=error.code),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),
     TemporaryError: lambda _: Problem("unavailable", headers=_AWAY),

@@ -73,14 +73,21 @@ async def create(
 
 
 async def _read(request: Request, bytes_max: int) -> bytes:
-    """Return the body, as it comes in: what is too large is not read to its end."""
-    got = bytearray()
+    """Return the body, as it comes in.
+
+    One that is too large is read to its end, within `api.request_bytes_max`, and not kept: a client whose connection
+    is cut while it sends does not read why.
+    """
+    got, size = bytearray(), 0
     try:
         async for piece in request.stream():
-            got += piece
-            if len(got) > bytes_max:
-                detail = f"a file may have {bytes_max} bytes at most (outbound.reply_bytes_max)"
-                raise Problem("body_too_large", detail, headers={"Connection": "close"})
+            size += len(piece)
+            if size <= bytes_max:
+                got += piece
+            else:
+                got.clear()
     except ClientDisconnect:
         raise Problem("bad_request", "the body did not come in whole") from None
+    if size > bytes_max:
+        raise Problem("body_too_large", f"a file may have {bytes_max} bytes at most (outbound.reply_bytes_max)")
     return bytes(got)
