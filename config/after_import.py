@@ -54,7 +54,7 @@ def check_not_watched(after_import: str, folders: Iterable[str]) -> None:
     """
     word, target = split_after_import(after_import)
     if word == "move" and target is not None and _plain(target) in map(_plain, folders):
-        raise ValueError(f"must not move mail to {target}, a folder that is watched itself")
+        raise ValueError("must not move mail to a folder that is watched itself")
 
 
 def after_import_note(text: str) -> str | None:

@@ -136,6 +136,12 @@ class Api(Section):
     """Requests without a good token from one address; more get 429, those of good tokens go on."""
     tokens_max: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Tokens that an account, or the operator, may have at the same time."""
+    uploads_max: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Files that can wait for their replies at the same time, of one mailbox."""
+    uploads_bytes_max: Bytes = 256 * MIB
+    """Bytes of all these files together."""
+    upload_hours: Annotated[float, Field(gt=0, le=168)] = 24.0
+    """How long a file waits for its reply before it is forgotten."""
     cors_origins: Annotated[tuple[WebUrl, ...], Field(max_length=100)] = ()
     """Origins (https://desk.example.com) whose pages may call the API from a browser; none by default."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.edits import MessageEdit, list_of_messages
-from storage.errors import NotFound
+from storage.errors import KeyDestroyed, NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
 from storage.outbox import Attempt, Reply, ReplyStatus
@@ -144,6 +145,25 @@ class Desk:
     async def mailbox(self, account_id: UUID, mailbox_id: UUID) -> MailboxView:
         """Raises NotFound."""
         return await self._mailbox(await self.content.read(account_id, mailboxes.get_mailbox, mailbox_id))
+
+    async def mailbox_page(
+        self, account_id: UUID, *, after: UUID | None, limit: int
+    ) -> tuple[list[MailboxView], UUID | None]:
+        """Return up to `limit` mailboxes behind the id `after`, oldest first, without those that are being forgotten;
+        and the id behind which the next ones are, None at the end."""
+        found = await self.content.read(account_id, mailboxes.page_of_mailboxes, after=after, limit=limit + 1)
+        views = []
+        for one in found[:limit]:
+            with suppress(KeyDestroyed):  # it was disconnected meanwhile
+                views.append(await self._mailbox(one))
+        return views, found[limit - 1].mailbox_id if len(found) > limit else None
+
+    async def linked_mailbox(self, account_id: UUID, mailbox_id: UUID) -> MailboxView:
+        """Raises NotFound, also where it is being forgotten; KeyDestroyed."""
+        view = await self.mailbox(account_id, mailbox_id)
+        if view.record is None:
+            raise NotFound(f"no mailbox {mailbox_id}, or it is being disconnected")
+        return view
 
     async def backfill(self, account_id: UUID, mailbox_id: UUID) -> BackfillView | None:
         """Return how far the reading of a mailbox's old mail has come; None where nobody asked for it."""
@@ -283,13 +303,20 @@ class Desk:
 
     async def reply(self, account_id: UUID, message_id: UUID) -> tuple[ListedReply, ReplyView]:
         """Return a reply with its ticket's number, recipients and attempts. Raises NotFound, SealBroken."""
+        listed, view, _ = await self.reply_with_author(account_id, message_id)
+        return listed, view
+
+    async def reply_with_author(self, account_id: UUID, message_id: UUID) -> tuple[ListedReply, ReplyView, str]:
+        """As `reply`, with who wrote it, as the helpdesk names its agent."""
         found = await self.content.read(
             account_id, list_replies, statuses=tuple(ReplyStatus), message_id=message_id, limit=1
         )
         if not found:
             raise NotFound(f"no reply {message_id}")
         row = await self.content.read(account_id, messages.get_message, message_id)
-        return found[0], await self._reply(await self.keys.mailbox(account_id, row.mailbox_id), row)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        record = key.open_record(MessageRecord.place(message_id), row.sealed, MessageRecord)
+        return found[0], await self._reply(key, row), record.author
 
     async def _mailbox(self, mailbox: Mailbox) -> MailboxView:
         if mailbox.state is MailboxState.DISCONNECTING:

@@ -14,7 +14,7 @@ from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages, outbox, requests
+from storage import erasures, keystore, mailboxes, messages, outbox, requests, uploads
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
@@ -28,6 +28,8 @@ _ORPHAN_AGE = timedelta(hours=1)
 """Younger files and keys may belong to a transaction or a linking under way."""
 _IDEMPOTENCY_AGE = timedelta(hours=24)
 _FORGET_ROWS = 100
+_FORGET_UPLOADS = 4
+"""They are large, and SQLite overwrites what it deletes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ class Maintenance:
                 log.warning("storage.unavailable", exc_info=error)
 
     async def sweep(self, at: datetime) -> None:
-        """Remove what a crash can leave: blobs without a row, keys without a mailbox; and old idempotency rows."""
+        """Remove what a crash can leave: blobs without a row, keys without a mailbox; and what is too old: idempotency
+        rows, and files that no reply took."""
         before = at - _ORPHAN_AGE
         await asyncio.to_thread(self.blobs.sweep_temporary, before)
         # The files first, then the rows: a blob whose transaction commits meanwhile is younger than `before`.
@@ -114,6 +117,8 @@ class Maintenance:
         for forget in (outbox.forget_requests, requests.forget_old):
             while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
                 pass
+        while await self.content.transaction(None, uploads.forget_old, at, _FORGET_UPLOADS):
+            pass
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)

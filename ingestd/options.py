@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
@@ -11,18 +13,25 @@ from sqlalchemy import Connection
 
 from config import MailboxDefaults, check_after_import, check_mirror_fits, check_mirrored, check_not_watched
 from ingestd.inbound.folders import watch_folders
+from ingestd.keys import KeyRing
 from ingestd.mail.fields import ComposeError, address_words, check
 from ingestd.mail.international import ascii_address
 from ingestd.mail.types import Address
 from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 from storage import edits, mailboxes, outbox
+from storage.database import Database
 from storage.edits import EditCause
-from storage.errors import Conflict
+from storage.errors import Conflict, NotFound
+from storage.mailboxes import MailboxState
+from storage.requests import Claim, Done, once
 from storage.sealing import DataKey
 
 NOTHING = "nothing"
 SIGNATURE_CHARS_MAX = 4000
 NAME_CHARS_MAX = 200
+FOLDERS_MAX = 100
+FOLDER_CHARS_MAX = 255
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,10 @@ class ReplyUnderWay(Conflict):
     """A reply of the mailbox is being sent right now: try again in a moment."""
 
 
+class OptionRefused(Exception):
+    """What was chosen cannot be; the text says what, and repeats nothing of it."""
+
+
 def effective(record: MailboxRecord, defaults: MailboxDefaults) -> tuple[str, tuple[str, ...]]:
     """Return what is done after import and the folders that are watched: the mailbox's own, else the settings'."""
     return record.after_import or defaults.after_import, record.folders or defaults.folders
@@ -68,6 +81,37 @@ def effective(record: MailboxRecord, defaults: MailboxDefaults) -> tuple[str, tu
 def mirrored(record: MailboxRecord, defaults: MailboxDefaults) -> dict[str, str]:
     """Return how what agents do is mirrored in the mailbox: as the mailbox says, else as the settings do."""
     return {**defaults.mirror.model_dump(), **record.mirror}
+
+
+async def change_options(
+    content: Database,
+    keys: KeyRing,
+    account_id: UUID,
+    mailbox_id: UUID,
+    options: Options,
+    defaults: MailboxDefaults,
+    *,
+    wait_seconds: float,
+    claim: Claim | None = None,
+) -> Done[Chosen]:
+    """Change the options of a mailbox, once for a claim; a reply that is being sent is waited for.
+
+    Raises OptionRefused, NotFound, ReplyUnderWay, KeyReused.
+    """
+    mailbox = await content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+    if mailbox.state is MailboxState.DISCONNECTING:
+        raise NotFound(f"no mailbox {mailbox_id}, or it is being disconnected")
+    key = await keys.mailbox(account_id, mailbox_id)
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return await content.transaction(account_id, once, claim, choose, mailbox_id, key, options, defaults)
+        except ReplyUnderWay:
+            if time.monotonic() > until:
+                raise
+        except ValueError as error:
+            raise OptionRefused(str(error)) from error
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def choose(
@@ -80,6 +124,7 @@ def choose(
     be, NotFound, ReplyUnderWay.
     """
     check_reply_options(options)
+    check_folders(options.folders or ())
     mailbox = mailboxes.hold_unfenced(conn, account_id, mailbox_id)
     if outbox.list_in_flight(conn, account_id, mailbox_id):
         raise ReplyUnderWay(f"a reply of mailbox {mailbox_id} is being sent right now: try again in a moment")
@@ -109,6 +154,12 @@ def choose(
     return Chosen(record, cancelled=cancelled, revived=revived)
 
 
+def check_folders(folders: Sequence[str]) -> None:
+    """Raise ValueError where these cannot be the folders that are watched."""
+    if any(not 0 < len(one) <= FOLDER_CHARS_MAX for one in folders) or len(folders) > FOLDERS_MAX:
+        raise ValueError(f"at most {FOLDERS_MAX} names of at most {FOLDER_CHARS_MAX} characters")
+
+
 def check_reply_options(options: Options) -> None:
     """Raise ValueError where replies of the mailbox could not be written with these; the text names the option."""
     try:
@@ -122,6 +173,17 @@ def check_reply_options(options: Options) -> None:
         raise ValueError(f"{error.field} {error.reason}") from error
     if options.reply_token not in (None, TOKEN_OFF, TOKEN_PLUS):
         raise ValueError(f"the reply token is {TOKEN_OFF} or {TOKEN_PLUS}")
+
+
+def check_identity(name: str, addresses: Sequence[str]) -> None:
+    """Raise OptionRefused where a mailbox cannot be linked with this name and these aliases."""
+    try:
+        check_reply_options(Options(name=name))
+        address_words("the aliases", [Address(_dns_form(one)) for one in addresses])
+    except ComposeError as error:
+        raise OptionRefused(f"{error.field} {error.reason}") from error
+    except ValueError as error:
+        raise OptionRefused(str(error)) from error
 
 
 def _dns_form(address: str) -> str:

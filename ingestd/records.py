@@ -272,6 +272,21 @@ class ReplyRecord(msgspec.Struct, frozen=True):
         return Place("outbox", message_id)
 
 
+class UploadRecord(msgspec.Struct, frozen=True):
+    """uploads.sealed: a file that waits for its reply."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+    def __repr__(self) -> str:
+        return "<UploadRecord>"
+
+    @staticmethod
+    def place(upload_id: UUID) -> Place:
+        return Place("uploads", upload_id)
+
+
 def chunk_place(owner_id: UUID, position: int, count: int) -> Place:
     """Return where chunk `position` of a raw message's `count` belongs; a missing tail shows by the last-flag."""
     return Place("raw_chunks", owner_id, position=position, last=position == count - 1)

@@ -6,17 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, tuple_, update
 
 from storage.database import now, wake
 from storage.errors import NotFound
-from storage.tables import MAILBOX_TABLES, erasures, events
+from storage.tables import MAILBOX_TABLES, erasures, events, uploads
 
 KEPT_EVENTS = ("mailbox.disconnected", "erasure.completed")
 """What the helpdesk must still be able to read: ids and times, nothing else."""
+_ROWS_AT_ONCE: Final[Mapping[Table, int]] = {uploads: 4}
+"""Of tables with large rows: SQLite overwrites what it deletes, and others wait for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ def list_erasures(conn: Connection, *, unfinished: bool = True) -> list[Erasure]
     return [Erasure(*row) for row in conn.execute(query)]
 
 
+def page_of_erasures(conn: Connection, account_id: UUID, *, after: UUID | None, limit: int) -> list[Erasure]:
+    """Return up to `limit` of an account's, also those that are done, behind the mailbox id `after`."""
+    query = select(*_COLUMNS).where(erasures.c.account_id == account_id).order_by(erasures.c.mailbox_id).limit(limit)
+    if after is not None:
+        query = query.where(erasures.c.mailbox_id > after)
+    return [Erasure(*row) for row in conn.execute(query)]
+
+
 def set_step(conn: Connection, account_id: UUID, mailbox_id: UUID, step: str) -> None:
     conn.execute(
         update(erasures)
@@ -83,7 +93,7 @@ def set_step(conn: Connection, account_id: UUID, mailbox_id: UUID, step: str) ->
 def delete_chunk(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int) -> int:
     """Delete up to `limit` rows of the mailbox and add them to its counts; return how many, 0 at the end."""
     for table in MAILBOX_TABLES:
-        count = _delete_some(conn, account_id, mailbox_id, table, limit)
+        count = _delete_some(conn, account_id, mailbox_id, table, min(limit, _ROWS_AT_ONCE.get(table, limit)))
         if count:
             _count(conn, account_id, mailbox_id, {table.name: count})
             return count

@@ -28,6 +28,8 @@ class Flow:
     sealed: bytes
 
 
+UNUSED = ("waiting", "opened")
+"""Statuses in which the owner can still consent."""
 _COLUMNS = [link_flows.c[name] for name in Flow.__dataclass_fields__]
 
 
@@ -61,7 +63,7 @@ def insert_flow(
         .select_from(link_flows)
         .where(
             link_flows.c.account_id == account_id,
-            link_flows.c.status.in_(("waiting", "opened")),
+            link_flows.c.status.in_(UNUSED),
             link_flows.c.expires_at > at,
         )
     ).scalar_one()
@@ -93,13 +95,18 @@ def get_flow(conn: Connection, account_id: UUID, flow_id: UUID) -> Flow:
     return Flow(*row)
 
 
+def get_flow_now(conn: Connection, account_id: UUID, flow_id: UUID) -> tuple[Flow, datetime]:
+    """As `get_flow`, with the database's time."""
+    return get_flow(conn, account_id, flow_id), now(conn)
+
+
 def open_flow(conn: Connection, state_hash: bytes, browser_hash: bytes) -> Flow:
     """Bind a request to the browser that opened it last. Raises NotFound.
 
     It may be opened again until it comes back: people reload pages. Whoever came first
     and is in another browser then cannot complete it.
     """
-    return _move(conn, state_hash, ("waiting", "opened"), {"status": "opened", "browser_hash": browser_hash})
+    return _move(conn, state_hash, UNUSED, {"status": "opened", "browser_hash": browser_hash})
 
 
 def keep_once(conn: Connection, account_id: UUID, flow_id: UUID, *, before: bytes, after: bytes) -> bytes:

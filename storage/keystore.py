@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -245,6 +245,16 @@ def find_receipt(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Ledger
         .limit(1)
     ).first()
     return None if row is None else LedgerEntry(**row._mapping)
+
+
+def list_endings(conn: Connection, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[LedgerEntry]:
+    """Return the receipts of these mailboxes, and what came of their revocations, oldest first."""
+    query = select(ledger).where(
+        ledger.c.account_id == account_id,
+        ledger.c.owner_id.in_(mailbox_ids),
+        ledger.c.entry.in_(("receipt", "revocation")),
+    )
+    return [LedgerEntry(**row._mapping) for row in conn.execute(query.order_by(ledger.c.sequence))]
 
 
 def broken_links(entries: Iterable[LedgerEntry], after: LedgerPosition = START) -> list[int]:

@@ -153,15 +153,29 @@ _GET_MAILBOX = select(*_COLUMNS).where(_SAME)
 
 def get_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Mailbox:
     """Return the mailbox, in whatever state. Raises NotFound."""
-    row = conn.execute(_GET_MAILBOX, {"of_account": account_id, "of_mailbox": mailbox_id}).one_or_none()
-    if row is None:
+    found = find_mailbox(conn, account_id, mailbox_id)
+    if found is None:
         raise NotFound(f"no mailbox {mailbox_id}")
-    return _mailbox(row)
+    return found
+
+
+def find_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Mailbox | None:
+    """As `get_mailbox`; None where there is none."""
+    row = conn.execute(_GET_MAILBOX, {"of_account": account_id, "of_mailbox": mailbox_id}).one_or_none()
+    return None if row is None else _mailbox(row)
 
 
 def list_mailboxes(conn: Connection, account_id: UUID) -> list[Mailbox]:
     rows = conn.execute(select(*_COLUMNS).where(mailboxes.c.account_id == account_id).order_by(mailboxes.c.mailbox_id))
     return [_mailbox(row) for row in rows]
+
+
+def page_of_mailboxes(conn: Connection, account_id: UUID, *, after: UUID | None, limit: int) -> list[Mailbox]:
+    """Return up to `limit` mailboxes behind the id `after`, oldest first, but for those that are being forgotten."""
+    query = select(*_COLUMNS).where(readable(account_id)).order_by(mailboxes.c.mailbox_id).limit(limit)
+    if after is not None:
+        query = query.where(mailboxes.c.mailbox_id > after)
+    return [_mailbox(row) for row in conn.execute(query)]
 
 
 def list_all_mailboxes(conn: Connection) -> list[Mailbox]:
@@ -395,13 +409,12 @@ def count_sent_copy(
 
 
 def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
-    """Raise the fence and close the mailbox for all work; return False if that was done before."""
-    mailbox = get_mailbox(conn, account_id, mailbox_id)
-    if mailbox.state == MailboxState.DISCONNECTING:
-        return False
-    conn.execute(
+    """Raise the fence and close the mailbox for all work; return False if that was done before. Raises NotFound."""
+    get_mailbox(conn, account_id, mailbox_id)  # raises NotFound
+    closed = conn.execute(
         update(mailboxes)
-        .where(_is(account_id, mailbox_id))
+        # Of two who ask at once, the second waits here for the first one's commit, and then finds nothing to do.
+        .where(_is(account_id, mailbox_id), mailboxes.c.state != MailboxState.DISCONNECTING)
         .values(
             state=MailboxState.DISCONNECTING,
             **_UNTROUBLED,
@@ -410,6 +423,8 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
             worker_id=None,
         )
     )
+    if not closed.rowcount:
+        return False
     wake(conn, "mailboxes")
     return True
 

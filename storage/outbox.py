@@ -339,6 +339,26 @@ def count_attempts(
     return int(conn.execute(select(func.count()).select_from(attempts).where(*where)).scalar_one())
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a request under an idempotency key is found and compared by: keyed hashes."""
+
+    key: bytes
+    hash: bytes
+
+
+def find_request(conn: Connection, account_id: UUID, request: Request) -> UUID | None:
+    """Return the reply of a request; None where it was not made before. Raises KeyReused."""
+    same = and_(idempotency.c.account_id == account_id, idempotency.c.request_key == request.key)
+    row = conn.execute(select(idempotency.c.request_hash, idempotency.c.message_id).where(same)).one_or_none()
+    if row is None:
+        return None
+    if bytes(row[0]) != request.hash:
+        raise KeyReused("this idempotency key was used for another request")
+    first: UUID = row[1]
+    return first
+
+
 def remember_request(
     conn: Connection,
     account_id: UUID,
@@ -352,12 +372,8 @@ def remember_request(
 
     Raises KeyReused where the same key came with another request.
     """
-    same = and_(idempotency.c.account_id == account_id, idempotency.c.request_key == request_key)
-    row = conn.execute(select(idempotency.c.request_hash, idempotency.c.message_id).where(same)).one_or_none()
-    if row is not None:
-        if bytes(row[0]) != request_hash:
-            raise KeyReused("this idempotency key was used for another request")
-        first: UUID = row[1]
+    first = find_request(conn, account_id, Request(request_key, request_hash))
+    if first is not None:
         return first
     conn.execute(
         insert(idempotency).values(

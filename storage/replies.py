@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, select
@@ -43,39 +45,47 @@ def list_replies(
 ) -> list[ListedReply]:
     """Return up to `limit` replies behind the id `after`, oldest first."""
     at = now(conn)
-    where = [outbox.c.account_id == account_id, outbox.c.status.in_(statuses), readable(account_id)]
+    where = [outbox.c.account_id == account_id, readable(account_id)]
     if mailbox_id is not None:
         where.append(outbox.c.mailbox_id == mailbox_id)
     if waiting_for_person:
-        where += [outbox.c.status == ReplyStatus.UNKNOWN, outbox.c.due_at.is_(None)]
+        statuses = frozenset(statuses) & {ReplyStatus.UNKNOWN}
+        where.append(outbox.c.due_at.is_(None))
     if message_id is not None:
         where.append(outbox.c.message_id == message_id)
     if after is not None:
         where.append(outbox.c.message_id > after)
-    rows = conn.execute(
-        select(*COLUMNS, tickets.c.number, held_up(at))
-        .select_from(
-            outbox.join(
-                mailboxes,
-                and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
-            )
-            .join(
-                messages,
-                and_(messages.c.account_id == outbox.c.account_id, messages.c.message_id == outbox.c.message_id),
-            )
-            .join(
-                tickets,
-                and_(tickets.c.account_id == messages.c.account_id, tickets.c.ticket_id == messages.c.ticket_id),
-            )
-        )
-        .where(*where)
-        .order_by(outbox.c.message_id)
-        .limit(limit)
+    query = _LISTED.add_columns(held_up(at)).where(*where).order_by(outbox.c.message_id).limit(limit)
+    rows: list[Any] = []
+    if set(statuses) == set(ReplyStatus):
+        rows += conn.execute(query)
+    else:
+        # Each status by itself, as they are in the index: asked for several, a database reads and sorts all of them.
+        for status in frozenset(statuses):
+            rows += conn.execute(query.where(outbox.c.status == status))
+    found = sorted((_listed(row, at) for row in rows), key=lambda one: one.reply.message_id)
+    return found[:limit]
+
+
+_LISTED = select(*COLUMNS, tickets.c.number).select_from(
+    outbox.join(
+        mailboxes,
+        and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
     )
-    found = []
-    for *row, number, earlier in rows:
-        reply = reply_of(row)
-        unsent = reply.status in UNSENT
-        later = unsent and reply.send_at is not None and reply.send_at > at
-        found.append(ListedReply(reply, number, unsent and bool(earlier), later))
-    return found
+    .join(
+        messages,
+        and_(messages.c.account_id == outbox.c.account_id, messages.c.message_id == outbox.c.message_id),
+    )
+    .join(
+        tickets,
+        and_(tickets.c.account_id == messages.c.account_id, tickets.c.ticket_id == messages.c.ticket_id),
+    )
+)
+
+
+def _listed(row: Any, at: datetime) -> ListedReply:
+    *columns, number, earlier = row
+    reply = reply_of(columns)
+    unsent = reply.status in UNSENT
+    later = unsent and reply.send_at is not None and reply.send_at > at
+    return ListedReply(reply, number, unsent and bool(earlier), later)

@@ -303,6 +303,8 @@ outbox = Table(
     PrimaryKeyConstraint("account_id", "message_id"),
     ForeignKeyConstraint(["account_id", "message_id"], ["messages.account_id", "messages.message_id"]),
     Index(None, "account_id", "mailbox_id", "due_at"),
+    # What the lists of the API are filtered and sorted by.
+    Index(None, "account_id", "status", "message_id"),
     comment="replies and where each stands",
 )
 
@@ -479,11 +481,12 @@ uploads = Table(
     Column("mailbox_id", Id, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "upload_id"),
     ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
     Index(None, "account_id", "mailbox_id"),
-    Index(None, "created_at"),
+    Index(None, "expires_at"),
     comment="files that wait for the reply they belong to, for 24 h",
 )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request, Security
+from fastapi import Depends, Header, Path, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ingestd.access import Caller, Scope
@@ -51,14 +51,21 @@ class Asked:
     caller: Caller
     idempotency_key: str | None
 
-    async def _hashed(self, key: DataKey) -> tuple[bytes, bytes]:
+    async def _hashed(self, key: DataKey, body: bytes | None) -> tuple[bytes, bytes]:
         """Return the keyed hashes of who asks for what under which key, and of what exactly is asked for."""
         place = f"{self.request.method} {self.request.url.path}"
-        body = await self.request.body()
+        if body is None:
+            body = await self.request.body()
         return (
             key.hash("idempotency", f"{place}\0{self.idempotency_key}".encode()),
             key.hash("idempotent request", f"{place}?{self.request.url.query}\0".encode() + _canonical(body)),
         )
+
+    @staticmethod
+    def note_repeated(response: Response, repeated: bool) -> None:
+        """Say in the answer that the request had been done before."""
+        if repeated:
+            response.headers["Idempotency-Replayed"] = "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +74,18 @@ class Here(Asked):
 
     account_id: UUID
 
-    async def claim(self, resource: object, *, mailbox_id: UUID | None = None) -> Claim | None:
+    async def claim(
+        self, resource: object, *, mailbox_id: UUID | None = None, body: bytes | None = None
+    ) -> Claim | None:
         """Return this request as one that is done once; None where it came without an idempotency key.
 
-        `resource` is the id of what it makes or is about, `mailbox_id` the mailbox that it is forgotten with.
+        `resource` is the id of what it makes or is about, `mailbox_id` the mailbox that it is forgotten with, `body`
+        what stands for a body that was read as a stream.
         """
         if self.idempotency_key is None:
             return None
         key = await self.backend.keys.account(self.account_id)
-        request_key, request_hash = await self._hashed(key)
+        request_key, request_hash = await self._hashed(key, body)
         return Claim(request_key, request_hash, str(resource), mailbox_id)
 
 

@@ -29,6 +29,7 @@ _PROBLEM: Final[dict[str, Any]] = {
         "status": {"type": "integer"},
         "code": {"type": "string", "enum": sorted(CODES), "description": "What clients decide by."},
         "detail": {"type": "string", "description": "What was wrong with this request, for people."},
+        "reason": {"type": "string", "description": "With the code `reply_refused`: which limit, as a fixed word."},
         "errors": {
             "type": "array",
             "description": "With the code `invalid`: each mistake.",

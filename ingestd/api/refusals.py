@@ -15,7 +15,9 @@ from ingestd.access import TooManyFailures, TooManyRequests
 from ingestd.api.problems import Problem
 from ingestd.linking.errors import LinkingError
 from ingestd.linking.link import LinkRefused
+from ingestd.linking.standing import link_words
 from ingestd.mail.compose import ComposeError
+from ingestd.options import OptionRefused
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
 from storage.errors import Conflict, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
@@ -39,7 +41,7 @@ def _too_many_requests(error: TooManyRequests) -> Problem:
 def _link_refused(error: LinkRefused) -> Problem:
     if error.reason == "provider_unavailable":
         return Problem("unavailable", headers={"Retry-After": "60"})
-    return Problem("conflict", error.reason.replace("_", " "))
+    return Problem("conflict", link_words(error.reason))
 
 
 def _invalid(error: RequestValidationError) -> Problem:
@@ -63,8 +65,9 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     Conflict: lambda error: Problem("conflict", str(error)),
     KeyReused: lambda _: Problem("idempotency_key_reused"),
     LimitReached: lambda error: Problem("limit_reached", str(error)),
+    OptionRefused: lambda error: Problem("invalid", str(error)),
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
-    ReplyRefused: lambda error: Problem("reply_refused", str(error)),
+    ReplyRefused: lambda error: Problem("reply_refused", str(error), reason=error.code),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),
     TemporaryError: lambda _: Problem("unavailable", headers=_AWAY),

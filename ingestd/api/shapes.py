@@ -43,6 +43,10 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="At most so many.")]
 AfterId = Annotated[UUID | None, Query(description="Only those behind this one: `next` of the page before.")]
 
 
+MailboxId = Annotated[UUID, Path(description="The mailbox's id.")]
+Author = Annotated[str, Field(max_length=200, examples=["kim"], description="Who, as the helpdesk names its agent.")]
+
+
 class Address(Shown):
     """A mail address and the name that came with it."""
 

@@ -22,6 +22,7 @@ from ingestd.cli.common import (
 )
 from ingestd.desk import BackfillView
 from ingestd.inbound import backfill_steps
+from ingestd.inbound.backfill_steps import NotSaid, Wish
 from storage import leases
 from storage.backfills import BackfillStatus
 
@@ -71,11 +72,10 @@ async def backfill(
         raise click.UsageError("--wait goes with --watch")
     account_id = await choose_account(store, account)
     await store.desk.mailbox(account_id, mailbox_id)  # says so where there is none
-    found = await store.desk.backfill(account_id, mailbox_id)
     if stop:
         await store.content.transaction(account_id, backfill_steps.stop, mailbox_id)
     elif start or order or not watch:
-        await _ask(store, account_id, mailbox_id, found, start, order)
+        await _ask(store, account_id, mailbox_id, start, order)
     if not stop and not await _daemon_runs(store):
         click.echo("note: no daemon runs on this store; `ingestd run` reads the mail", err=True)
     if watch:
@@ -90,20 +90,23 @@ async def backfill(
         raise Trouble(f"the backfill is {view.backfill.status} and not done")
 
 
-async def _ask(
-    store: Store, account_id: UUID, mailbox_id: UUID, found: BackfillView | None, start: str | None, order: str | None
-) -> None:
-    if start is not None:
-        days, newest_first = _days(start), store.settings.backfill.order == "newest"
-    elif found is not None and found.backfill.status is not BackfillStatus.DONE:
-        before = found.backfill
-        days = None if before.since is None else (before.before - before.since).days
-        newest_first = before.newest_first
-    else:
-        raise click.UsageError("say how far back: --from everything, or --from and a number of days")
-    if order is not None:
-        newest_first = order == "newest"
-    await store.content.transaction(account_id, backfill_steps.ask, mailbox_id, days=days, newest_first=newest_first)
+async def _ask(store: Store, account_id: UUID, mailbox_id: UUID, start: str | None, order: str | None) -> None:
+    days = None if start is None else _days(start)
+    wish = Wish(
+        days=days,
+        everything=start is not None and days is None,
+        newest_first=None if order is None else order == "newest",
+    )
+    try:
+        await store.content.transaction(
+            account_id,
+            backfill_steps.ask_for,
+            mailbox_id,
+            wish,
+            newest_first=store.settings.backfill.order == "newest",
+        )
+    except NotSaid as error:
+        raise click.UsageError("say how far back: --from everything, or --from and a number of days") from error
 
 
 def _days(start: str) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TextIO
@@ -22,13 +20,19 @@ from ingestd.cli.common import (
     print_json,
     with_store,
 )
-from ingestd.options import SIGNATURE_CHARS_MAX, Chosen, Options, ReplyUnderWay, choose, effective, mirrored
+from ingestd.options import (
+    SIGNATURE_CHARS_MAX,
+    Chosen,
+    OptionRefused,
+    Options,
+    change_options,
+    check_folders,
+    effective,
+    mirrored,
+)
 from ingestd.records import TOKEN_OFF, TOKEN_PLUS, MailboxRecord
 
 _DEFAULT = "default"
-_FOLDERS_MAX = 100
-_FOLDER_CHARS_MAX = 255
-_POLL_SECONDS = 0.2
 _WAIT_SECONDS = 30.0
 """How long a reply that is being sent is waited for."""
 
@@ -135,10 +139,10 @@ def _options(
 ) -> Options:
     if folders and default_folders:
         raise click.UsageError("give --folder or --default-folders, not both")
-    if any(not 0 < len(one) <= _FOLDER_CHARS_MAX for one in folders) or len(folders) > _FOLDERS_MAX:
-        raise click.BadParameter(
-            f"at most {_FOLDERS_MAX} names of at most {_FOLDER_CHARS_MAX} characters", param_hint="--folder"
-        )
+    try:
+        check_folders(folders)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--folder") from error
     if after_import is not None and after_import != _DEFAULT:
         try:
             check_after_import(after_import)
@@ -186,16 +190,12 @@ def _mirrored(text: str) -> tuple[str, str]:
 
 
 async def _choose(store: Store, account_id: UUID, mailbox_id: UUID, options: Options) -> Chosen:
-    view = await store.desk.mailbox(account_id, mailbox_id)  # raises NotFound, before its key is asked for
-    key = await store.keys.mailbox(account_id, view.mailbox.mailbox_id)
-    until = time.monotonic() + _WAIT_SECONDS
-    while True:
-        try:
-            defaults = store.settings.mailbox_defaults
-            return await store.content.transaction(account_id, choose, mailbox_id, key, options, defaults)
-        except ReplyUnderWay:
-            if time.monotonic() > until:
-                raise
-        except ValueError as error:
-            raise Trouble(str(error)) from error
-        await asyncio.sleep(_POLL_SECONDS)
+    defaults = store.settings.mailbox_defaults
+    try:
+        done = await change_options(
+            store.content, store.keys, account_id, mailbox_id, options, defaults, wait_seconds=_WAIT_SECONDS
+        )
+    except OptionRefused as refused:
+        raise Trouble(str(refused)) from refused
+    assert done.value is not None
+    return done.value

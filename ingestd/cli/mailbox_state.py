@@ -4,75 +4,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import asdict
 from uuid import UUID
 
 import click
 
-from connectors import base
 from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, json_option, print_json, with_store
-from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
 from ingestd.desk import MailboxView
 from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
-from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
-from storage import outbox, sending
-from storage.mailboxes import Mailbox
+from ingestd.standing import spending_of, standing_of
 
 _COLUMNS = 100
 
 
 async def standing(store: Store, view: MailboxView) -> dict[str, object]:
     """Return what `mailbox show` tells of reading and sending."""
-    mailbox = view.mailbox
-    read, send = _words(store, mailbox, mailbox.trouble), _words(store, mailbox, mailbox.send_trouble, sending=True)
-    return {
-        "trouble": mailbox.trouble,
-        "reason": mailbox.reason,
-        "next_try": mailbox.retry_at,
-        "meaning": read.meaning if read else None,
-        "cure": read.cure if read else None,
-        **_missing(view),
-        "replies_waiting": await store.content.read(mailbox.account_id, outbox.count_unsent, mailbox.mailbox_id),
-        "send_trouble": mailbox.send_trouble,
-        "send_reason": mailbox.send_reason,
-        "send_since": mailbox.send_since,
-        "send_next_try": mailbox.send_retry_at,
-        "send_meaning": send.meaning if send else None,
-        "send_cure": send.cure if send else None,
-        **await _spending(store, mailbox),
-    }
-
-
-async def _spending(store: Store, mailbox: Mailbox) -> dict[str, object]:
-    """Return how much was sent of what may be sent, and what waits because that was enough."""
-    where = (mailbox.account_id, mailbox.mailbox_id)
-    used = await store.content.read(where[0], sending.usage, where[1])
-    waits = await store.content.read(where[0], sending.waiting, where[1], BUDGET_REASONS)
-    limits = None
-    if mailbox.provider in store.settings.providers:
-        limits = store.settings.provider(mailbox.provider).limits
-    return {
-        "sent_day": used.messages_day,
-        "sent_day_max": limits.messages_per_day_max if limits else None,
-        "recipients_day": used.recipients_day,
-        "recipients_day_max": limits.recipients_per_day_max if limits else None,
-        "send_waits_for": waits.reason if waits else None,
-        "send_waits_until": waits.until if waits else None,
-        "send_waits": WORDS[Spent(waits.reason)] if waits else None,
-    }
-
-
-def _missing(view: MailboxView) -> dict[str, object]:
-    """Return what is told of watched folders that are not there."""
-    mailbox, missing = view.mailbox, view.folders.missing if view.folders else ()
-    words = explain_missing(missing, mailbox.provider, mailbox.mailbox_id) if missing else None
-    return {
-        "folders_missing": ", ".join(missing),
-        "folders_missing_since": mailbox.folders_missing_since,
-        "folders_meaning": words.meaning if words else None,
-        "folders_cure": words.cure if words else None,
-    }
+    stands = standing_of(store.settings, view)
+    spent = await spending_of(store.content, store.settings, view.mailbox)
+    return {**asdict(stands), "folders_missing": ", ".join(stands.folders_missing), **asdict(spent)}
 
 
 TEXTS: Mapping[str, str] = {
@@ -93,15 +44,6 @@ def print_texts(row: Mapping[str, object]) -> None:
         if row[name]:
             click.echo()
             click.echo(textwrap.fill(f"{title}: {row[name]}", _COLUMNS, break_long_words=False, break_on_hyphens=False))
-
-
-def _words(store: Store, mailbox: Mailbox, trouble: str | None, *, sending: bool = False) -> Words | None:
-    if mailbox.provider not in store.settings.providers:
-        return None if sending else explain_unconfigured(mailbox.provider)
-    if trouble is None:
-        return None
-    provider = store.settings.provider(mailbox.provider)
-    return explain(base.Trouble(trouble), provider, mailbox.mailbox_id, sending=sending)
 
 
 @click.command()

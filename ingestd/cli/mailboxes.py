@@ -32,13 +32,15 @@ from ingestd.cli.mailbox_state import TEXTS, pause, print_texts, resume, standin
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
 from ingestd.linking.link import Linking, LinkRefused, LinkRequest
+from ingestd.linking.standing import link_words
 from ingestd.lock import StoreLock
 from ingestd.options import effective, mirrored
-from ingestd.privacy.requests import request_disconnect
+from ingestd.privacy.requests import disconnect_mailbox
 from ingestd.records import Receipt
-from storage import edits, erasures, flows, keystore, leases, quarantine
-from storage.edits import EditCount, EditStatus
-from storage.errors import NotFound, StoreLocked
+from ingestd.standing import counts_of
+from storage import edits, erasures, flows, keystore, leases
+from storage.edits import EditCount
+from storage.errors import StoreLocked
 
 _POLL_SECONDS = 0.2
 _PASTES_MAX = 5
@@ -106,7 +108,7 @@ async def link(
         linking = new_linking(store, outside)
         linked = await _WAYS[way](store, linking, account_id, request, _Asking(wait_seconds, as_json))
     except LinkRefused as refused:
-        raise Trouble(f"the mailbox was not linked: {_HELP.get(refused.reason, _words(refused.reason))}") from refused
+        raise Trouble(f"the mailbox was not linked: {link_words(refused.reason)}") from refused
     finally:
         await outside.close()
     if as_json:
@@ -176,19 +178,6 @@ _WAYS: Final[Mapping[str | None, Callable[..., Awaitable[UUID]]]] = {
     "device": _by_device,
     "paste": _by_paste,
 }
-_HELP: Final = {
-    "no_device_code": "this provider gives no device codes for mail, or not to this application; try --paste",
-    "unknown_or_used": "the time is over, or the answer was used before; begin again",
-    "code_refused": "the code is too old or was used before; begin again",
-    "wrong_mailbox": "another mailbox was signed in to than the one that is to be linked again",
-    "admin_blocked": "an administrator of the owner's organisation must allow this application first",
-    "client_rejected": "the provider refuses this application; check client_id, client_secret and redirect_uri",
-    "partial_consent": "not everything was granted that is needed; begin again, and tick every box",
-}
-
-
-def _words(reason: str) -> str:
-    return reason.replace("_", " ")
 
 
 def _choose_provider(store: Store, name: str | None) -> str:
@@ -223,7 +212,7 @@ async def _wait_for_link(store: Store, account_id: UUID, flow_id: UUID, wait_sec
             return
         if flow.status == "failed":
             reason = flow.reason or "unknown"
-            raise Trouble(f"the mailbox was not linked: {_HELP.get(reason, _words(reason))}")
+            raise Trouble(f"the mailbox was not linked: {link_words(reason)}")
         await asyncio.sleep(_POLL_SECONDS)
     raise Trouble(f"nobody completed the linking within {wait_seconds:g} seconds")
 
@@ -249,7 +238,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     account_id = await choose_account(store, account)
     view = await store.desk.mailbox(account_id, mailbox_id)
     one = view.mailbox
-    edited = await store.content.read(account_id, edits.count_of_mailbox, mailbox_id)
+    counted = await counts_of(store.content, one)
     history = await store.desk.backfill(account_id, mailbox_id)
     after_import, folders = effective(view.record, store.settings.mailbox_defaults) if view.record else (None, ())
     mirror = mirrored(view.record, store.settings.mailbox_defaults) if view.record else None
@@ -268,10 +257,10 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
         "after_import": after_import,
         "mirror": mirror if as_json or mirror is None else mirror_line(mirror),
         **(reply_options(view.record, as_json) if view.record else {}),
-        "edits_due": edited.get(EditStatus.DUE, 0),
-        "edits_failed": edited.get(EditStatus.FAILED, 0),
+        "edits_due": counted.edits_due,
+        "edits_failed": counted.edits_failed,
         "edits": [asdict(one) for one in waiting] if as_json else "; ".join(map(_edit_line, waiting)) or None,
-        "quarantined": await store.content.read(account_id, quarantine.count_held, mailbox_id),
+        "quarantined": counted.quarantined,
     }
     if as_json:
         print_json(row)
@@ -307,11 +296,8 @@ def _summary(view: MailboxView) -> dict[str, object]:
 async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_seconds: float, as_json: bool) -> None:
     """Forget a mailbox: destroy its key, revoke its grant, delete its data, and print the receipt."""
     account_id = await choose_account(store, account)
-    try:
-        await store.content.transaction(account_id, request_disconnect, mailbox_id)
-    except NotFound:
-        # Forgotten before: whoever asks again gets the receipt again. Raises NotFound where there never was one.
-        await store.content.read(account_id, erasures.get_erasure, mailbox_id)
+    # Whoever asks again gets the receipt again.
+    await store.content.transaction(account_id, disconnect_mailbox, mailbox_id)
     receipt = await _erase(store, account_id, mailbox_id, wait_seconds)
     if as_json:
         print_json(msgspec.to_builtins(receipt))

@@ -21,18 +21,15 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.desk import RecipientView, ReplyView
-from ingestd.outbound.resolve import decide
+from ingestd.outbound.resolve import DECISIONS, decide
 from ingestd.outbound.statuses import ReplyEvent
+from ingestd.outbound.telling import Waits, doubt, waits_for
 from storage.outbox import Attempt, ReplyStatus
 from storage.replies import ListedReply
 
-_DECISIONS = {
-    "sent": ReplyEvent.PERSON_SENT,
-    "resend": ReplyEvent.PERSON_RESEND,
-    "failed": ReplyEvent.PERSON_FAILED,
-}
 _UNFINISHED = (ReplyStatus.QUEUED, ReplyStatus.SENDING, ReplyStatus.DEFERRED, ReplyStatus.UNKNOWN)
 _NOT_TOLD = "not told"
+_WAITS = {Waits.PERSON: "person", Waits.TIME: "its time", Waits.EARLIER_REPLY: "an earlier reply"}
 
 author_option = click.option("--author", default="", help="Who decided that, as the helpdesk names its agent.")
 
@@ -93,16 +90,8 @@ def _row(one: ListedReply) -> dict[str, object]:
         "reason": reply.reason,
         "attempts": reply.attempts,
         "due": reply.due_at,
-        "waits_for": _waits_for(one),
+        "waits_for": _WAITS.get(waits) if (waits := waits_for(one)) else None,
     }
-
-
-def _waits_for(one: ListedReply) -> str | None:
-    if one.waits_for_person:
-        return "person"
-    if one.waits_for_time:
-        return "its time"
-    return "an earlier reply" if one.waits_for_earlier else None
 
 
 @reply.command()
@@ -126,12 +115,12 @@ async def show(store: Store, message_id: UUID, account: UUID | None, as_json: bo
         "message_id": record.message_id,
         "filed_message_id": record.filed_message_id or None,
     }
-    doubt = _doubt(view) if reply.status is ReplyStatus.UNKNOWN else None
+    in_doubt = _doubt(view)
     if as_json:
         print_json(
             {
                 **row,
-                "doubt": doubt,
+                "doubt": in_doubt,
                 "recipients": [recipient(one) for one in view.recipients],
                 "attempts": [_attempt(one) for one in view.attempts],
                 "decisions": [{"at": one.at, "what": one.what, "by": one.by} for one in record.decisions],
@@ -139,8 +128,8 @@ async def show(store: Store, message_id: UUID, account: UUID | None, as_json: bo
         )
         return
     print_fields(row)
-    if doubt:
-        click.echo(f"\n{doubt}")
+    if in_doubt:
+        click.echo(f"\n{in_doubt}")
     for one in view.recipients:
         click.echo(f"\nto {recipient_words(one)}" if one is view.recipients[0] else f"to {recipient_words(one)}")
     if view.attempts:
@@ -182,30 +171,19 @@ def _attempt(one: Attempt) -> dict[str, object]:
     }
 
 
-def _doubt(view: ReplyView) -> str:
+def _doubt(view: ReplyView) -> str | None:
     """Say why nobody knows whether it was sent, what is looked for, and what is to be done."""
-    reply, record = view.reply, view.record
-    why = "It may have been sent before this database was restored."
-    lost = [one for one in view.attempts if one.outcome == "unknown"]
-    if reply.reason != "restored" and lost:
-        why = _LOST.get(lost[-1].stage or "", "The connection was lost before the server answered.")
-    sought = f"It is looked for in Sent, as {record.message_id} and by the header X-Ingestd-Id: {record.token}"
-    if reply.due_at is not None:
-        return f"{why}\n{sought}; next at {shown(reply.due_at)}."
-    return f"{why}\n{sought}, and was not there. Look for yourself, and decide: `ingestd reply resolve`."
-
-
-_LOST = {
-    "dot": "The message was handed over, and the connection was lost before the server said whether it took it.",
-    "worker_lost": "The process that was sending it died.",
-    "stopped": "The process that was sending it was stopped in the middle of that.",
-    "restored": "It was being sent when the backup was made that was restored.",
-}
+    found, due_at = doubt(view), view.reply.due_at
+    if found is None:
+        return None
+    if due_at is not None:
+        return f"{found.why}\n{found.sought}; next at {shown(due_at)}."
+    return f"{found.why}\n{found.sought}, and was not there. Look for yourself, and decide: `ingestd reply resolve`."
 
 
 @reply.command()
 @click.argument("message_id", type=click.UUID)
-@click.argument("decision", type=click.Choice(list(_DECISIONS)))
+@click.argument("decision", type=click.Choice(list(DECISIONS)))
 @author_option
 @account_option
 @json_option
@@ -214,7 +192,7 @@ async def resolve(
     store: Store, message_id: UUID, decision: str, author: str, account: UUID | None, as_json: bool
 ) -> None:
     """Decide on a reply of which nobody knows whether it was sent: it was `sent`, `resend` it, or it `failed`."""
-    await _decide(store, message_id, _DECISIONS[decision], author, account, as_json)
+    await _decide(store, message_id, DECISIONS[decision], author, account, as_json)
 
 
 @reply.command()

@@ -1,4 +1,4 @@
-"""What `ticket reply` is given: words, files and images; and why a reply was not sent, in words."""
+"""What `ticket reply` is given: words, files and images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from pathlib import Path
 import click
 
 from ingestd.cli.common import Trouble
-from ingestd.desk import ReplyView
 from ingestd.mail.body import BodyFormat, InlineImage
 from ingestd.mail.compose import AttachmentContent
-from storage.outbox import ReplyStatus
 
 _UNKNOWN_TYPE = "application/octet-stream"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -53,12 +51,3 @@ def _read(path: Path, limit: int) -> bytes:
     if path.stat().st_size > limit:
         raise Trouble(f"{path} is larger than a reply may be ({limit} bytes)")
     return path.read_bytes()
-
-
-def why(view: ReplyView) -> str:
-    """Return why a reply stands where it stands; "" where there is nothing to say."""
-    last = view.attempts[-1] if view.attempts else None
-    if view.reply.status is ReplyStatus.FAILED and last is not None and last.enhanced_code == "5.6.7":
-        # RFC 6531 §3.5: the name of the recipient, before the "@", is not ASCII, and the server has no SMTPUTF8.
-        return "the mail server takes no addresses with letters beyond ASCII (it has no SMTPUTF8)"
-    return view.reply.reason.replace("_", " ") if view.reply.reason else ""

@@ -25,12 +25,13 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.cli.replies import parse_time, recipient, recipient_words
-from ingestd.cli.reply_words import attached, inline_image, why, words
+from ingestd.cli.reply_words import attached, inline_image, words
 from ingestd.cli.ticket_actions import ACTIONS
 from ingestd.desk import MessageView
 from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
+from ingestd.outbound.telling import why
 from ingestd.relations import Relation
 from storage.tickets import TicketStatus
 

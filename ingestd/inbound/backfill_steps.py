@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from uuid import UUID
@@ -28,6 +29,10 @@ class BackfillEvent(enum.StrEnum):
     """All of it is read."""
     GIVE_UP = "give_up"
     """It failed too often in a row, while new mail could be read."""
+
+
+class NotSaid(Conflict):
+    """Nobody said how far back old mail is to be read, and there is nothing that could go on."""
 
 
 TABLE: Mapping[tuple[Status, BackfillEvent], Status] = MappingProxyType(
@@ -74,6 +79,35 @@ def ask(conn: Connection, account_id: UUID, mailbox_id: UUID, *, days: int | Non
         else:
             backfills.change_status(conn, account_id, mailbox_id, was=found.status, status=status)
     tell(conn, account_id, mailbox_id, "backfill.started")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How far back a person wants old mail to be read, and in which order."""
+
+    days: int | None = None
+    everything: bool = False
+    """Neither: as before."""
+    newest_first: bool | None = None
+    """None: as before, or as configured."""
+
+
+def ask_for(conn: Connection, account_id: UUID, mailbox_id: UUID, wish: Wish, *, newest_first: bool) -> None:
+    """As `ask`; what the wish leaves open is as it was in one that was stopped or given up, else `newest_first`.
+
+    Raises NotFound, Conflict where it runs, NotSaid where nothing says how far back.
+    """
+    days = wish.days
+    if days is None and not wish.everything:
+        before = backfills.find_backfill(conn, account_id, mailbox_id)
+        if before is None or before.status is Status.DONE:
+            mailboxes.hold_unfenced(conn, account_id, mailbox_id)  # says so where there is no mailbox
+            raise NotSaid("nothing was stopped that could go on: say how far back")
+        days = None if before.since is None else (before.before - before.since).days
+        newest_first = before.newest_first
+    if wish.newest_first is not None:
+        newest_first = wish.newest_first
+    ask(conn, account_id, mailbox_id, days=days, newest_first=newest_first)
 
 
 def stop(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:

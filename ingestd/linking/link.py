@@ -16,15 +16,14 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from config import Provider
-from ingestd.inbound import backfill_steps
 from ingestd.keys import KeyRing
 from ingestd.linking.client import DeviceCode, ProviderClient
 from ingestd.linking.clients import OAuthClients
@@ -35,12 +34,14 @@ from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.paste import read_pasted
 from ingestd.linking.tokens import TokenSet
+from ingestd.linking.writes import begin_link, store_link
 from ingestd.records import FlowRecord, GrantRecord, MailboxRecord
-from storage import accounts, events, flows, grants, mailboxes, outbox
+from storage import flows, grants, mailboxes
 from storage.database import Database
-from storage.errors import KeyDestroyed, NotFound
+from storage.errors import Conflict, KeyDestroyed, NotFound
 from storage.flows import Flow
 from storage.mailboxes import MailboxState
+from storage.requests import Claim, once
 from storage.sealing import DataKey
 from storage.types import new_id
 
@@ -67,7 +68,17 @@ class StartedLink:
     flow_id: UUID
     mailbox_id: UUID
     address: str
-    """Where the mailbox's owner goes with a browser; good once, and for a limited time."""
+    """Where the mailbox's owner goes with a browser; good once, and for a limited time. "" where a repeated request
+    comes when it was used."""
+    expires_at: datetime
+    repeated: bool = False
+    """The same request had been made before: this is its linking."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    flow_id: UUID
+    repeated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +140,31 @@ class Linking:
         self._flows_max = flows_max
         self._newest_first = newest_first
 
-    async def start(self, account_id: UUID, request: LinkRequest) -> StartedLink:
-        """Prepare a request and return the address to open.
+    async def start(self, account_id: UUID, request: LinkRequest, *, claim: Claim | None = None) -> StartedLink:
+        """Prepare a request and return the address to open. A claim's resource is the id of the request.
 
         Raises NotFound for an unknown mailbox to re-link, LimitReached where the account has too many open,
-        LinkRefused where its provider is configured no more.
+        LinkRefused where its provider is configured no more, KeyReused, Conflict where a repeated claim's request is
+        forgotten by now.
         """
-        flow_id, mailbox_id, state = await self._begin(account_id, request)
-        return StartedLink(flow_id, mailbox_id, f"{self._public_url}/oauth/start?{urlencode({'state': state})}")
+        begun = await self._begin(account_id, request, claim)
+        try:
+            flow, at = await self._content.read(account_id, flows.get_flow_now, begun.flow_id)
+        except NotFound as error:
+            raise Conflict("the linking of this request is over and forgotten: begin again with another key") from error
+        usable = flow.status in flows.UNUSED and flow.expires_at > at
+        state = (await self._record(flow)).state if usable else ""
+        address = f"{self._public_url}/oauth/start?{urlencode({'state': state})}" if usable else ""
+        return StartedLink(flow.flow_id, flow.mailbox_id, address, flow.expires_at, begun.repeated)
 
-    async def _begin(self, account_id: UUID, request: LinkRequest) -> tuple[UUID, UUID, str]:
+    async def _begin(self, account_id: UUID, request: LinkRequest, claim: Claim | None = None) -> _Begun:
         name = await self._provider_of(account_id, request)
         try:
             oauth = self._provider(name).oauth
         except KeyError as error:
             raise LinkRefused("provider_unavailable") from error
-        flow_id, mailbox_id = new_id(), request.mailbox_id or new_id()
+        flow_id = new_id() if claim is None else UUID(claim.resource)
+        mailbox_id = request.mailbox_id or new_id()
         made = new_flow(
             oauth.redirect_uri or self._callback,
             await self._device_id(account_id, request.mailbox_id) if oauth.device_id else "",
@@ -161,9 +181,11 @@ class Linking:
             device_id=made.device_id,
         )
         key = await self._keys.account(account_id)
-        await self._content.transaction(
+        done = await self._content.transaction(
             account_id,
-            flows.insert_flow,
+            once,
+            claim,
+            begin_link,
             flow_id,
             mailbox_id=mailbox_id,
             provider=name,
@@ -173,8 +195,16 @@ class Linking:
             open_max=self._flows_max,
             sealed=key.seal_record(FlowRecord.place(flow_id), record),
         )
+        if done.repeated:
+            return _Begun(UUID(done.resource), repeated=True)
         log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=name)
-        return flow_id, mailbox_id, made.state
+        return _Begun(flow_id, repeated=False)
+
+    async def _begun(self, account_id: UUID, request: LinkRequest) -> tuple[Flow, str]:
+        """Prepare a request; return it, and its state."""
+        begun = await self._begin(account_id, request)
+        flow = await self._content.read(account_id, flows.get_flow, begun.flow_id)
+        return flow, (await self._record(flow)).state
 
     async def _provider_of(self, account_id: UUID, request: LinkRequest) -> str:
         if request.mailbox_id is None:
@@ -243,11 +273,11 @@ class Linking:
 
         Raises LinkRefused, NotFound and LimitReached as `start`.
         """
-        _, mailbox_id, state = await self._begin(account_id, request)
+        flow, state = await self._begun(account_id, request)
         secret = secrets.token_urlsafe(32)
         address = await self.open(state, secret)
-        redirect_uri = self._provider(await self._provider_of(account_id, request)).oauth.redirect_uri
-        return StartedPasting(mailbox_id, address, redirect_uri or self._callback, state, secret)
+        redirect_uri = self._provider(flow.provider).oauth.redirect_uri
+        return StartedPasting(flow.mailbox_id, address, redirect_uri or self._callback, state, secret)
 
     async def finish_pasting(self, started: StartedPasting, text: str) -> UUID:
         """Finish with what was pasted; return the mailbox that is linked now.
@@ -264,7 +294,7 @@ class Linking:
 
         Raises LinkRefused, NotFound and LimitReached as `start`.
         """
-        _, _, state = await self._begin(account_id, request)
+        _, state = await self._begun(account_id, request)
         # Used up at once: no browser is to come back with it.
         ours = secrets.token_urlsafe(32)
         await self._content.transaction(None, flows.open_flow, _digest(state), _digest(ours))
@@ -400,42 +430,6 @@ class Linking:
     async def _fail(self, flow: Flow, reason: str, error: BaseException | None = None) -> None:
         log.warning("link.failed", flow_id=flow.flow_id, provider=flow.provider, reason=reason, exc_info=error)
         await self._content.transaction(flow.account_id, flows.end_flow, flow.flow_id, status="failed", reason=reason)
-
-
-def store_link(
-    conn: Connection,
-    account_id: UUID,
-    flow: Flow,
-    *,
-    start_from: str,
-    start_days: int,
-    newest_first: bool,
-    mailbox_sealed: bytes,
-    grant_sealed: bytes,
-    tokens: TokenSet,
-) -> None:
-    """Write the mailbox, its grant and the event in one transaction."""
-    if flow.relink:
-        mailboxes.relink(conn, account_id, flow.mailbox_id, mailbox_sealed)
-        outbox.make_due(conn, account_id, flow.mailbox_id)
-    else:
-        mailboxes.insert_mailbox(
-            conn,
-            account_id,
-            flow.mailbox_id,
-            provider=flow.provider,
-            start_from=start_from,
-            start_days=start_days,
-            sealed=mailbox_sealed,
-        )
-    grants.put_grant(conn, account_id, flow.mailbox_id, tokens.expires_at, grant_sealed)
-    flows.end_flow(conn, account_id, flow.flow_id, status="completed")
-    _, sequence = accounts.draw_numbers(conn, account_id, events=1)
-    kind = "mailbox.relinked" if flow.relink else "mailbox.linked"
-    events.insert_events(conn, account_id, sequence, [events.NewEvent(kind, flow.mailbox_id)])
-    if not flow.relink and start_from != "now":
-        days = start_days if start_from == "days" else None
-        backfill_steps.ask(conn, account_id, flow.mailbox_id, days=days, newest_first=newest_first)
 
 
 def _secrets(record: FlowRecord) -> FlowSecrets:

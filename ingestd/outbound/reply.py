@@ -7,9 +7,7 @@ bytes or none. An idempotency key makes a repeated request the same reply.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -23,51 +21,27 @@ from ingestd.inbound.commit import new_attachments
 from ingestd.inbound.identity import MESSAGE_ID_PURPOSE, address_key, identity_of, thread_key
 from ingestd.inbound.intake import seal_raw
 from ingestd.mail.addresses import domain_of, normalize
-from ingestd.mail.body import BodyFormat, InlineImage
-from ingestd.mail.compose import AttachmentContent, ReplyRequest, compose_reply
+from ingestd.mail.compose import ComposeError, ReplyRequest, compose_reply
 from ingestd.mail.message_id import own_message_id, own_token
 from ingestd.mail.transform import Transformed, transform
-from ingestd.mail.types import Address
 from ingestd.outbound.addressing import Recipients, answers_to, choose_recipients, sender_of_reply
 from ingestd.outbound.caps import Guard, refuse_automatic
 from ingestd.outbound.delay import Delay, delay_of
+from ingestd.outbound.draft import ReplyDraft, request_hash, request_key
 from ingestd.outbound.parent import parent_of, quoted_of, references_of, thread_index_of
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
-from storage import accounts, events, mailboxes, messages, outbox, reply_recipients, tickets
+from ingestd.uploads import Files, load_files, upload_gone
+from storage import accounts, events, mailboxes, messages, outbox, reply_recipients, tickets, uploads
 from storage.messages import NewMessage, Raw
+from storage.outbox import Request
 from storage.sealing import DataKey
 from storage.types import new_id
 
 __all__ = ["CreatedReply", "ReplyDraft", "ReplyRefused", "create_reply"]
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyDraft:
-    """What the agent wants to say."""
-
-    text: str
-    """In `format`."""
-    attachments: Sequence[AttachmentContent] = ()
-    cc: Sequence[Address] = ()
-    author: str = ""
-    automatic: bool = False
-    """No person wrote it; it answers people only, and seldom (`ingestd.outbound.caps`)."""
-    send_at: datetime | None = None
-    """Not before this time (aware); None: now."""
-    undo_seconds: float | None = None
-    """So long it can still be cancelled before it is sent; None: as the settings say."""
-    format: BodyFormat = BodyFormat.TEXT
-    bcc: Sequence[Address] = ()
-    images: Sequence[InlineImage] = ()
-    """What `text` shows, in Markdown or HTML, as `cid:NAME`."""
-    quote: bool = False
-    """Quote what the customer wrote last."""
-    signature: bool = True
-    """Put the mailbox's signature beneath it, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +72,42 @@ async def create_reply(
     *,
     idempotency_key: str | None = None,
 ) -> CreatedReply:
-    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError."""
+    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError.
+
+    A request that is repeated gets its first reply, also where it could not be made any more: its uploads are used up,
+    or the time that it names has passed.
+    """
+    try:
+        return await _create(desk, settings, account_id, number, draft, idempotency_key)
+    except (ReplyRefused, ComposeError):
+        if idempotency_key is None:
+            raise
+        mailbox_id = await desk.mailbox_of_ticket(account_id, number)
+        asked = _request_of(await desk.keys.mailbox(account_id, mailbox_id), number, draft, idempotency_key)
+        first = await desk.content.read(account_id, outbox.find_request, asked)
+        if first is None:
+            raise
+        return CreatedReply(first, repeated=True)
+
+
+def _request_of(key: DataKey, number: int, draft: ReplyDraft, idempotency_key: str) -> Request:
+    return Request(request_key(key, number, idempotency_key), request_hash(number, draft))
+
+
+async def _create(
+    desk: Desk, settings: Outbound, account_id: UUID, number: int, draft: ReplyDraft, idempotency_key: str | None
+) -> CreatedReply:
     delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
     view = await desk.conversation(account_id, number)
     message_id = new_id()
     if not view.record.requester.addr:
         raise ReplyRefused("the ticket has no requester that could be written to")
     recipients = choose_recipients(view.mailbox, [view.record.requester], draft.cc, draft.bcc)
-    _check_limits(settings, draft, recipients)
-    request = _request(settings, view, draft, recipients, delay, message_id)
+    files = await load_files(
+        desk.content, view.key, draft.attachments, draft.images, bytes_max=settings.reply_bytes_max
+    )
+    _check_limits(settings, draft, files, recipients)
+    request = _request(settings, view, draft, files, recipients, delay, message_id)
     content = await asyncio.to_thread(compose_reply, request)
     if len(content) > settings.reply_bytes_max:
         raise ReplyRefused(f"the reply has {len(content)} bytes, the limit is {settings.reply_bytes_max}")
@@ -122,8 +123,8 @@ async def create_reply(
             composed,
             guard,
             delay,
-            request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
-            request_hash=_request_hash(number, draft),
+            files.uploads,
+            _request_of(view.key, number, draft, idempotency_key) if idempotency_key else None,
         )
     except ReplyRefused:
         await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
@@ -145,7 +146,13 @@ async def _guard(
 
 
 def _request(
-    settings: Outbound, view: Conversation, draft: ReplyDraft, recipients: Recipients, delay: Delay, message_id: UUID
+    settings: Outbound,
+    view: Conversation,
+    draft: ReplyDraft,
+    files: Files,
+    recipients: Recipients,
+    delay: Delay,
+    message_id: UUID,
 ) -> ReplyRequest:
     sender = sender_of_reply(view)
     token = own_token(view.key.subkey(MESSAGE_ID_PURPOSE), message_id.bytes)
@@ -164,23 +171,22 @@ def _request(
         reply_to=answers_to(view, sender),
         in_reply_to=parent.message_id if parent is not None else None,
         references=references_of(parent),
-        attachments=draft.attachments,
+        attachments=files.attachments,
         format=draft.format,
         signature=view.mailbox.signature if draft.signature else "",
         quoted=quoted_of(view, settings.quote_bytes_max) if draft.quote else None,
-        images=draft.images,
+        images=files.images,
         thread_index=thread_index_of(parent, date, secrets.randbits(4) << 4),
         text_bytes_max=settings.text_bytes_max,
     )
 
 
-def _check_limits(settings: Outbound, draft: ReplyDraft, recipients: Recipients) -> None:
+def _check_limits(settings: Outbound, draft: ReplyDraft, files: Files, recipients: Recipients) -> None:
     count = len(recipients.everybody())
     if count > settings.recipients_max:
         raise ReplyRefused(f"the reply has {count} recipients, the limit is {settings.recipients_max}")
     # Base64 makes 4 bytes of 3: what is surely too large is not composed first.
-    files = sum(len(one.content) for one in draft.attachments) + sum(len(one.content) for one in draft.images)
-    size = len(draft.text.encode("utf-8", "replace")) + files * 4 // 3
+    size = len(draft.text.encode("utf-8", "replace")) + files.size_bytes() * 4 // 3
     if size > settings.reply_bytes_max:
         raise ReplyRefused(f"the reply would have {size} bytes, the limit is {settings.reply_bytes_max}")
 
@@ -234,25 +240,26 @@ def _write(
     composed: _Composed,
     guard: Guard,
     delay: Delay,
-    *,
-    request_key: bytes | None,
-    request_hash: bytes,
+    uploaded: frozenset[UUID],
+    request: Request | None,
 ) -> UUID | None:
     """Write message and outbox row; return the first reply's id, writing nothing, where this is a repetition."""
     message = composed.message
     mailboxes.hold_unfenced(conn, account_id, message.mailbox_id)
-    if request_key is not None:
+    if request is not None:
         first = outbox.remember_request(
             conn,
             account_id,
             message.mailbox_id,
-            request_key=request_key,
-            request_hash=request_hash,
+            request_key=request.key,
+            request_hash=request.hash,
             message_id=message.message_id,
         )
         if first is not None:
             return first
     guard.check(conn, account_id, message.mailbox_id, ticket_id, composed.recipients)
+    if uploaded and not uploads.take_uploads(conn, account_id, message.mailbox_id, uploaded):
+        raise upload_gone()  # another reply took one meanwhile
     messages.insert_messages(conn, account_id, [message])
     outbox.insert_reply(
         conn,
@@ -272,34 +279,3 @@ def _write(
     event = events.NewEvent("reply.queued", message.mailbox_id, ticket_id, message.message_id)
     events.insert_events(conn, account_id, sequence, [event])
     return None
-
-
-def _request_key(key: DataKey, number: int, idempotency_key: str) -> bytes:
-    return key.hash("idempotency", f"reply {number} {idempotency_key}".encode())
-
-
-def _request_hash(number: int, draft: ReplyDraft) -> bytes:
-    """Return what two requests under one key are compared by. What is as it always was adds nothing: a request that
-    is repeated after an update is the same one."""
-    digest = hashlib.sha256(f"{number}\0{draft.author}\0".encode() + draft.text.encode("utf-8", "replace"))
-    if draft.automatic:
-        digest.update(b"\0automatic")
-    if draft.send_at is not None or draft.undo_seconds is not None:
-        digest.update(f"\0delay {draft.send_at} {draft.undo_seconds}".encode())
-    for address in draft.cc:
-        digest.update(f"\0cc {address.addr} {address.name}".encode("utf-8", "replace"))
-    for one in draft.attachments:
-        digest.update(f"\0file {one.name}\0{one.content_type}\0".encode("utf-8", "replace"))
-        digest.update(hashlib.sha256(one.content).digest())
-    if draft.format is not BodyFormat.TEXT:
-        digest.update(f"\0format {draft.format.value}".encode())
-    for address in draft.bcc:
-        digest.update(f"\0bcc {address.addr} {address.name}".encode("utf-8", "replace"))
-    for image in draft.images:
-        digest.update(f"\0image {image.cid}\0{image.name}\0{image.content_type}\0".encode("utf-8", "replace"))
-        digest.update(hashlib.sha256(image.content).digest())
-    if draft.quote:
-        digest.update(b"\0quote")
-    if not draft.signature:
-        digest.update(b"\0no signature")
-    return digest.digest()

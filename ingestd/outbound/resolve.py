@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from ingestd.records import ReplyDecision, ReplyRecord
 from storage import mailboxes, outbox
 from storage.database import now, wake
 from storage.outbox import Reply, ReplyStatus, SentCopy
+from storage.requests import Claim, once
 from storage.sealing import DataKey
 
 _DECISIONS_MAX = 20
@@ -57,21 +58,48 @@ _KINDS: Mapping[ReplyEvent, _Kind] = MappingProxyType(
 )
 
 
+DECISIONS: Mapping[str, ReplyEvent] = MappingProxyType(
+    {
+        "sent": ReplyEvent.PERSON_SENT,
+        "resend": ReplyEvent.PERSON_RESEND,
+        "failed": ReplyEvent.PERSON_FAILED,
+    }
+)
+"""What a person can decide about a reply of which nobody knows whether it was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     status: ReplyStatus
     changed: bool
     """False where it stood so already."""
+    repeated: bool = False
+    """The same request had been made before, and nothing was done now."""
 
 
-async def decide(desk: Desk, account_id: UUID, message_id: UUID, event: ReplyEvent, *, author: str = "") -> Decided:
+async def decide(
+    desk: Desk,
+    account_id: UUID,
+    message_id: UUID,
+    event: ReplyEvent,
+    *,
+    author: str = "",
+    request: Callable[[UUID], Awaitable[Claim | None]] | None = None,
+) -> Decided:
     """Move a reply as a person decided, and note who did. Asked for twice, it is done once.
 
-    Raises IllegalStepError for a reply of which that cannot be decided (any more), NotFound.
+    `request` returns the claim of the request, for the reply's mailbox. Raises IllegalStepError for a reply of which
+    that cannot be decided (any more), NotFound, KeyReused.
     """
     reply = await desk.content.read(account_id, outbox.get_reply, message_id)
     key = await desk.keys.mailbox(account_id, reply.mailbox_id)
-    return await desk.content.transaction(account_id, resolve_reply, reply.mailbox_id, message_id, event, key, author)
+    claim = None if request is None else await request(reply.mailbox_id)
+    done = await desk.content.transaction(
+        account_id, once, claim, resolve_reply, reply.mailbox_id, message_id, event, key, author
+    )
+    if done.value is not None:
+        return done.value
+    return Decided((await desk.content.read(account_id, outbox.get_reply, message_id)).status, False, repeated=True)
 
 
 def resolve_reply(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from storage import accounts, erasures, events, mailboxes
+from storage.erasures import Erasure
+from storage.errors import NotFound
 
 
 def request_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
@@ -16,6 +19,16 @@ def request_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> 
     erasures.insert_erasure(conn, account_id, mailbox_id)
     tell(conn, account_id, mailbox_id, "mailbox.disconnected")
     return True
+
+
+def disconnect_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Erasure:
+    """Step 1, asked for as often as you like, also once the mailbox is forgotten; return how far it has come.
+
+    Raises NotFound where there never was such a mailbox.
+    """
+    with suppress(NotFound):
+        request_disconnect(conn, account_id, mailbox_id)
+    return erasures.get_erasure(conn, account_id, mailbox_id)
 
 
 def tell(conn: Connection, account_id: UUID, mailbox_id: UUID, event: str) -> None:

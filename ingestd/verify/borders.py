@@ -27,8 +27,10 @@ from storage.tables import (
     raw_chunks,
     reference_keys,
     reply_recipients,
+    requests,
     thread_keys,
     tickets,
+    uploads,
 )
 
 _OWNED: tuple[tuple[Table, Column[UUID]], ...] = (
@@ -46,6 +48,7 @@ _OWNED: tuple[tuple[Table, Column[UUID]], ...] = (
     (reply_recipients, reply_recipients.c.message_id),
     (thread_keys, thread_keys.c.message_id),
     (tickets, tickets.c.ticket_id),
+    (uploads, uploads.c.upload_id),
 )
 """Tables whose rows cannot be without their mailbox, and the column that names the row."""
 
@@ -54,6 +57,7 @@ _ABOUT: tuple[tuple[Table, Column[Any]], ...] = (
     (events, events.c.sequence),
     (idempotency, idempotency.c.message_id),
     (link_flows, link_flows.c.flow_id),
+    (requests, requests.c.mailbox_id),
 )
 """Tables whose rows may outlive their mailbox, or precede it."""
 

@@ -37,6 +37,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     quarantine.what_left_the_quarantine_left_its_bytes,
     edits.edits_are_due_or_given_up,
     records.records_open,
+    records.uploads_open,
     records.attachments_lie_in_their_message,
     records.attachments_are_numbered,
     tickets.messages_belong_to_a_ticket,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -26,6 +27,7 @@ from storage.tables import (
     outbox,
     quarantine,
     tickets,
+    uploads,
 )
 
 
@@ -74,6 +76,22 @@ async def records_open(look: Look, found: Findings) -> None:
                     found.add(row.account_id, subject, f"{one.table.name}.{one.column} {fault}")
 
 
+async def uploads_open(look: Look, found: Findings) -> None:
+    """Every file that waits for its reply opens under the key of its mailbox, in its own row, and has its size."""
+    one = _Sealed(uploads, "upload_id", records.UploadRecord, records.UploadRecord.place)
+    # One at a time: a page of files would be gigabytes.
+    async for page in dataclasses.replace(look, page_rows=1).pages(look.content, uploads, live(uploads)):
+        for row in page:
+            key = await look.key(row.account_id, row.mailbox_id)
+            if key is None:
+                continue  # reported by mailboxes_have_a_key
+            found.checked += 1
+            if fault := _fault(key, one, row.upload_id, row.sealed):
+                found.add(row.account_id, row.upload_id, f"uploads.sealed {fault}")
+            elif _size_of(key, row.upload_id, row.sealed) != row.size_bytes:
+                found.add(row.account_id, row.upload_id, "the file has another size than its row says")
+
+
 async def attachments_lie_in_their_message(look: Look, found: Findings) -> None:
     """Every attachment's place lies within the raw message that it is read from."""
     async for page in look.pages(look.content, attachments, live(attachments)):
@@ -118,3 +136,7 @@ def _fault(key: DataKey, one: _Sealed, row_id: UUID, sealed: bytes) -> str | Non
     except msgspec.MsgspecError:
         return "cannot be read"
     return None
+
+
+def _size_of(key: DataKey, upload_id: UUID, sealed: bytes) -> int:
+    return len(key.open_record(records.UploadRecord.place(upload_id), sealed, records.UploadRecord).content)

@@ -17,6 +17,7 @@ from ingestd.access import Access, Scope, create_token, draw_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
+from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
@@ -150,7 +151,7 @@ async def api_desk(
         Edge(
             health=Health([]),
             metrics=None,
-            linking=NoLinking(),
+            linking=NoLinking() if linking is None else BrowserLinking(linking),
             public_url="http://127.0.0.1:8025",
             backend=backend,
             **edge,

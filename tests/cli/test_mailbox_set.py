@@ -92,7 +92,7 @@ def test_nothing_cancels_what_is_due(tmp_path: Path) -> None:
         (["--mirror", "lost=seen"], 2, "read, spam, delete or solved"),
         (["--mirror", "delete=junk"], 2, "nothing or trash"),
         (["--mirror", "solved=keyword:two words"], 2, "IMAP keyword"),
-        (["--mirror", "solved=move:inbox"], 1, "solved: must not move mail to inbox"),
+        (["--mirror", "solved=move:inbox"], 1, "solved: must not move mail to a folder"),
         (["--mirror", "solved=move:A", "--folder", "A"], 1, "watched itself"),
         (["--mirror", "solved=keyword:A", "--mirror", "spam=keyword:a"], 1, "another keyword"),
         (["--folder", ""], 2, "--folder"),

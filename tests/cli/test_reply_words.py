@@ -9,8 +9,9 @@ from typing import cast
 import click
 import pytest
 
-from ingestd.cli.reply_words import inline_image, why
+from ingestd.cli.reply_words import inline_image
 from ingestd.desk import ReplyView
+from ingestd.outbound.telling import why
 from storage.outbox import ReplyStatus
 
 

@@ -48,8 +48,8 @@ def test_what_is_refused(action: str, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("defaults", "said"),
     [
-        ("mirror: {solved: move:inbox}", "solved: must not move mail to inbox, a folder that is watched"),
-        ("folders: [INBOX, Team], mirror: {spam: move:Team}", "spam: must not move mail to Team"),
+        ("mirror: {solved: move:inbox}", "solved: must not move mail to a folder that is watched"),
+        ("folders: [INBOX, Team], mirror: {spam: move:Team}", "spam: must not move mail to a folder"),
         ("mirror: {solved: keyword:Done, spam: keyword:done}", "another keyword"),
         ("after_import: keyword:Done, mirror: {solved: keyword:Done}", "another keyword"),
         ("mirror: {lost: seen}", "mirror"),

@@ -89,6 +89,13 @@ async def test_linking_again_keeps_the_mailbox_and_refuses_another_identity(benc
     assert (await bench.state(mailbox_id)).fence == fence + 1
 
 
+async def test_a_mailbox_that_is_being_forgotten_is_not_linked_again(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS)
+    await bench.stores.content.transaction(bench.account_id, mailboxes.start_disconnect, mailbox_id)
+    with pytest.raises(NotFound):
+        await bench.linking.start(bench.account_id, LinkRequest(provider="local", mailbox_id=mailbox_id))
+
+
 async def test_an_owner_who_was_renamed_signs_in_by_the_new_address(bench: Bench) -> None:
     mailbox_id = await bench.consent(ADDRESS)
     subject = bench.server.users[ADDRESS].sub

@@ -23,10 +23,12 @@ from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord
+from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord
+from ingestd.uploads import store_upload
 from storage import backfills, edits, grants, mailboxes
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
+from storage.requests import Claim
 from storage.tables import MAILBOX_TABLES, messages, quarantine
 from storage.types import new_id
 from tests.crash import story
@@ -72,6 +74,7 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     )
     told = await story.after_reply(world, house, daemon, created.message_id)
     assert told.reply.sent_copy == "filed"
+    await _upload(house, UploadRecord(f"{_word(witness)}.txt", "text/plain", _word(witness).encode()))
     await _give_up_an_edit(house, _word(witness))
     await _stop_a_backfill(house)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
@@ -135,6 +138,17 @@ async def _quarantine(house: House, content: bytes) -> None:
         cursor_sequence=mailbox.cursor_sequence,
         cursor=cursor,
     )
+
+
+async def _upload(house: House, record: UploadRecord) -> None:
+    """Leave a file that waits for its reply, and the request that it came with."""
+    key = await house.store.keys.account(house.account_id)
+
+    async def request(upload_id: UUID) -> Claim:
+        asked = key.hash("idempotency", record.content), key.hash("idempotent request", record.content)
+        return Claim(*asked, str(upload_id), house.mailbox_id)
+
+    await store_upload(house.store.desk, house.settings, house.account_id, house.mailbox_id, record, request=request)
 
 
 async def _give_up_an_edit(house: House, folder: str) -> None:

@@ -34,7 +34,9 @@ from storage import (
     outbox,
     quarantine,
     reply_recipients,
+    requests,
     tickets,
+    uploads,
 )
 from storage.edits import NewEdit
 from storage.events import NewEvent
@@ -99,6 +101,8 @@ class World:
     """A closed ticket that follows the first one up, and collects a flood."""
     muted: UUID = field(default_factory=new_id)
     """Its message."""
+    uploaded: UUID = field(default_factory=new_id)
+    """A file that waits for a reply."""
     key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
     """Of `mailbox`, once it is linked."""
 
@@ -221,6 +225,7 @@ async def build(stores: Stores) -> World:
     await stores.content.transaction(world.account, _edit, world, key)
     await stores.content.transaction(world.account, _backfill, world, key)
     await stores.content.transaction(world.account, _flood, world, key)
+    await stores.content.transaction(world.account, _upload, world, key)
     for account_id, mailbox_id, ticket_id, suspected in (
         (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
         (world.other_account, world.other_mailbox, world.other_ticket, None),
@@ -418,6 +423,24 @@ def _flood(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
     told = [NewEvent(news, world.mailbox, world.follow_up) for news in ("ticket.created", "ticket.flooded")]
     told += [NewEvent("message.muted", world.mailbox, world.follow_up, world.muted)]
     events.insert_events(conn, account_id, sequence, told)
+
+
+def _upload(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    """A file that waits for its reply, and the request that it came with."""
+    record = records.UploadRecord("list.csv", "text/csv", b"1;2;3")
+    uploads.insert_upload(
+        conn,
+        account_id,
+        world.uploaded,
+        mailbox_id=world.mailbox,
+        size_bytes=len(record.content),
+        lifetime=timedelta(hours=1),
+        sealed=key.seal_record(records.UploadRecord.place(world.uploaded), record),
+        uploads_max=1,
+        bytes_max=100,
+    )
+    claim = requests.Claim(b"key", b"hash", str(world.uploaded), world.mailbox)
+    assert requests.remember(conn, account_id, claim)
 
 
 def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:

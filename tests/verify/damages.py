@@ -31,9 +31,11 @@ from storage.tables import (
     raw_chunks,
     reference_keys,
     reply_recipients,
+    requests,
     store_meta,
     thread_keys,
     tickets,
+    uploads,
 )
 from storage.types import new_id
 from tests.verify.builder import RECEIVED, World, attachment, sealed_chunks, sealed_edit
@@ -296,6 +298,8 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("records_open", "an account's record is damaged", flip(accounts, "account_id", "account")),
     Damage("records_open", "a record of another row", _record_of_another_row),
     Damage("records_open", "no record", _not_a_record),
+    Damage("uploads_open", "a file's record is damaged", flip(uploads, "upload_id", "uploaded")),
+    Damage("uploads_open", "another size", put(uploads, "upload_id", "uploaded", size_bytes=1)),
     Damage("attachments_lie_in_their_message", "it reaches beyond", _attachment_beyond),
     Damage(
         "attachments_are_numbered",
@@ -474,6 +478,16 @@ DAMAGES: tuple[Damage, ...] = (
         "rows_have_a_mailbox",
         "another account's mailbox",
         put(grants, "mailbox_id", "leaving_mailbox", mailbox_id=new_id()),
+    ),
+    Damage(
+        "rows_have_a_mailbox",
+        "a file of another account's mailbox",
+        put(uploads, "upload_id", "uploaded", mailbox_id=_other_mailbox),
+    ),
+    Damage(
+        "rows_stay_in_their_account",
+        "a request about another account's mailbox",
+        put(requests, "mailbox_id", "mailbox", mailbox_id=_other_mailbox),
     ),
     Damage(
         "rows_stay_in_their_account",

@@ -26,6 +26,8 @@ def upgrade() -> None:
     for columns in _LISTED:
         op.create_index(op.f("ix_tickets_" + "_".join(columns)), "tickets", columns)
     op.create_index(op.f("ix_events_account_id_at"), "events", ["account_id", "at"])
+    listed = ["account_id", "status", "message_id"]
+    op.create_index(op.f("ix_outbox_account_id_status_message_id"), "outbox", listed)
     _create_requests()
     _create_tokens()
     _create_uploads()
@@ -78,6 +80,7 @@ def _create_uploads() -> None:
         sa.Column("mailbox_id", Id(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "upload_id", name=op.f("pk_uploads")),
         sa.ForeignKeyConstraint(
@@ -88,7 +91,7 @@ def _create_uploads() -> None:
         comment="files that wait for the reply they belong to, for 24 h",
     )
     op.create_index(op.f("ix_uploads_account_id_mailbox_id"), "uploads", ["account_id", "mailbox_id"])
-    op.create_index(op.f("ix_uploads_created_at"), "uploads", ["created_at"])
+    op.create_index(op.f("ix_uploads_expires_at"), "uploads", ["expires_at"])
 
 
 def _create_webhooks() -> None:

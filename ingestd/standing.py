@@ -1,0 +1,205 @@
+"""How a mailbox stands: what is wrong with its reading and its sending, in words, since when, and what cures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from config import Settings
+from connectors.base import Trouble
+from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
+from ingestd.desk import MailboxView
+from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
+from storage import edits, outbox, quarantine, sending
+from storage.database import Database
+from storage.edits import EditStatus
+from storage.mailboxes import Mailbox, MailboxState
+from storage.sending import Usage, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is told of a mailbox's reading and sending, as far as its own row knows it."""
+
+    trouble: str | None
+    reason: str | None
+    next_try: datetime | None
+    meaning: str | None
+    cure: str | None
+    folders_missing: tuple[str, ...]
+    """Watched folders that are not there."""
+    folders_missing_since: datetime | None
+    folders_meaning: str | None
+    folders_cure: str | None
+    send_trouble: str | None
+    send_reason: str | None
+    send_since: datetime | None
+    send_next_try: datetime | None
+    send_meaning: str | None
+    send_cure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """How much was sent of what may be sent, and what waits because that was enough."""
+
+    replies_waiting: int
+    sent_day: int
+    sent_day_max: int | None
+    """None where the provider is not configured any more."""
+    recipients_day: int
+    recipients_day_max: int | None
+    send_waits_for: str | None
+    send_waits_until: datetime | None
+    send_waits: str | None
+    """Why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What waits for somebody in a mailbox."""
+
+    quarantined: int
+    edits_due: int
+    edits_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a person should know of, while the mailbox is read all the same."""
+
+    kind: str
+    """folders_missing, sending or budget."""
+    trouble: str
+    since: datetime | None
+    until: datetime | None
+    """When it is tried again, or there is room again."""
+    meaning: str
+    cure: str
+
+
+def standing_of(settings: Settings, view: MailboxView) -> Standing:
+    """Return how a mailbox stands."""
+    mailbox = view.mailbox
+    read = _words(settings, mailbox, mailbox.trouble)
+    send = _words(settings, mailbox, mailbox.send_trouble, sending=True)
+    missing = view.folders.missing if view.folders else ()
+    folders = explain_missing(missing, mailbox.provider, mailbox.mailbox_id) if missing else None
+    return Standing(
+        trouble=mailbox.trouble,
+        reason=mailbox.reason,
+        next_try=mailbox.retry_at,
+        meaning=read.meaning if read else None,
+        cure=read.cure if read else None,
+        folders_missing=tuple(missing),
+        folders_missing_since=mailbox.folders_missing_since,
+        folders_meaning=folders.meaning if folders else None,
+        folders_cure=folders.cure if folders else None,
+        send_trouble=mailbox.send_trouble,
+        send_reason=mailbox.send_reason,
+        send_since=mailbox.send_since,
+        send_next_try=mailbox.send_retry_at,
+        send_meaning=send.meaning if send else None,
+        send_cure=send.cure if send else None,
+    )
+
+
+async def spending_of(content: Database, settings: Settings, mailbox: Mailbox) -> Spending:
+    """Return what a mailbox has sent of late, and what waits. Raises StorageUnavailable."""
+    unsent, used, waits = await content.read(mailbox.account_id, _spending, mailbox.mailbox_id)
+    limits = None
+    if mailbox.provider in settings.providers:
+        limits = settings.provider(mailbox.provider).limits
+    return Spending(
+        replies_waiting=unsent,
+        sent_day=used.messages_day,
+        sent_day_max=limits.messages_per_day_max if limits else None,
+        recipients_day=used.recipients_day,
+        recipients_day_max=limits.recipients_per_day_max if limits else None,
+        send_waits_for=waits.reason if waits else None,
+        send_waits_until=waits.until if waits else None,
+        send_waits=WORDS[Spent(waits.reason)] if waits else None,
+    )
+
+
+async def counts_of(content: Database, mailbox: Mailbox) -> Counts:
+    """Raises StorageUnavailable."""
+    return await content.read(mailbox.account_id, _counts, mailbox.mailbox_id)
+
+
+async def waits_of(content: Database, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[Waiting | None]:
+    """Return, for each mailbox, what waits because it has sent enough. Raises StorageUnavailable."""
+    return await content.read(account_id, _waits, mailbox_ids)
+
+
+def warnings_of(standing: Standing, waits: Waiting | None) -> list[Warned]:
+    """Return what is wrong beside the reading."""
+    found = []
+    if standing.folders_meaning is not None:
+        found.append(
+            Warned(
+                kind="folders_missing",
+                trouble="folders_missing",
+                since=standing.folders_missing_since,
+                until=None,
+                meaning=standing.folders_meaning,
+                cure=standing.folders_cure or "",
+            )
+        )
+    if standing.send_trouble is not None:
+        found.append(
+            Warned(
+                kind="sending",
+                trouble=standing.send_trouble,
+                since=standing.send_since,
+                until=standing.send_next_try,
+                meaning=standing.send_meaning or "",
+                cure=standing.send_cure or "",
+            )
+        )
+    if waits is not None:
+        meaning = WORDS[Spent(waits.reason)]
+        found.append(Warned("budget", waits.reason, None, waits.until, meaning, "Nothing: it goes on by itself."))
+    return found
+
+
+def lag_of(mailbox: Mailbox, now: datetime) -> float | None:
+    """Return the seconds since an active mailbox was last read to its end; None where it is not active, or was not
+    read yet."""
+    if mailbox.state is not MailboxState.ACTIVE or mailbox.read_at is None:
+        return None
+    return max(now - mailbox.read_at, timedelta()).total_seconds()
+
+
+def _spending(conn: Connection, account_id: UUID, mailbox_id: UUID) -> tuple[int, Usage, Waiting | None]:
+    return (
+        outbox.count_unsent(conn, account_id, mailbox_id),
+        sending.usage(conn, account_id, mailbox_id),
+        sending.waiting(conn, account_id, mailbox_id, BUDGET_REASONS),
+    )
+
+
+def _counts(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Counts:
+    edited = edits.count_of_mailbox(conn, account_id, mailbox_id)
+    return Counts(
+        quarantined=quarantine.count_held(conn, account_id, mailbox_id),
+        edits_due=edited.get(EditStatus.DUE, 0),
+        edits_failed=edited.get(EditStatus.FAILED, 0),
+    )
+
+
+def _waits(conn: Connection, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[Waiting | None]:
+    return [sending.waiting(conn, account_id, one, BUDGET_REASONS) for one in mailbox_ids]
+
+
+def _words(settings: Settings, mailbox: Mailbox, trouble: str | None, *, sending: bool = False) -> Words | None:
+    if mailbox.provider not in settings.providers:
+        return None if sending else explain_unconfigured(mailbox.provider)
+    if trouble is None:
+        return None
+    provider = settings.provider(mailbox.provider)
+    return explain(Trouble(trouble), provider, mailbox.mailbox_id, sending=sending)
