@@ -35,7 +35,8 @@ from ingestd.outbound.parent import parent_of, quoted_of, references_of, thread_
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
-from storage import accounts, events, mailboxes, messages, outbox, reply_recipients, tickets
+from storage import accounts, events, mailboxes, merges, messages, outbox, reply_recipients, tickets
+from storage.errors import Conflict
 from storage.messages import NewMessage, Raw
 from storage.sealing import DataKey
 from storage.types import new_id
@@ -98,7 +99,7 @@ async def create_reply(
     *,
     idempotency_key: str | None = None,
 ) -> CreatedReply:
-    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError."""
+    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, TicketMerged, ReplyRefused, ComposeError."""
     delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
     view = await desk.conversation(account_id, number)
     message_id = new_id()
@@ -125,7 +126,7 @@ async def create_reply(
             request_key=_request_key(view.key, number, idempotency_key) if idempotency_key else None,
             request_hash=_request_hash(number, draft),
         )
-    except ReplyRefused:
+    except (ReplyRefused, Conflict):
         await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
         raise
     if first is not None:
@@ -252,6 +253,8 @@ def _write(
         )
         if first is not None:
             return first
+    # Here, and not before: it may be merged while the reply is composed, and a repeated request gets its first reply.
+    merges.refuse_merged(conn, account_id, tickets.get_ticket_by_id(conn, account_id, ticket_id))
     guard.check(conn, account_id, message.mailbox_id, ticket_id, composed.recipients)
     messages.insert_messages(conn, account_id, [message])
     outbox.insert_reply(
