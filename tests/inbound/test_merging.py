@@ -101,8 +101,8 @@ async def test_all_of_the_source_comes_to_the_target_in_the_order_in_which_it_ca
     await office.check()
 
 
-async def test_merging_again_changes_nothing_and_a_closed_target_stays_closed(stores: Stores) -> None:
-    office = await Office.open(stores)
+async def test_merging_again_changes_nothing_and_a_closed_target_stays_closed(light: Stores) -> None:
+    office = await Office.open(light)
     await office.take(letter("a1"), letter("a2"))
     await office.act(1, "closed")
     closed_at = (await office.ticket(1)).ticket.closed_at
@@ -301,8 +301,8 @@ async def test_what_cannot_be_merged(stores: Stores) -> None:
     await office.check()
 
 
-async def test_nothing_can_be_done_with_a_merged_ticket(stores: Stores) -> None:
-    office = await Office.open(stores)
+async def test_nothing_can_be_done_with_a_merged_ticket(light: Stores) -> None:
+    office = await Office.open(light)
     await office.take(letter("a1"), letter("a2"))
     first = await office.reply(2, idempotency_key="k1")
     await merge(office, 2, 1)
@@ -317,7 +317,7 @@ async def test_nothing_can_be_done_with_a_merged_ticket(stores: Stores) -> None:
         await office.act(1, "merged")
     again = await office.reply(2, idempotency_key="k1")
     assert (again.message_id, again.repeated) == (first.message_id, True), "it was asked for before"
-    assert stores.blobs.count(office.held.account_id, office.held.mailbox_id) == 0
+    assert light.blobs.count(office.held.account_id, office.held.mailbox_id) == 0
     await office.check()
 
 
@@ -332,8 +332,8 @@ async def test_a_mailbox_that_is_being_forgotten_has_no_tickets(light: Stores) -
 # -- who reads what --------------------------------------------------------------------------------
 
 
-async def test_one_requester_is_told_nothing_of_the_others_mail(stores: Stores) -> None:
-    office = await Office.open(stores, aliases=["sales@example.com"])
+async def test_one_requester_is_told_nothing_of_the_others_mail(light: Stores) -> None:
+    office = await Office.open(light, aliases=["sales@example.com"])
     secret = letter("b1", sender=BOB).replace(b"To: support@example.com", b"To: sales@example.com")
     await office.take(letter("a1"), secret)
     await office.reply(2)
