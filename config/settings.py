@@ -265,6 +265,8 @@ class Tickets(Section):
     """Messages that a ticket gets in that time; what is more is muted: kept, but not announced. 0: no limit."""
     flood_window_seconds: Seconds = 3600.0
     """The time that both limits are about."""
+    merge_messages_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Messages of a ticket that can be merged into another one: all are moved at once, and new mail waits meanwhile."""
     bounce_days: Annotated[int, Field(ge=0, le=60)] = 5
     """A bounce without proof is linked to the only reply that went to its recipient in so many days; 0: to none."""
     agents: Annotated[tuple[AddressOrDomain, ...], Field(max_length=1000)] = ()

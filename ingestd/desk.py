@@ -28,7 +28,7 @@ from ingestd.records import (
     ReplyRecord,
     TicketRecord,
 )
-from ingestd.relations import Related, relations_of
+from ingestd.relations import Related, Relation, relations_of
 from storage import mailboxes, messages, outbox, quarantine, reply_recipients, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
@@ -121,6 +121,11 @@ class TicketView(Conversation):
 
     messages: Sequence[MessageView]
     related: Sequence[Related]
+
+    @property
+    def merged_into(self) -> int | None:
+        """The number of the ticket that has its messages, where it is merged; then it has none itself."""
+        return next((one.ticket.number for one in self.related if one.relation is Relation.MERGED_INTO), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What a ticket has to do with others: what it may belong to, what it follows up, and its twins.
+"""What a ticket has to do with others: what it may belong to, what it follows up, what it was merged with, and its
+twins. Where another one was merged, the ticket that it was merged into is told in its place.
 
 A twin is a ticket of the same mail in another mailbox of the account. No row says so: the hash of a
 Message-ID is made with its mailbox's key and dies with it, so another mailbox is asked by the hash that this mailbox
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 from ingestd.inbound.identity import thread_key
 from ingestd.keys import KeyRing
 from ingestd.records import MessageRecord
-from storage import mailboxes, threads, tickets
+from storage import mailboxes, merges, threads, tickets
 from storage.database import Database
 from storage.errors import KeyDestroyed, SealBroken
 from storage.mailboxes import MailboxState
@@ -42,6 +43,10 @@ class Relation(enum.StrEnum):
     """It is followed up by this one."""
     TWIN = "twin"
     """This one has the same mail, in another mailbox."""
+    MERGED_INTO = "merged_into"
+    """It is part of this one, which has its messages."""
+    MERGED_FROM = "merged_from"
+    """This one was merged into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,17 @@ async def relations_of(
 def _linked(conn: Connection, account_id: UUID, ticket: Ticket) -> list[Related]:
     found = []
     for relation, one in (
+        (Relation.MERGED_INTO, ticket.merged_into_id),
         (Relation.SUSPECTED, ticket.suspected_ticket_id),
         (Relation.FOLLOWS, ticket.follows_ticket_id),
     ):
         if one is not None:
-            found += [Related(relation, other) for other in tickets.list_by_id(conn, account_id, [one])]
+            others = tickets.unmerged(conn, account_id, tickets.list_by_id(conn, account_id, [one]))
+            found += [Related(relation, other) for other in others if other.ticket_id != ticket.ticket_id]
     following = tickets.follow_ups(conn, account_id, ticket.ticket_id, _RELATED_MAX)
-    return found + [Related(Relation.FOLLOWED_BY, one) for one in reversed(following)]
+    found += [Related(Relation.FOLLOWED_BY, one) for one in reversed(following)]
+    merged = merges.merged_into(conn, account_id, ticket.ticket_id, _RELATED_MAX)
+    return found + [Related(Relation.MERGED_FROM, one) for one in merged]
 
 
 async def _twins(content: Database, keys: KeyRing, ticket: Ticket, bodies: Mapping[str, bytes]) -> list[Ticket]:

@@ -1,7 +1,9 @@
 """What people do with tickets, as transactions: closing, opening again, reading, spam and deleting.
 
-Each status can follow any other; `open` is the way back from all of them. What an action does in the mailbox
-is planned in its own transaction (`ingestd.inbound.mirroring`) and done afterwards, as often as it takes.
+Each status can follow any other; `open` is the way back from all of them. Only merging (`ingestd.merging`) is for
+good: nothing of this can be done with a ticket that is merged, and the refusal names the one that it is part of. What
+an action does in the mailbox is planned in its own transaction (`ingestd.inbound.mirroring`) and done afterwards, as
+often as it takes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from ingestd.mirror import mirror_of
 from ingestd.options import mirrored
 from ingestd.records import MailboxRecord
 from storage import accounts, events, mailboxes, tickets
+from storage.errors import Conflict
+from storage.mailboxes import Mailbox
+from storage.merges import refuse_merged
 from storage.sealing import DataKey
 from storage.tickets import Ticket, TicketStatus
 
@@ -28,7 +33,7 @@ EVENT_OF_STATUS: Final[Mapping[TicketStatus, str]] = {
     TicketStatus.SPAM: "ticket.spam",
     TicketStatus.DELETED: "ticket.deleted",
 }
-"""Reading has no status, and no event: whoever read it knows."""
+"""What people can set. Reading has no status, and no event: whoever read it knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +57,20 @@ class Changed:
 def set_status(
     conn: Connection, account_id: UUID, number: int, status: str, mirroring: Mirroring | None = None
 ) -> Changed:
-    """Set a ticket to a TicketStatus; without `mirroring` the mailbox stays as it is. Raises NotFound."""
+    """Set a ticket to one of EVENT_OF_STATUS; without `mirroring` the mailbox stays as it is.
+
+    Raises NotFound; TicketMerged; Conflict for a status that nobody can set.
+    """
     wanted, ticket = TicketStatus(status), tickets.get_ticket(conn, account_id, number)
+    if wanted not in EVENT_OF_STATUS:
+        raise Conflict(f"a ticket does not become {wanted.value} by setting its status")
     held = mailboxes.hold_unfenced(conn, account_id, ticket.mailbox_id)
     # Asked again under the lock: a mail may have reopened it in between.
     ticket = tickets.get_ticket(conn, account_id, number)
+    refuse_merged(conn, account_id, ticket)
     if ticket.status == wanted:
         return Changed(changed=False, mirrored=Mirrored())
-    done = Mirrored()
-    if mirroring is not None:
-        mirror = mirror_of(mirrored(_open(mirroring.key, held), mirroring.defaults))
-        done = mirror_status(conn, account_id, mirroring.key, mirror, ticket, wanted, mirroring.messages_max)
+    done = plan(conn, account_id, mirroring, held, ticket, wanted)
     tickets.touch_ticket(conn, account_id, ticket.ticket_id, status=wanted)
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     event = events.NewEvent(EVENT_OF_STATUS[wanted], ticket.mailbox_id, ticket.ticket_id)
@@ -71,12 +79,23 @@ def set_status(
 
 
 def read_ticket(conn: Connection, account_id: UUID, number: int, mirroring: Mirroring) -> Mirrored:
-    """Note that an agent has read a ticket: only the mailbox is told. Raises NotFound."""
+    """Note that an agent has read a ticket: only the mailbox is told. Raises NotFound, TicketMerged."""
     ticket: Ticket = tickets.get_ticket(conn, account_id, number)
     held = mailboxes.hold_unfenced(conn, account_id, ticket.mailbox_id)
+    refuse_merged(conn, account_id, tickets.get_ticket(conn, account_id, number))
     mirror = mirror_of(mirrored(_open(mirroring.key, held), mirroring.defaults))
     return mirror_read(conn, account_id, mirroring.key, mirror, ticket, mirroring.messages_max)
 
 
-def _open(key: DataKey, held: mailboxes.Mailbox) -> MailboxRecord:
+def plan(
+    conn: Connection, account_id: UUID, mirroring: Mirroring | None, held: Mailbox, ticket: Ticket, status: TicketStatus
+) -> Mirrored:
+    """Plan what is done in the mailbox, which the caller holds, where a ticket's mail comes under another status."""
+    if mirroring is None:
+        return Mirrored()
+    mirror = mirror_of(mirrored(_open(mirroring.key, held), mirroring.defaults))
+    return mirror_status(conn, account_id, mirroring.key, mirror, ticket, status, mirroring.messages_max)
+
+
+def _open(key: DataKey, held: Mailbox) -> MailboxRecord:
     return key.open_record(MailboxRecord.place(held.mailbox_id), held.sealed, MailboxRecord)

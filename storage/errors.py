@@ -32,6 +32,10 @@ class Conflict(StorageError):
     """The request contradicts what is stored ."""
 
 
+class TicketMerged(Conflict):
+    """The ticket was merged into another one, which the text names: ask for that one."""
+
+
 class KeyReused(Conflict):
     """An idempotency key came with another request than before."""
 

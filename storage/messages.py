@@ -79,6 +79,8 @@ class Message:
     chunks: int
     raw_place: str
     muted: bool
+    merged_from_id: UUID | None
+    """The ticket that it came to, where that was merged into this one."""
     sealed: bytes
 
 
@@ -115,6 +117,7 @@ _RECENTLY_RECEIVED = (
         messages.c.account_id == bindparam("account"),
         messages.c.ticket_id == bindparam("ticket"),
         messages.c.direction == "in",
+        messages.c.merged_from_id.is_(None),
     )
     .order_by(messages.c.message_id.desc())
     .limit(bindparam("most", type_=Integer))
@@ -228,7 +231,10 @@ def newest_received(
 
 
 def recently_received(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[tuple[datetime, bool]]:
-    """Return when the newest `limit` received messages of a ticket came in, newest first, and which are muted."""
+    """Return when the newest `limit` received messages of a ticket came in, newest first, and which are muted.
+
+    Those that a merge brought are no part of it: they were counted where they came in.
+    """
     rows = conn.execute(_RECENTLY_RECEIVED, {"account": account_id, "ticket": ticket_id, "most": limit})
     return [(received_at, muted) for received_at, muted in rows]
 

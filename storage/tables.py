@@ -202,6 +202,7 @@ messages = Table(
     Column("chunks", Integer, nullable=False),
     Column("raw_place", Text, nullable=False),
     Column("muted", Boolean, nullable=False, server_default=false()),
+    Column("merged_from_id", Id),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "message_id"),
     UniqueConstraint("account_id", "mailbox_id", "identity_key"),

@@ -9,7 +9,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, and_, bindparam, insert, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from storage.database import now
 from storage.errors import NotFound
@@ -26,6 +39,8 @@ class TicketStatus(enum.StrEnum):
     SPAM = "spam"
     DELETED = "deleted"
     """In the helpdesk's trash; nothing of it is gone."""
+    MERGED = "merged"
+    """It is part of another ticket, and only leads there (`storage.merges`). No other status follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +56,10 @@ class Ticket:
     """A ticket that it may belong to: the evidence was too weak to join it."""
     follows_ticket_id: UUID | None
     """The ticket that it follows up, which had been closed too long ago to be opened again."""
+    merged_into_id: UUID | None
+    """The ticket that has its messages, where it is merged."""
     closed_at: datetime | None
-    """Since when it is closed, spam or deleted; None while it is open."""
+    """Since when it is closed, spam, deleted or merged; None while it is open."""
     created_at: datetime
     updated_at: datetime
     sealed: bytes
@@ -76,7 +93,7 @@ class Opening:
     ticket_id: UUID
     received_at: datetime
     muted: bool
-    """It was beyond a limit already: the ticket is the one that collects a flood."""
+    """It was beyond a limit already: the ticket is the one that collects a flood. One that was merged collects none."""
 
 
 def insert_tickets(conn: Connection, account_id: UUID, first_number: int, new: Sequence[NewTicket]) -> None:
@@ -175,13 +192,30 @@ def list_by_id(conn: Connection, account_id: UUID, ticket_ids: Collection[UUID])
 
 
 def follow_ups(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[Ticket]:
-    """Return the newest `limit` tickets that follow a ticket up, newest first."""
-    query = _select(account_id).where(tickets.c.follows_ticket_id == ticket_id)
-    return [Ticket(*row) for row in conn.execute(query.order_by(tickets.c.number.desc()).limit(limit))]
+    """Return the newest `limit` tickets that follow up a ticket or what was merged into it, newest first.
+
+    In place of one that was merged stands the ticket that it was merged into, unless that is the ticket itself.
+    """
+    other = tickets.alias("other")
+    merged = select(other.c.ticket_id).where(other.c.account_id == account_id, other.c.merged_into_id == ticket_id)
+    followed = select(literal(ticket_id, tickets.c.ticket_id.type)).union_all(merged)
+    query = _select(account_id).where(tickets.c.follows_ticket_id.in_(followed))
+    rows = conn.execute(query.order_by(tickets.c.number.desc()).limit(limit))
+    found = {one.ticket_id: one for one in unmerged(conn, account_id, [Ticket(*row) for row in rows])}
+    found.pop(ticket_id, None)
+    return sorted(found.values(), key=lambda one: one.number, reverse=True)
+
+
+def unmerged(conn: Connection, account_id: UUID, found: Sequence[Ticket]) -> list[Ticket]:
+    """Return tickets, in place of each that was merged the one that it was merged into; that may be there twice."""
+    wanted = {one.merged_into_id for one in found if one.merged_into_id is not None}
+    into = {one.ticket_id: one for one in list_by_id(conn, account_id, wanted)} if wanted else {}
+    return [one if one.merged_into_id is None else into.get(one.merged_into_id, one) for one in found]
 
 
 def openings(conn: Connection, account_id: UUID, mailbox_id: UUID, requester_key: bytes, limit: int) -> list[Opening]:
-    """Return the newest `limit` tickets of a requester in a mailbox, newest first."""
+    """Return the newest `limit` tickets of a requester in a mailbox, newest first; merged ones, too: a machine's
+    flood that is merged as it comes is one all the same."""
     values = {"account": account_id, "mailbox": mailbox_id, "requester": requester_key, "most": limit}
     rows = conn.execute(_OPENINGS, values)
     return [Opening(*row) for row in rows]
@@ -215,14 +249,22 @@ def _select(account_id: UUID) -> Select[Any]:
 # Asked for each message of a batch, and so built once: that costs more than to run them.
 _FIRST_MESSAGE = (
     select(messages.c.message_id)
-    .where(messages.c.account_id == tickets.c.account_id, messages.c.ticket_id == tickets.c.ticket_id)
+    .where(
+        messages.c.account_id == tickets.c.account_id,
+        messages.c.ticket_id == func.coalesce(tickets.c.merged_into_id, tickets.c.ticket_id),
+        func.coalesce(messages.c.merged_from_id, messages.c.ticket_id) == tickets.c.ticket_id,
+    )
     .order_by(messages.c.message_id)
     .limit(1)
     .correlate(tickets)
     .scalar_subquery()
 )
 _OPENINGS = (
-    select(tickets.c.ticket_id, messages.c.received_at, messages.c.muted)
+    select(
+        tickets.c.ticket_id,
+        messages.c.received_at,
+        case((tickets.c.merged_into_id.is_(None), messages.c.muted), else_=false()),
+    )
     .join(messages, and_(messages.c.account_id == tickets.c.account_id, messages.c.message_id == _FIRST_MESSAGE))
     .where(
         tickets.c.account_id == bindparam("account"),

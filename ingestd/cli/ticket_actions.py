@@ -1,4 +1,4 @@
-"""What agents do with tickets: close, reopen, read, spam, delete. As configured, the mailbox is told (`mirror`)."""
+"""What agents do with tickets: close, reopen, read, spam, delete, merge. The mailbox is told as configured."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, json_option, print_done, with_store
 from ingestd.inbound.mirroring import Mirrored
+from ingestd.merging import merge as merge_
 from ingestd.ticketing import Mirroring, read_ticket, set_status
 from storage.tickets import TicketStatus
 
@@ -65,7 +66,27 @@ async def read(store: Store, number: int, account: UUID | None, as_json: bool) -
     print_done({"ticket": number, **_fields(done)}, as_json, words=f"#{number}: read{_words(done)}")
 
 
-ACTIONS = (close, reopen, read, spam, delete)
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@click.argument("into", type=click.IntRange(1))
+@account_option
+@json_option
+@with_store
+async def merge(store: Store, number: int, into: int, account: UUID | None, as_json: bool) -> None:
+    """Merge ticket NUMBER into ticket INTO of the same mailbox. It cannot be undone.
+
+    All messages of NUMBER come to INTO, and what is still written to NUMBER does, too; NUMBER only leads there from
+    then on. Where the two are different people's, both can write to INTO; replies go to the requester of INTO alone.
+    """
+    account_id = await choose_account(store, account)
+    done = (await merge_(store.desk, store.settings, account_id, number, into)).value
+    assert done is not None  # there is no idempotency key
+    fields = {"ticket": number, "merged_into": into, "changed": done.changed, "messages_moved": done.messages}
+    words = f"#{number}: merged into #{into}" + (_words(done.mirrored) if done.changed else " (it was so already)")
+    print_done({**fields, **_fields(done.mirrored)}, as_json, words=words)
+
+
+ACTIONS = (close, reopen, read, spam, delete, merge)
 
 
 async def _set_status(store: Store, account: UUID | None, number: int, status: TicketStatus, as_json: bool) -> None:

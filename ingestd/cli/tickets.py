@@ -40,6 +40,8 @@ _RELATIONS = {
     Relation.FOLLOWS: "follows up #{number}, which had been closed for long",
     Relation.FOLLOWED_BY: "followed up by #{number}",
     Relation.TWIN: "the same mail is in #{number}, of another mailbox",
+    Relation.MERGED_INTO: "merged into #{number}, which has its messages and gets what is still written to it",
+    Relation.MERGED_FROM: "#{number} was merged into it",
 }
 _GONE = "somebody moved or deleted it in the mailbox; it was left as it is"
 _MOVED = "moved in the mailbox, by us or by somebody else; where it lies now is not known"
@@ -57,7 +59,7 @@ _LOST: Final[Mapping[str, str]] = {
 
 @click.group()
 def ticket() -> None:
-    """Tickets: list, show, reply, close, reopen, read, spam, delete."""
+    """Tickets: list, show, reply, close, reopen, read, spam, delete, merge."""
 
 
 for _action in ACTIONS:
@@ -69,7 +71,7 @@ for _action in ACTIONS:
 @click.option(
     "--status",
     type=click.Choice([one.value for one in TicketStatus]),
-    help="Only those with this status.  [default: all but spam and deleted]",
+    help="Only those with this status.  [default: all but spam, deleted and merged]",
 )
 @click.option("--mailbox", "mailbox_id", type=click.UUID, help="Only those of this mailbox.")
 @click.option("--after", "after_number", default=0, help="Only those with a higher number.")
@@ -90,7 +92,7 @@ async def list_(
     found = await store.desk.tickets(
         account_id,
         status=status,
-        without=() if status else (TicketStatus.SPAM, TicketStatus.DELETED),
+        without=() if status else (TicketStatus.SPAM, TicketStatus.DELETED, TicketStatus.MERGED),
         mailbox_id=mailbox_id,
         after_number=after_number,
         limit=limit,
@@ -127,6 +129,7 @@ async def show(store: Store, number: int, account: UUID | None, full: bool, as_j
         "requester_name": requester.name,
         "offered_requester": view.record.offered_requester.addr if view.record.offered_requester else None,
         "mailbox": view.ticket.mailbox_id,
+        "merged_into": view.merged_into,
         "suspected": view.ticket.suspected_ticket_id,
         "related": [
             {"relation": one.relation, "number": one.ticket.number, "mailbox": one.ticket.mailbox_id}

@@ -49,6 +49,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "ticket.closed": EventType("The ticket is closed."),
     "ticket.spam": EventType("The ticket is spam."),
     "ticket.deleted": EventType("The ticket is in the trash."),
+    "ticket.merged": EventType("The ticket is part of another one now.", "The number of that one."),
     "ticket.flooded": EventType("More came than the limits allow; what comes beyond is muted.", "The limit."),
     "reply.queued": EventType("A reply was accepted, and waits to be sent."),
     "reply.sent": EventType("The provider took the reply."),

@@ -177,11 +177,13 @@ class _Look:
         found = self._ticket(ticket_id)
         if found is None:
             return None
-        standing = self._standing(found)
+        standing, passed = self._standing(found), {found.ticket_id}
         for _ in range(_FOLLOW_UPS_MAX):
             following = self._follow_up(found) if self.follows_up and self._has_ended(found) else None
-            if following is None:
+            # Where a ticket was merged into its follow-up's follow-up, they go round in a circle.
+            if following is None or following.ticket_id in passed:
                 break
+            passed.add(following.ticket_id)
             found, standing = following, self._standing(following)
         spam = found.status == TicketStatus.SPAM
         return Candidate(found.ticket_id, standing, ours=ours, ended=self._has_ended(found), spam=spam)
@@ -193,6 +195,9 @@ class _Look:
             return _Known(ticket_id, new.requester_key, new.status, None)
         try:
             found = tickets.get_ticket_by_id(self.conn, self.context.account_id, ticket_id)
+            # Only a reply address names a merged ticket: its messages, by which all else is found, have moved.
+            if found.merged_into_id is not None:
+                found = tickets.get_ticket_by_id(self.conn, self.context.account_id, found.merged_into_id)
         except NotFound:
             return None
         return _known(found)

@@ -12,6 +12,7 @@ from ingestd.mail.fields import ComposeError, address_words
 from ingestd.mail.international import ascii_address
 from ingestd.mail.reply_address import ticket_token, with_token
 from ingestd.mail.types import Address
+from ingestd.outbound.parent import seen_by_requester
 from ingestd.records import TOKEN_PLUS, MailboxRecord
 
 
@@ -71,7 +72,7 @@ def _checked(field: str, address: Address) -> Address:
 
 def sender_of_reply(view: Conversation) -> Address:
     """A reply goes out from the address that was written to: the newest inbound message tells."""
-    for one in reversed(view.messages):
+    for one in reversed(seen_by_requester(view)):
         if one.row.direction != "in":
             continue
         mail = one.record.mail

@@ -33,7 +33,8 @@ from ingestd.outbound.refused import ReplyRefused
 from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
 from ingestd.uploads import Files, load_files, upload_gone
-from storage import accounts, events, mailboxes, messages, outbox, reply_recipients, tickets, uploads
+from storage import accounts, events, mailboxes, merges, messages, outbox, reply_recipients, tickets, uploads
+from storage.errors import Conflict
 from storage.messages import NewMessage, Raw
 from storage.outbox import Request
 from storage.sealing import DataKey
@@ -72,7 +73,7 @@ async def create_reply(
     *,
     idempotency_key: str | None = None,
 ) -> CreatedReply:
-    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, ReplyRefused, ComposeError.
+    """Queue a reply to the ticket's requester. Raises NotFound, Conflict, TicketMerged, ReplyRefused, ComposeError.
 
     A request that is repeated gets its first reply, also where it could not be made any more: its uploads are used up,
     or the time that it names has passed.
@@ -126,7 +127,7 @@ async def _create(
             files.uploads,
             _request_of(view.key, number, draft, idempotency_key) if idempotency_key else None,
         )
-    except ReplyRefused:
+    except (ReplyRefused, Conflict):
         await asyncio.to_thread(desk.blobs.delete, account_id, view.ticket.mailbox_id, message_id)
         raise
     if first is not None:
@@ -257,6 +258,8 @@ def _write(
         )
         if first is not None:
             return first
+    # Here, and not before: it may be merged while the reply is composed, and a repeated request gets its first reply.
+    merges.refuse_merged(conn, account_id, tickets.get_ticket_by_id(conn, account_id, ticket_id))
     guard.check(conn, account_id, message.mailbox_id, ticket_id, composed.recipients)
     if uploaded and not uploads.take_uploads(conn, account_id, message.mailbox_id, uploaded):
         raise upload_gone()  # another reply took one meanwhile

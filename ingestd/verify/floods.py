@@ -19,9 +19,12 @@ async def muted_messages_are_told_as_such(look: Look, found: Findings) -> None:
 
 
 async def floods_are_announced(look: Look, found: Findings) -> None:
-    """Every ticket with a muted message has an event ticket.flooded, or ticket.spam."""
+    """Every ticket to which a muted message came has an event ticket.flooded, or ticket.spam."""
     await look.count(found, messages, live(messages), messages.c.muted)
-    told = exists().where(*same(events, messages, "ticket_id"), events.c.type.in_(("ticket.flooded", "ticket.spam")))
+    came_to = func.coalesce(messages.c.merged_from_id, messages.c.ticket_id)
+    told = exists().where(
+        *same(events, messages), events.c.ticket_id == came_to, events.c.type.in_(("ticket.flooded", "ticket.spam"))
+    )
     key = (messages.c.account_id, messages.c.ticket_id)
     query = select(*key).where(live(messages), messages.c.muted, ~told).group_by(*key).having(func.count() > 0)
     await look.flag(found, query, "the flood in the ticket was not announced")

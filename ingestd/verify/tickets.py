@@ -23,15 +23,17 @@ async def messages_belong_to_a_ticket(look: Look, found: Findings) -> None:
 
 
 async def tickets_have_a_message(look: Look, found: Findings) -> None:
-    """Every ticket has at least one message."""
-    await look.count(found, tickets, live(tickets))
+    """Every ticket that was not merged into another one has at least one message."""
+    whole = tickets.c.merged_into_id.is_(None)
+    await look.count(found, tickets, live(tickets), whole)
     theirs = select(messages.c.message_id).where(*same(messages, tickets, "ticket_id")).exists()
-    query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets), ~theirs)
+    query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets), whole, ~theirs)
     await look.flag(found, query, "the ticket has no message")
 
 
 async def closed_tickets_know_since_when(look: Look, found: Findings) -> None:
-    """Every ticket is open, closed, spam or deleted, and has the time since when it is not open, where it is not."""
+    """Every ticket is open, closed, spam, deleted or merged, and has the time since when it is not open, where it is
+    not."""
     await look.count(found, tickets, live(tickets))
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
     ended = tickets.c.status != TicketStatus.OPEN
@@ -39,11 +41,11 @@ async def closed_tickets_know_since_when(look: Look, found: Findings) -> None:
     await look.flag(found, query.where(tickets.c.status.not_in(list(TicketStatus))), "its status is unknown")
 
 
-async def spam_and_deletions_were_told(look: Look, found: Findings) -> None:
-    """Every ticket that is spam, or deleted, has an event ticket.spam, or ticket.deleted."""
+async def spam_deletions_and_merges_were_told(look: Look, found: Findings) -> None:
+    """Every ticket that is spam, deleted or merged has an event ticket.spam, ticket.deleted or ticket.merged."""
     await look.count(found, tickets, live(tickets))
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
-    for status in (TicketStatus.SPAM, TicketStatus.DELETED):
+    for status in (TicketStatus.SPAM, TicketStatus.DELETED, TicketStatus.MERGED):
         told = exists().where(*same(events, tickets, "ticket_id"), events.c.type == f"ticket.{status.value}")
         await look.flag(found, query.where(tickets.c.status == status, ~told), "its status was not told")
 

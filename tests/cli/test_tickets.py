@@ -81,3 +81,31 @@ def test_what_agents_do_with_a_ticket(tmp_path: Path) -> None:
     assert [one["status"] for one in desk.json("ticket", "list")] == ["open", "open"]
     assert desk.run("ticket", "spam", 3).exit_code == 1
     assert desk.run("verify").exit_code == 0
+
+
+def test_merging(tmp_path: Path) -> None:
+    desk = stock(tmp_path, *(mail(message_id=f"<q{number}@example.org>") for number in range(1, 4)), settings=_MIRROR)
+    assert desk.json("ticket", "merge", 2, 1) == {
+        "ticket": 2,
+        "merged_into": 1,
+        "changed": True,
+        "messages_moved": 1,
+        "edits_planned": 0,
+        "messages_lost": 0,
+    }
+    assert desk.run("ticket", "merge", 2, 1).output == "#2: merged into #1 (it was so already)\n"
+    shown = desk.run("ticket", "show", 2).output
+    assert "merged · <anna@example.org>" in shown
+    assert "merged into #1, which has its messages" in shown
+    assert "#2 was merged into it" in desk.run("ticket", "show", 1).output
+    assert (desk.json("ticket", "show", 2)["merged_into"], desk.json("ticket", "show", 1)["merged_into"]) == (1, None)
+    assert len(desk.json("ticket", "show", 1)["messages"]) == 2
+    assert [one["number"] for one in desk.json("ticket", "list")] == [1, 3]
+    assert [one["number"] for one in desk.json("ticket", "list", "--status", "merged")] == [2]
+    for refused in (["reopen", 2], ["close", 2], ["read", 2], ["reply", 2, "--text", "x"], ["merge", 3, 2]):
+        result = desk.run("ticket", *refused)
+        assert (result.exit_code, "ticket 2 was merged into ticket 1" in result.output) == (1, True), result.output
+    desk.run("ticket", "spam", 3)
+    assert desk.run("ticket", "merge", 3, 1).output == "#3: merged into #1; edits in the mailbox: 1\n"
+    assert "It cannot be undone." in desk.run("ticket", "merge", "--help").output
+    assert desk.run("verify").exit_code == 0

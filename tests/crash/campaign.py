@@ -149,6 +149,21 @@ async def spam_by_command(world: World, house: House, process: Process) -> None:
         await daemon.process.kill()
 
 
+async def merge_by_command(world: World, house: House, process: Process) -> None:
+    """`ticket merge` while mail to the source comes in, killed perhaps, then again: all of it is in the target."""
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        source, target = await story.two_tickets(house)
+        await story.answer(world, house, source)
+        await _twice(process, "ticket", "merge", str(source), str(target))
+        await daemon.until(lambda: story.is_answered(house, target), "the answer to the source is in the target")
+        await story.check_merged(world, house, source, target)
+        await daemon.stop()
+    finally:
+        await daemon.process.kill()
+
+
 async def disconnect_by_command(world: World, house: House, process: Process) -> None:
     """`mailbox disconnect` where no daemon runs, killed perhaps, then again."""
     daemon = Daemon(house)

@@ -39,6 +39,7 @@ OLD_MAILS = 3
 EDITED = "Archive"
 """Where a story that has its mail moved has it moved to."""
 _LARGE_BYTES = 40_000
+_ANSWERED, _ANSWER_ID = "Re: Printer", "<answer@example.org>"
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -143,6 +144,35 @@ async def check_mirrored(world: World, house: House, daemon: Daemon, before: Cou
     assert await everywhere(world, house) == before
     assert len(await _in(world, house, "Junk")) == moved
     assert (await house.store.desk.ticket(house.account_id, 1)).ticket.status == "spam"
+    await check_store(house)
+
+
+async def two_tickets(house: House) -> tuple[int, int]:
+    """Return the numbers of two tickets of the story's new mails, the later one first."""
+    found = await house.store.desk.tickets(house.account_id, mailbox_id=house.mailbox_id)
+    target, source, *_ = [one.ticket.number for one in found if one.record.subject.startswith("Printer")]
+    return source, target
+
+
+async def answer(world: World, house: House, number: int) -> None:
+    """The customer answers what she wrote to a ticket first."""
+    view = await house.store.desk.ticket(house.account_id, number)
+    head = f"From: Anna <{CUSTOMER}>\r\nTo: {house.address}\r\nSubject: {_ANSWERED}\r\n"
+    head += f"Message-ID: {_ANSWER_ID}\r\nIn-Reply-To: {view.messages[0].record.mail.message_id}\r\n"
+    await world.provider.deliver(house.address, f"{head}\r\nIt still does not.\r\n".encode())
+
+
+async def is_answered(house: House, number: int) -> bool:
+    view = await house.store.desk.ticket(house.account_id, number)
+    return _ANSWERED in {one.record.mail.subject for one in view.messages}
+
+
+async def check_merged(world: World, house: House, source: int, target: int) -> None:
+    """Every mail is a ticket message, once, and none is in the source."""
+    delivered = [message_id_of(one) for one in (*old_mails(house.address), *mails(house.address))]
+    assert (await stored(house))["in"] == Counter([*delivered, _ANSWER_ID])
+    view = await house.store.desk.ticket(house.account_id, source)
+    assert (view.merged_into, len(view.messages)) == (target, 0)
     await check_store(house)
 
 

@@ -80,7 +80,12 @@ async def test_killed_everywhere(world: World) -> None:
     found = await campaign.discover(world)
     _check_discovery(found)
     iterations = [campaign.daemon_killed(point) for point in found.stages]
-    for told in (campaign.reply_by_command, campaign.spam_by_command, campaign.disconnect_by_command):
+    for told in (
+        campaign.reply_by_command,
+        campaign.spam_by_command,
+        campaign.merge_by_command,
+        campaign.disconnect_by_command,
+    ):
         points = await campaign.discover_command(world, told)
         assert points
         iterations += [campaign.command_killed(point, told) for point in points]

@@ -29,6 +29,7 @@ from storage import (
     grants,
     keystore,
     mailboxes,
+    merges,
     messages,
     meta,
     outbox,
@@ -103,6 +104,10 @@ class World:
     """Its message."""
     uploaded: UUID = field(default_factory=new_id)
     """A file that waits for a reply."""
+    merged_ticket: UUID = field(default_factory=new_id)
+    """Merged into the first ticket."""
+    merged_message: UUID = field(default_factory=new_id)
+    """What had come to it."""
     key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
     """Of `mailbox`, once it is linked."""
 
@@ -226,6 +231,7 @@ async def build(stores: Stores) -> World:
     await stores.content.transaction(world.account, _backfill, world, key)
     await stores.content.transaction(world.account, _flood, world, key)
     await stores.content.transaction(world.account, _upload, world, key)
+    await stores.content.transaction(world.account, _merge, world, key)
     for account_id, mailbox_id, ticket_id, suspected in (
         (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
         (world.other_account, world.other_mailbox, world.other_ticket, None),
@@ -441,6 +447,16 @@ def _upload(conn: Connection, account_id: UUID, world: World, key: DataKey) -> N
     )
     claim = requests.Claim(b"key", b"hash", str(world.uploaded), world.mailbox)
     assert requests.remember(conn, account_id, claim)
+
+
+def _merge(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    one = new_message(key, world.merged_message, world.merged_ticket, b"Subject: Also\r\n\r\nAlso\r\n")
+    messages.insert_messages(conn, account_id, [one])
+    _open_ticket(conn, account_id, key, world.merged_ticket, None, [world.merged_message])
+    merges.move(conn, account_id, world.merged_ticket, world.ticket)
+    _, sequence = accounts.draw_numbers(conn, account_id, events=1)
+    told = NewEvent("ticket.merged", world.mailbox, world.merged_ticket, None, "1")
+    events.insert_events(conn, account_id, sequence, [told])
 
 
 def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from ingestd import records
 from ingestd.mail.types import Address
+from storage import merges
 from storage.keystore_tables import ledger, revocations, wrapped_keys
 from storage.tables import (
     accounts,
@@ -210,6 +211,13 @@ def _second_mailbox(world: World) -> UUID:
     return world.second_mailbox
 
 
+def _merge_again(conn: Connection, world: World) -> None:
+    """The merged ticket's target is merged, and what had been merged into it still leads there."""
+    merges.move(conn, world.account, world.ticket, world.follow_up)
+    put(tickets, "ticket_id", "merged_ticket", merged_into_id=world.ticket)(conn, world)
+    tell("ticket.merged", "ticket", "ticket_id")(conn, world)
+
+
 def _chunk_of_a_dropped_one(conn: Connection, world: World) -> None:
     (sealed,) = sealed_chunks(world.key, world.dropped, b"not a mail")
     copy(raw_chunks, "owner_id", "message", owner_id=world.dropped, sealed=sealed)(conn, world)
@@ -315,8 +323,60 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("tickets_have_a_message", "a ticket alone", _empty_ticket),
     Damage("closed_tickets_know_since_when", "never closed", put(tickets, "ticket_id", "ticket", status="closed")),
     Damage("closed_tickets_know_since_when", "nowhere", put(tickets, "ticket_id", "follow_up", status="lost")),
-    Damage("spam_and_deletions_were_told", "deleted untold", put(tickets, "ticket_id", "follow_up", status="deleted")),
-    Damage("spam_and_deletions_were_told", "spam untold", put(tickets, "ticket_id", "follow_up", status="spam")),
+    Damage(
+        "spam_deletions_and_merges_were_told",
+        "deleted untold",
+        put(tickets, "ticket_id", "follow_up", status="deleted"),
+    ),
+    Damage("spam_deletions_and_merges_were_told", "spam untold", put(tickets, "ticket_id", "follow_up", status="spam")),
+    Damage(
+        "spam_deletions_and_merges_were_told",
+        "merged untold",
+        drop(events, "ticket_id", "merged_ticket", events.c.type == "ticket.merged"),
+    ),
+    Damage(
+        "merged_tickets_lead_to_another",
+        "closed, but merged",
+        put(tickets, "ticket_id", "merged_ticket", status="closed"),
+    ),
+    Damage(
+        "merged_tickets_lead_to_another",
+        "merged into nothing",
+        both(put(tickets, "ticket_id", "follow_up", status="merged"), tell("ticket.merged", "follow_up", "ticket_id")),
+    ),
+    Damage(
+        "merged_tickets_lead_to_another",
+        "its target is gone",
+        put(tickets, "ticket_id", "merged_ticket", merged_into_id=new_id()),
+        also="merged_messages_are_in_the_target",
+    ),
+    Damage(
+        "merged_tickets_lead_to_another",
+        "another mailbox's",
+        put(tickets, "ticket_id", "merged_ticket", merged_into_id=lambda w: w.suspicious_ticket),
+        also="merged_messages_are_in_the_target",
+    ),
+    Damage("merged_tickets_lead_to_another", "a chain", _merge_again, also="merged_messages_are_in_the_target"),
+    Damage(
+        "merged_tickets_are_empty",
+        "a message is left",
+        put(messages, "message_id", "chunked_message", ticket_id=lambda w: w.merged_ticket),
+    ),
+    Damage(
+        "merged_tickets_are_empty",
+        "standing is left",
+        copy(participants, "ticket_id", "ticket", ticket_id=lambda w: w.merged_ticket),
+    ),
+    Damage(
+        "merged_messages_are_in_the_target",
+        "nobody knows that they came from it",
+        put(messages, "message_id", "merged_message", merged_from_id=None),
+    ),
+    Damage(
+        "merged_messages_are_in_the_target",
+        "of a ticket that is not merged",
+        put(messages, "message_id", "message", merged_from_id=lambda w: w.follow_up),
+    ),
     Damage(
         "muted_messages_are_told_as_such",
         "told as any other",

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from ingestd.api.v1 import accounts, backfills, linking, mailboxes, receipts, replies, tokens, uploads
+from ingestd.api.v1 import (
+    accounts,
+    backfills,
+    linking,
+    mailboxes,
+    merging,
+    receipts,
+    replies,
+    tokens,
+    uploads,
+)
 
 PREFIX = "/v1"
 
 router = APIRouter(prefix=PREFIX)
-for _part in (accounts, tokens, mailboxes, linking, backfills, receipts, replies, uploads):
+for _part in (accounts, tokens, mailboxes, linking, backfills, receipts, merging, uploads, replies):
     router.include_router(_part.router)

@@ -23,6 +23,7 @@ def upgrade() -> None:
 
     op.add_column("accounts", sa.Column("events_gone_to", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("tickets", sa.Column("merged_into_id", Id(), nullable=True))
+    op.add_column("messages", sa.Column("merged_from_id", Id(), nullable=True))
     for columns in _LISTED:
         op.create_index(op.f("ix_tickets_" + "_".join(columns)), "tickets", columns)
     op.create_index(op.f("ix_events_account_id_at"), "events", ["account_id", "at"])
