@@ -33,7 +33,7 @@ from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.edits import MessageEdit, list_of_messages
-from storage.errors import NotFound
+from storage.errors import KeyDestroyed, NotFound
 from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
 from storage.outbox import Attempt, Reply, ReplyStatus
@@ -41,7 +41,8 @@ from storage.quarantine import Quarantined, QuarantineStatus
 from storage.replies import ListedReply, list_replies
 from storage.reply_recipients import Recipient
 from storage.sealing import DataKey
-from storage.tickets import Ticket
+from storage.ticket_lists import TicketFilter, list_tickets
+from storage.tickets import Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,23 +155,24 @@ class Desk:
         self,
         account_id: UUID,
         *,
-        status: str | None = None,
-        without: Collection[str] = (),
+        statuses: Collection[TicketStatus] = tuple(TicketStatus),
         mailbox_id: UUID | None = None,
         after_number: int = 0,
         limit: int = 100,
     ) -> list[TicketSummary]:
-        """Return up to `limit` tickets behind `after_number`, `without` some statuses, ordered by number."""
-        found = await self.content.read(
-            account_id,
-            tickets.list_tickets,
-            status=status,
-            without=without,
-            mailbox_id=mailbox_id,
-            after_number=after_number,
-            limit=limit,
-        )
-        return [TicketSummary(one, await self._ticket_record(one)) for one in found]
+        """Return up to `limit` tickets behind `after_number`, ordered by number. `listing` has further filters."""
+        wanted = TicketFilter(statuses, mailbox_id, number_from=after_number + 1)
+        return await self.open_tickets(await self.content.read(account_id, list_tickets, wanted, limit=limit))
+
+    async def open_tickets(self, found: Sequence[Ticket]) -> list[TicketSummary]:
+        """Open tickets in their order, without those whose mailbox is being forgotten since they were found."""
+        opened = []
+        for one in found:
+            try:
+                opened.append(TicketSummary(one, await self._ticket_record(one)))
+            except KeyDestroyed:
+                continue
+        return opened
 
     async def ticket(self, account_id: UUID, number: int) -> TicketView:
         """Return a ticket with its messages and all that belongs to them. Raises NotFound."""

@@ -32,7 +32,7 @@ from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.relations import Relation
-from storage.tickets import TicketStatus
+from storage.tickets import AT_WORK, TicketStatus
 
 _RELATIONS = {
     Relation.SUSPECTED: "may belong to #{number}: the evidence was too weak to join it",
@@ -88,8 +88,7 @@ async def list_(
     account_id = await choose_account(store, account)
     found = await store.desk.tickets(
         account_id,
-        status=status,
-        without=() if status else (TicketStatus.SPAM, TicketStatus.DELETED),
+        statuses=(TicketStatus(status),) if status else AT_WORK,
         mailbox_id=mailbox_id,
         after_number=after_number,
         limit=limit,
