@@ -136,6 +136,8 @@ class Api(Section):
     """Requests without a good token from one address; more get 429, those of good tokens go on."""
     tokens_max: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Tokens that an account, or the operator, may have at the same time."""
+    page_chars_max: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 8_000_000
+    """A page of messages ends where their texts have more characters than this together."""
     cors_origins: Annotated[tuple[WebUrl, ...], Field(max_length=100)] = ()
     """Origins (https://desk.example.com) whose pages may call the API from a browser; none by default."""
 

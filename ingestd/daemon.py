@@ -20,6 +20,7 @@ from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
 from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
 from ingestd.inbound.lease import Lease
+from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.browser import BrowserLinking
 from ingestd.lock import StoreLock
@@ -124,7 +125,7 @@ class Daemon:
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
                 group.create_task(supervisor.run()),
                 group.create_task(maintenance.run()),
-                group.create_task(self._serve(store, outside, metrics, health, bell)),
+                group.create_task(self._serve(store, outside, metrics, health, bell, parser)),
                 group.create_task(self._reloading(apply)),
             ]
             try:
@@ -162,7 +163,9 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell) -> None:
+    async def _serve(
+        self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell, parser: ParserPool
+    ) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
@@ -177,7 +180,7 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=new_backend(store, linking, bell, lambda: self._settings),
+            backend=new_backend(store, linking, bell, parser, lambda: self._settings),
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 from uuid import UUID
 
 import click
 import msgspec
 
-from connectors.base import EditKind
 from ingestd.build.store import Store
 from ingestd.cli.common import (
     Trouble,
@@ -30,6 +28,7 @@ from ingestd.cli.ticket_actions import ACTIONS
 from ingestd.desk import MessageView
 from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
+from ingestd.mirror import where_lost
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.relations import Relation
 from storage.tickets import AT_WORK, TicketStatus
@@ -40,18 +39,6 @@ _RELATIONS = {
     Relation.FOLLOWED_BY: "followed up by #{number}",
     Relation.TWIN: "the same mail is in #{number}, of another mailbox",
 }
-_GONE = "somebody moved or deleted it in the mailbox; it was left as it is"
-_MOVED = "moved in the mailbox, by us or by somebody else; where it lies now is not known"
-_LOST: Final[Mapping[str, str]] = {
-    EditKind.READ: _GONE,
-    EditKind.KEYWORD: _GONE,
-    EditKind.REMOVE_KEYWORD: _GONE,
-    EditKind.MOVE: _MOVED,
-    EditKind.SPAM: _MOVED,
-    EditKind.TRASH: _MOVED,
-    EditKind.DELETE: "deleted in the mailbox",
-}
-"""What is said of a message whose place is not known, by the edit that found that out."""
 
 
 @click.group()
@@ -172,7 +159,7 @@ def _message(one: MessageView) -> dict[str, object]:
             {"position": part.row.position, **msgspec.to_builtins(part.attachment)} for part in one.attachments
         ],
         "folder": one.record.folder if one.row.direction == "in" else None,
-        "in_mailbox": _LOST.get(one.record.lost_by),
+        "in_mailbox": where_lost(one.record),
         "edits": [
             {"cause": edit.cause, "edit": edit.kind, "status": edit.status, "reason": edit.reason} for edit in one.edits
         ],
@@ -223,8 +210,8 @@ def _print_place(one: MessageView) -> None:
     """Say what became of a message in its mailbox, and why nobody was told of it."""
     if one.row.muted:
         click.echo("  (beyond a limit, or spam: kept, but not announced)")
-    if one.record.lost_by in _LOST:
-        click.echo(f"  ({_LOST[one.record.lost_by]})")
+    if lost := where_lost(one.record):
+        click.echo(f"  ({lost})")
     for edit in one.edits:
         reason = f" ({edit.reason.replace('_', ' ')})" if edit.reason else ""
         click.echo(f"  in the mailbox, {edit.cause}: {edit.kind.replace('_', ' ')}: {edit.status}{reason}")

@@ -89,7 +89,7 @@ async def test_nothing_is_read_from_the_first_moment(world: World) -> None:
     with pytest.raises(NotFound):
         await content.read(world.account, tickets.get_ticket, number)
     assert await content.read(world.account, messages.list_messages, world.ticket) == []
-    assert await content.read(world.account, messages.list_attachments, world.message) == []
+    assert await content.read(world.account, messages.list_attachments, [world.message]) == {}
     listed = await content.read(world.account, list_tickets)
     assert [one.ticket_id for one in listed] == [world.suspicious_ticket]
 
