@@ -19,7 +19,8 @@ from storage.database import now
 from storage.messages import ROWS, NewMessage, Raw
 from storage.outbox import ReplyStatus
 from storage.sealing import DataKey
-from storage.tickets import Ticket, list_tickets
+from storage.ticket_lists import TicketFilter, list_tickets
+from storage.tickets import Ticket
 from storage.types import new_id
 
 TEXT = "Thank you. We look into it and write to you again.\n" * 40
@@ -91,7 +92,7 @@ class _Template:
 async def _all_tickets(store: Store, account_id: UUID) -> list[Ticket]:
     found: list[Ticket] = []
     while page := await store.content.read(
-        account_id, list_tickets, after_number=found[-1].number if found else 0, limit=1000
+        account_id, list_tickets, TicketFilter(number_from=found[-1].number + 1 if found else 1), limit=1000
     ):
         found += page
     return found

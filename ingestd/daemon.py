@@ -17,8 +17,10 @@ from config import ConfigError, Settings, plan_reload
 from connectors.egress import install_audit_hook
 from ingestd.api.edge import Edge, Limits
 from ingestd.build.outside import Outside, new_linking, new_metrics
+from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
 from ingestd.build.worker import new_worker
+from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
 from ingestd.lock import StoreLock
 from ingestd.privacy.positions import reconcile
@@ -96,9 +98,14 @@ class Daemon:
         bell, health = Bell(), Health(_CHECKS if self._role is Role.API else (*_CHECKS, _LEASE))
         metrics.watch_health(health.checks)
         metrics.watch_disks(store.folders())
+        # The API parses what is replayed from the quarantine, and that seldom.
+        processes = 1 if self._role is Role.API else settings.parser.processes
+        parser = new_parser(settings, processes=processes, replaced=metrics.parser_replaced)
+        await stack.enter_async_context(parser)
+        metrics.watch_parser_queue(new=lambda: parser.waiting(live=True), old=lambda: parser.waiting(live=False))
         worker = None
         if self._role is not Role.API:
-            worker = await new_worker(store, outside, metrics, bell, health, stack)
+            worker = await new_worker(store, outside, metrics, bell, health, parser)
 
         async def apply(changed: Settings) -> None:
             await outside.reload(changed)
@@ -112,7 +119,7 @@ class Daemon:
                 group.create_task(health.run()),
                 group.create_task(keep_looking(store.content, store.keystore, health, metrics)),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
-                group.create_task(self._serve(store, outside, metrics, health, bell)),
+                group.create_task(self._serve(store, outside, metrics, health, bell, parser)),
                 group.create_task(self._reloading(apply)),
             ]
             if worker is not None:
@@ -156,7 +163,9 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell) -> None:
+    async def _serve(
+        self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell, parser: ParserPool
+    ) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
@@ -171,7 +180,9 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=None if self._role is Role.WORKER else new_backend(store, linking, bell, lambda: self._settings),
+            backend=None
+            if self._role is Role.WORKER
+            else new_backend(store, linking, bell, parser, lambda: self._settings),
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

@@ -6,7 +6,7 @@ Everything is opened here and handed out as values; nothing opened is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,7 +18,7 @@ from ingestd.inbound.progress import Progress, progress_of
 from ingestd.keys import KeyRing
 from ingestd.mail.containers import content_of
 from ingestd.mail.types import Attachment
-from ingestd.raw import RawPlace, load_range, load_raw
+from ingestd.raw import RawPlace, RawStream, load_range, load_raw, stream_raw
 from ingestd.records import (
     AttachmentRecord,
     FoldersRecord,
@@ -28,8 +28,8 @@ from ingestd.records import (
     ReplyRecord,
     TicketRecord,
 )
-from ingestd.relations import Related, Relation, relations_of
-from storage import mailboxes, messages, outbox, quarantine, reply_recipients, tickets
+from ingestd.relations import RELATED_BY_MAX, Related, Relation, relations_of
+from storage import mailboxes, messages, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
 from storage.blobs import FolderBlobs
 from storage.database import Database
@@ -39,10 +39,11 @@ from storage.mailboxes import Mailbox, MailboxState
 from storage.messages import AttachmentRow, Message
 from storage.outbox import Attempt, Reply, ReplyStatus
 from storage.quarantine import Quarantined, QuarantineStatus
-from storage.replies import ListedReply, list_replies
+from storage.replies import ListedReply, StoredReply, list_replies, replies_of
 from storage.reply_recipients import Recipient
 from storage.sealing import DataKey
-from storage.tickets import Ticket
+from storage.ticket_lists import TicketFilter, list_tickets
+from storage.tickets import Ticket, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class BackfillView:
 class TicketSummary:
     ticket: Ticket
     record: TicketRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TicketHead(TicketSummary):
+    related: Sequence[Related]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,29 +185,29 @@ class Desk:
         self,
         account_id: UUID,
         *,
-        status: str | None = None,
-        without: Collection[str] = (),
+        statuses: Collection[TicketStatus] = tuple(TicketStatus),
         mailbox_id: UUID | None = None,
         after_number: int = 0,
         limit: int = 100,
     ) -> list[TicketSummary]:
-        """Return up to `limit` tickets behind `after_number`, `without` some statuses, ordered by number."""
-        found = await self.content.read(
-            account_id,
-            tickets.list_tickets,
-            status=status,
-            without=without,
-            mailbox_id=mailbox_id,
-            after_number=after_number,
-            limit=limit,
-        )
-        return [TicketSummary(one, await self._ticket_record(one)) for one in found]
+        """Return up to `limit` tickets behind `after_number`, ordered by number. `listing` has further filters."""
+        wanted = TicketFilter(statuses, mailbox_id, number_from=after_number + 1)
+        return await self.open_tickets(await self.content.read(account_id, list_tickets, wanted, limit=limit))
+
+    async def open_tickets(self, found: Sequence[Ticket]) -> list[TicketSummary]:
+        """Open tickets in their order, without those whose mailbox is being forgotten since they were found."""
+        opened = []
+        for one in found:
+            try:
+                opened.append(TicketSummary(one, await self._ticket_record(one)))
+            except KeyDestroyed:
+                continue
+        return opened
 
     async def ticket(self, account_id: UUID, number: int) -> TicketView:
         """Return a ticket with its messages and all that belongs to them. Raises NotFound."""
         of = await self.conversation(account_id, number)
-        waiting = await self.content.read(account_id, list_of_messages, [one.row.message_id for one in of.messages])
-        found = [await self._message(of.key, one, waiting.get(one.row.message_id, ())) for one in of.messages]
+        found = await self._views(of.key, of.messages)
         received = [one.record for one in found if one.row.direction == "in"]
         related = await relations_of(self.content, self.keys, of.ticket, received)
         return TicketView(of.ticket, of.record, of.mailbox, of.key, found, related)
@@ -213,11 +219,47 @@ class Desk:
         if view.record is None:
             raise NotFound(f"no ticket {number}")
         key = await self.keys.mailbox(account_id, ticket.mailbox_id)
-        opened = [
-            OpenMessage(row, key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord))
-            for row in rows
-        ]
+        opened = [_open_message(key, row) for row in rows]
         return Conversation(ticket, await self._ticket_record(ticket), view.record, key, opened)
+
+    async def ticket_alone(self, account_id: UUID, number: int) -> TicketHead:
+        """Return a ticket and its relations without its messages. Raises NotFound."""
+        ticket, _, rows = await self.content.read(account_id, _conversation, number, limit=RELATED_BY_MAX)
+        key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        received = [_open_message(key, row).record for row in rows if row.direction == "in"]
+        related = await relations_of(self.content, self.keys, ticket, received)
+        return TicketHead(ticket, await self._ticket_record(ticket), related)
+
+    async def messages(
+        self, account_id: UUID, number: int, *, after: UUID | None = None, limit: int, chars_max: int
+    ) -> tuple[Sequence[MessageView], bool]:
+        """Return up to `limit` of a ticket's messages behind the one `after`, and whether there are more.
+
+        It ends earlier where their texts have more than `chars_max` characters together; it has one at least, where
+        there is any. Raises NotFound, also where `after` is no message of the ticket.
+        """
+        ticket, rows = await self.content.read(account_id, _messages_behind, number, after, limit + 1)
+        key = await self.keys.mailbox(account_id, ticket.mailbox_id)
+        opened: list[OpenMessage] = []
+        for row in rows[:limit]:
+            one = _open_message(key, row)
+            chars_max -= len(one.record.mail.text) + len(one.record.mail.new_text) + len(one.record.mail.html)
+            if chars_max < 0 and opened:
+                break
+            opened.append(one)
+        return await self._views(key, opened), len(rows) > len(opened)
+
+    async def message(self, account_id: UUID, message_id: UUID) -> tuple[Ticket, MessageView]:
+        """Return a message and its ticket. Raises NotFound."""
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        ticket = await self.ticket_by_id(account_id, row.ticket_id)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        return ticket, (await self._views(key, [_open_message(key, row)]))[0]
+
+    async def number_of_message(self, account_id: UUID, message_id: UUID) -> int:
+        """Return the number of a message's ticket. Raises NotFound."""
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        return (await self.ticket_by_id(account_id, row.ticket_id)).number
 
     async def mailbox_of_ticket(self, account_id: UUID, number: int) -> UUID:
         """Raises NotFound."""
@@ -233,11 +275,23 @@ class Desk:
         key = await self.keys.mailbox(account_id, row.mailbox_id)
         return await load_raw(self.content, self.blobs, key, RawPlace(message_id, row.chunks, row.raw_place))
 
+    async def raw_stream(self, account_id: UUID, message_id: UUID) -> RawStream:
+        """Return the raw message in portions, the first of which is read. Raises NotFound, SealBroken."""
+        row = await self.content.read(account_id, messages.get_message, message_id)
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+
+        async def check() -> None:
+            await self.content.read(account_id, messages.get_message, message_id)
+
+        place = RawPlace(message_id, row.chunks, row.raw_place)
+        return await stream_raw(self.content, self.blobs, key, place, row.size_bytes, check)
+
     async def attachment(self, account_id: UUID, message_id: UUID, position: int) -> tuple[Attachment, bytes]:
         """Return an attachment and its bytes, read from its part of the raw message. Raises NotFound, SealBroken."""
         row = await self.content.read(account_id, messages.get_message, message_id)
         key = await self.keys.mailbox(account_id, row.mailbox_id)
-        parts = await self._attachments(key, row)
+        rows = await self.content.read(account_id, messages.list_attachments, [message_id])
+        parts = _open_attachments(key, rows.get(message_id, ()))
         found = next((one for one in parts if one.row.position == position), None)
         if found is None or found.attachment.offset < 0:
             raise NotFound(f"message {message_id} has no attachment {position}")
@@ -285,6 +339,20 @@ class Desk:
         key = await self.keys.mailbox(account_id, row.mailbox_id)
         return await load_raw(self.content, self.blobs, key, RawPlace(quarantine_id, row.chunks, row.raw_place))
 
+    async def quarantined_stream(self, account_id: UUID, quarantine_id: UUID) -> RawStream:
+        """As `raw_stream`, of a message in quarantine. Raises NotFound, also where its bytes have gone; SealBroken."""
+
+        async def check() -> Quarantined:
+            row = await self.content.read(account_id, quarantine.get_quarantined, quarantine_id)
+            if row.status is not QuarantineStatus.HELD:
+                raise NotFound(f"message {quarantine_id} is not in quarantine any more")
+            return row
+
+        row = await check()
+        key = await self.keys.mailbox(account_id, row.mailbox_id)
+        place = RawPlace(quarantine_id, row.chunks, row.raw_place)
+        return await stream_raw(self.content, self.blobs, key, place, row.size_bytes, check)
+
     async def replies(
         self,
         account_id: UUID,
@@ -319,9 +387,12 @@ class Desk:
         if not found:
             raise NotFound(f"no reply {message_id}")
         row = await self.content.read(account_id, messages.get_message, message_id)
+        stored = await self.content.read(account_id, replies_of, [message_id])
+        if message_id not in stored:
+            raise NotFound(f"no reply {message_id}")
         key = await self.keys.mailbox(account_id, row.mailbox_id)
         record = key.open_record(MessageRecord.place(message_id), row.sealed, MessageRecord)
-        return found[0], await self._reply(key, row), record.author
+        return found[0], _open_reply(key, stored[message_id]), record.author
 
     async def _mailbox(self, mailbox: Mailbox) -> MailboxView:
         if mailbox.state is MailboxState.DISCONNECTING:
@@ -335,39 +406,66 @@ class Desk:
         key = await self.keys.mailbox(ticket.account_id, ticket.mailbox_id)
         return key.open_record(TicketRecord.place(ticket.ticket_id), ticket.sealed, TicketRecord)
 
-    async def _message(self, key: DataKey, one: OpenMessage, edits: Sequence[MessageEdit]) -> MessageView:
-        return MessageView(
-            row=one.row,
-            record=one.record,
-            attachments=await self._attachments(key, one.row),
-            reply=await self._reply(key, one.row) if one.row.direction == "out" else None,
-            edits=edits,
-        )
-
-    async def _attachments(self, key: DataKey, row: Message) -> list[AttachmentView]:
-        found = await self.content.read(row.account_id, messages.list_attachments, row.message_id)
+    async def _views(self, key: DataKey, opened: Sequence[OpenMessage]) -> list[MessageView]:
+        """Return messages of a mailbox with all that belongs to them, read for all of them at once."""
+        parts, replies, waiting = await self.content.read(key.account_id, _belongings, [one.row for one in opened])
         return [
-            AttachmentView(
-                one,
-                key.open_record(AttachmentRecord.place(one.attachment_id), one.sealed, AttachmentRecord).attachment,
+            MessageView(
+                row=one.row,
+                record=one.record,
+                attachments=_open_attachments(key, parts.get(one.row.message_id, ())),
+                reply=_open_reply(key, replies[one.row.message_id]) if one.row.message_id in replies else None,
+                edits=waiting.get(one.row.message_id, ()),
             )
-            for one in found
+            for one in opened
         ]
 
-    async def _reply(self, key: DataKey, row: Message) -> ReplyView:
-        reply = await self.content.read(row.account_id, outbox.get_reply, row.message_id)
-        record = key.open_record(ReplyRecord.place(row.message_id), reply.sealed, ReplyRecord)
-        attempts = await self.content.read(row.account_id, outbox.list_attempts, row.message_id)
-        rows = await self.content.read(row.account_id, reply_recipients.list_recipients, row.message_id)
-        by_place = {one.position: one for one in rows}
-        recipients = [
-            RecipientView(address, by_place.get(place), record.refused.get(address))
-            for place, address in enumerate(record.recipients)
-        ]
-        return ReplyView(reply, record, attempts, recipients)
+
+def _open_message(key: DataKey, row: Message) -> OpenMessage:
+    return OpenMessage(row, key.open_record(MessageRecord.place(row.message_id), row.sealed, MessageRecord))
 
 
-def _conversation(conn: Connection, account_id: UUID, number: int) -> tuple[Ticket, Mailbox, list[Message]]:
+def _open_attachments(key: DataKey, rows: Sequence[AttachmentRow]) -> list[AttachmentView]:
+    return [
+        AttachmentView(
+            one, key.open_record(AttachmentRecord.place(one.attachment_id), one.sealed, AttachmentRecord).attachment
+        )
+        for one in rows
+    ]
+
+
+def _open_reply(key: DataKey, stored: StoredReply) -> ReplyView:
+    reply = stored.reply
+    record = key.open_record(ReplyRecord.place(reply.message_id), reply.sealed, ReplyRecord)
+    by_place = {one.position: one for one in stored.recipients}
+    recipients = [
+        RecipientView(address, by_place.get(place), record.refused.get(address))
+        for place, address in enumerate(record.recipients)
+    ]
+    return ReplyView(reply, record, stored.attempts, recipients)
+
+
+def _belongings(
+    conn: Connection, account_id: UUID, rows: Sequence[Message]
+) -> tuple[Mapping[UUID, list[AttachmentRow]], Mapping[UUID, StoredReply], Mapping[UUID, list[MessageEdit]]]:
+    ids = [one.message_id for one in rows]
+    replies = replies_of(conn, account_id, [one.message_id for one in rows if one.direction == "out"])
+    return messages.list_attachments(conn, account_id, ids), replies, list_of_messages(conn, account_id, ids)
+
+
+def _messages_behind(
+    conn: Connection, account_id: UUID, number: int, after: UUID | None, limit: int
+) -> tuple[Ticket, list[Message]]:
+    ticket = tickets.get_ticket(conn, account_id, number)
+    behind = None if after is None else messages.get_message(conn, account_id, after)
+    if behind is not None and behind.ticket_id != ticket.ticket_id:
+        raise NotFound(f"message {after} is not of ticket {number}")
+    return ticket, messages.list_messages(conn, account_id, ticket.ticket_id, after=behind, limit=limit)
+
+
+def _conversation(
+    conn: Connection, account_id: UUID, number: int, limit: int = 1000
+) -> tuple[Ticket, Mailbox, list[Message]]:
     ticket = tickets.get_ticket(conn, account_id, number)
     mailbox = mailboxes.get_mailbox(conn, account_id, ticket.mailbox_id)
-    return ticket, mailbox, messages.list_messages(conn, account_id, ticket.ticket_id)
+    return ticket, mailbox, messages.list_messages(conn, account_id, ticket.ticket_id, limit=limit)

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from config import split_after_import
 from connectors.base import Edit, EditKind
+from ingestd.records import MessageRecord
 from storage.edits import EditCause
 from storage.tickets import TicketStatus
 
@@ -41,6 +42,25 @@ _CAUSES: Final[Mapping[TicketStatus, EditCause]] = {
     TicketStatus.DELETED: EditCause.DELETE,
 }
 _OF_A_STATUS: Final = frozenset({*_CAUSES.values(), EditCause.REOPEN})
+
+
+_GONE = "somebody moved or deleted it in the mailbox; it was left as it is"
+_MOVED = "moved in the mailbox, by us or by somebody else; where it lies now is not known"
+_LOST: Final[Mapping[str, str]] = {
+    EditKind.READ: _GONE,
+    EditKind.KEYWORD: _GONE,
+    EditKind.REMOVE_KEYWORD: _GONE,
+    EditKind.MOVE: _MOVED,
+    EditKind.SPAM: _MOVED,
+    EditKind.TRASH: _MOVED,
+    EditKind.DELETE: "deleted in the mailbox",
+}
+"""What is said of a message whose place is not known, by the edit that found that out."""
+
+
+def where_lost(record: MessageRecord) -> str | None:
+    """Return what became of a message whose place in the mailbox is not known; None where it is."""
+    return _LOST.get(record.lost_by)
 
 
 def edit_of(spelled: str) -> Edit | None:

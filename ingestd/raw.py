@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,6 +29,43 @@ async def load_raw(content: Database, blobs: FolderBlobs, key: DataKey, place: R
     """Return the whole raw message. Raises SealBroken, NotFound."""
     opened = await _open_chunks(content, blobs, key, place, 0, place.chunks - 1)
     return b"".join(_plain(chunk) for chunk in opened)
+
+
+@dataclass(frozen=True, slots=True)
+class RawStream:
+    """A raw message that is read while it is sent."""
+
+    size_bytes: int
+    portions: AsyncIterator[bytes]
+
+
+async def stream_raw(
+    content: Database,
+    blobs: FolderBlobs,
+    key: DataKey,
+    place: RawPlace,
+    size_bytes: int,
+    check: Callable[[], Awaitable[object]],
+) -> RawStream:
+    """Return a raw message chunk by chunk, the first of them read. Raises SealBroken, NotFound, as its portions do.
+
+    `check` is called before each of the others: who reads slowly must get no more of a mailbox that is being
+    forgotten meanwhile, although its key is still at hand here.
+    """
+    first = await _portion(content, blobs, key, place, 0) if place.chunks else b""
+
+    async def portions() -> AsyncIterator[bytes]:
+        yield first
+        for index in range(1, place.chunks):
+            await check()
+            yield await _portion(content, blobs, key, place, index)
+
+    return RawStream(size_bytes, portions())
+
+
+async def _portion(content: Database, blobs: FolderBlobs, key: DataKey, place: RawPlace, index: int) -> bytes:
+    (chunk,) = await _open_chunks(content, blobs, key, place, index, index)
+    return _plain(chunk)
 
 
 def open_raw(key: DataKey, owner_id: UUID, sealed: Sequence[bytes]) -> bytes:

@@ -28,7 +28,7 @@ from storage.threads import Found
 from storage.tickets import Ticket
 
 _MAILBOXES_MAX = 200
-_MESSAGES_MAX = 50
+RELATED_BY_MAX = 50
 """Messages of a ticket, the first ones, whose twins are looked for."""
 _RELATED_MAX = 20
 """Tickets of one relation that are told."""
@@ -61,7 +61,7 @@ async def relations_of(
     """Return what a ticket has to do with others; `records` are those of the messages that it received."""
     account_id = ticket.account_id
     linked = await content.read(account_id, _linked, ticket)
-    bodies = {one.mail.message_id: one.mail.body_sha256 for one in reversed(records[:_MESSAGES_MAX])}
+    bodies = {one.mail.message_id: one.mail.body_sha256 for one in reversed(records[:RELATED_BY_MAX])}
     bodies.pop("", None)
     twins = await _twins(content, keys, ticket, bodies) if bodies else []
     return linked + [Related(Relation.TWIN, one) for one in twins]

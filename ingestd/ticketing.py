@@ -8,14 +8,15 @@ often as it takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from config import MailboxDefaults
+from config import MailboxDefaults, Settings
+from ingestd.desk import Desk
 from ingestd.inbound.mirroring import Mirrored, mirror_read, mirror_status
 from ingestd.mirror import mirror_of
 from ingestd.options import mirrored
@@ -45,6 +46,25 @@ class Mirroring:
     messages_max: int
 
 
+async def mirroring_of(desk: Desk, settings: Settings, account_id: UUID, number: int) -> tuple[UUID, Mirroring]:
+    """Return a ticket's mailbox, and what it takes to mirror an action there. Raises NotFound."""
+    mailbox_id = await desk.mailbox_of_ticket(account_id, number)  # raises NotFound, before its key is asked for
+    key = await desk.keys.mailbox(account_id, mailbox_id)
+    return mailbox_id, Mirroring(key, settings.mailbox_defaults, settings.inbound.mirror_messages_max)
+
+
+class ChangedMeanwhile(Exception):
+    """The ticket is not as whoever wants to change it has seen it: it must be read, and decided on, again."""
+
+
+def version_of(ticket: Ticket) -> str:
+    """Return what is another after each change of a ticket: each mail to it, each reply, each action.
+
+    Two actions on a ticket hold its mailbox one after the other, so that their times differ.
+    """
+    return f"{int(ticket.updated_at.timestamp()):x}.{ticket.updated_at.microsecond:x}.{ticket.status}"
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What an action did."""
@@ -55,11 +75,18 @@ class Changed:
 
 
 def set_status(
-    conn: Connection, account_id: UUID, number: int, status: str, mirroring: Mirroring | None = None
+    conn: Connection,
+    account_id: UUID,
+    number: int,
+    status: str,
+    mirroring: Mirroring | None = None,
+    *,
+    versions: Collection[str] | None = None,
 ) -> Changed:
     """Set a ticket to one of EVENT_OF_STATUS; without `mirroring` the mailbox stays as it is.
 
-    Raises NotFound; TicketMerged; Conflict for a status that nobody can set.
+    Raises NotFound; TicketMerged; Conflict for a status that nobody can set; where `versions` are given and the
+    ticket's is none of them, ChangedMeanwhile.
     """
     wanted, ticket = TicketStatus(status), tickets.get_ticket(conn, account_id, number)
     if wanted not in EVENT_OF_STATUS:
@@ -68,6 +95,8 @@ def set_status(
     # Asked again under the lock: a mail may have reopened it in between.
     ticket = tickets.get_ticket(conn, account_id, number)
     refuse_merged(conn, account_id, ticket)
+    if versions is not None and version_of(ticket) not in versions:
+        raise ChangedMeanwhile
     if ticket.status == wanted:
         return Changed(changed=False, mirrored=Mirrored())
     done = plan(conn, account_id, mirroring, held, ticket, wanted)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, and_, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, insert, select, tuple_, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -21,6 +21,7 @@ from storage.tables import (
     raw_chunks,
 )
 from storage.threads import insert_thread_keys
+from storage.types import Id, Instant
 
 ROWS = "rows"
 """The raw message lies in `raw_chunks`."""
@@ -255,19 +256,28 @@ def list_chunks(conn: Connection, account_id: UUID, owner_ids: Sequence[UUID]) -
     return found
 
 
-def list_messages(conn: Connection, account_id: UUID, ticket_id: UUID, *, limit: int = 1000) -> list[Message]:
-    """Return a ticket's messages in the order in which they came.
+def list_messages(
+    conn: Connection, account_id: UUID, ticket_id: UUID, *, after: Message | None = None, limit: int = 1000
+) -> list[Message]:
+    """Return up to `limit` of a ticket's messages, those behind the message `after`, in the order in which they came.
 
     What is older than the link of its mailbox was imported in whatever order, so its own date counts. What came
     later has the order of commits: server's clocks are not ours, and know whole seconds only.
     """
-    place = {"of_account": account_id, "of_ticket": ticket_id, "most": limit}
-    return [Message(*row) for row in conn.execute(_LIST_MESSAGES, place)]
+    place: dict[str, Any] = {"of_account": account_id, "of_ticket": ticket_id, "most": limit}
+    if after is None:
+        return [Message(*row) for row in conn.execute(_LIST_MESSAGES, place)]
+    place |= {"after_at": after.received_at, "after_id": after.message_id}
+    return [Message(*row) for row in conn.execute(_LIST_MESSAGES_AFTER, place)]
 
 
-def list_attachments(conn: Connection, account_id: UUID, message_id: UUID) -> list[AttachmentRow]:
+def list_attachments(
+    conn: Connection, account_id: UUID, message_ids: Collection[UUID]
+) -> Mapping[UUID, list[AttachmentRow]]:
+    """Return the attachments of messages, by message, in their order."""
     rows = conn.execute(
         select(
+            attachments.c.message_id,
             attachments.c.attachment_id,
             attachments.c.position,
             attachments.c.size_bytes,
@@ -284,12 +294,15 @@ def list_attachments(conn: Connection, account_id: UUID, message_id: UUID) -> li
         )
         .where(
             attachments.c.account_id == account_id,
-            attachments.c.message_id == message_id,
+            attachments.c.message_id.in_(message_ids),
             readable(account_id),
         )
-        .order_by(attachments.c.position)
+        .order_by(attachments.c.message_id, attachments.c.position)
     )
-    return [AttachmentRow(*row) for row in rows]
+    found: dict[UUID, list[AttachmentRow]] = {}
+    for message_id, *row in rows:
+        found.setdefault(message_id, []).append(AttachmentRow(*row))
+    return found
 
 
 def get_chunks(
@@ -318,16 +331,20 @@ _INSERT_MESSAGES, _INSERT_ATTACHMENTS, _INSERT_CHUNKS = insert(messages), insert
 _SAME_MESSAGE = and_(messages.c.account_id == bindparam("of_account"), messages.c.message_id == bindparam("of_message"))
 _GET_MESSAGE = select(*_COLUMNS).select_from(_READABLE).where(_SAME_MESSAGE, is_readable())
 _LINKED_AT = mailboxes.c.created_at
+_CAME_AT = case((messages.c.received_at < _LINKED_AT, messages.c.received_at), else_=_LINKED_AT)
+_AFTER_AT = bindparam("after_at", type_=Instant)
 _LIST_MESSAGES = (
     select(*_COLUMNS)
     .select_from(_READABLE)
     .where(
         messages.c.account_id == bindparam("of_account"), messages.c.ticket_id == bindparam("of_ticket"), is_readable()
     )
-    .order_by(
-        case((messages.c.received_at < _LINKED_AT, messages.c.received_at), else_=_LINKED_AT), messages.c.message_id
-    )
+    .order_by(_CAME_AT, messages.c.message_id)
     .limit(bindparam("most", type_=Integer))
+)
+_LIST_MESSAGES_AFTER = _LIST_MESSAGES.where(
+    tuple_(_CAME_AT, messages.c.message_id)
+    > tuple_(case((_AFTER_AT < _LINKED_AT, _AFTER_AT), else_=_LINKED_AT), bindparam("after_id", type_=Id))
 )
 _GET_CHUNKS = (
     select(raw_chunks.c.sealed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -320,13 +321,21 @@ def end_attempt(
 
 
 def list_attempts(conn: Connection, account_id: UUID, message_id: UUID) -> list[Attempt]:
+    return attempts_of(conn, account_id, [message_id]).get(message_id, [])
+
+
+def attempts_of(conn: Connection, account_id: UUID, message_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
+    """Return the attempts at replies, by reply, in their order."""
     columns = [attempts.c[name] for name in Attempt.__dataclass_fields__]
     rows = conn.execute(
-        select(*columns)
-        .where(attempts.c.account_id == account_id, attempts.c.message_id == message_id)
-        .order_by(attempts.c.number)
+        select(attempts.c.message_id, *columns)
+        .where(attempts.c.account_id == account_id, attempts.c.message_id.in_(message_ids))
+        .order_by(attempts.c.message_id, attempts.c.number)
     )
-    return [Attempt(*row) for row in rows]
+    found: dict[UUID, list[Attempt]] = {}
+    for message_id, *row in rows:
+        found.setdefault(message_id, []).append(Attempt(*row))
+    return found
 
 
 def count_attempts(

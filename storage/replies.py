@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,8 @@ from sqlalchemy import Connection, and_, select
 from storage.database import now
 from storage.due import held_up
 from storage.mailboxes import readable
-from storage.outbox import COLUMNS, UNSENT, Reply, ReplyStatus, reply_of
+from storage.outbox import COLUMNS, UNSENT, Attempt, Reply, ReplyStatus, attempts_of, reply_of
+from storage.reply_recipients import Recipient, recipients_of
 from storage.tables import mailboxes, messages, outbox, tickets
 
 
@@ -89,3 +90,30 @@ def _listed(row: Any, at: datetime) -> ListedReply:
     unsent = reply.status in UNSENT
     later = unsent and reply.send_at is not None and reply.send_at > at
     return ListedReply(reply, number, unsent and bool(earlier), later)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """A reply with what hangs on it."""
+
+    reply: Reply
+    attempts: Sequence[Attempt]
+    recipients: Sequence[Recipient]
+
+
+def replies_of(conn: Connection, account_id: UUID, message_ids: Collection[UUID]) -> Mapping[UUID, StoredReply]:
+    """Return those of these messages that are replies, by message."""
+    if not message_ids:
+        return {}
+    inside = outbox.join(
+        mailboxes,
+        and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
+    )
+    among = outbox.c.account_id == account_id, outbox.c.message_id.in_(message_ids)
+    rows = conn.execute(select(*COLUMNS).select_from(inside).where(*among, readable(account_id)))
+    found = {one.message_id: one for one in map(reply_of, rows)}
+    attempts, recipients = attempts_of(conn, account_id, found), recipients_of(conn, account_id, found)
+    return {
+        message_id: StoredReply(one, attempts.get(message_id, ()), recipients.get(message_id, ()))
+        for message_id, one in found.items()
+    }

@@ -64,12 +64,20 @@ def insert_recipients(
 
 def list_recipients(conn: Connection, account_id: UUID, message_id: UUID) -> list[Recipient]:
     """Return them in their order; none for a reply from before they were kept."""
+    return recipients_of(conn, account_id, [message_id]).get(message_id, [])
+
+
+def recipients_of(conn: Connection, account_id: UUID, message_ids: Collection[UUID]) -> dict[UUID, list[Recipient]]:
+    """Return the recipients of replies, by reply, in their order."""
     rows = conn.execute(
-        select(*_COLUMNS)
-        .where(reply_recipients.c.account_id == account_id, reply_recipients.c.message_id == message_id)
-        .order_by(reply_recipients.c.position)
+        select(reply_recipients.c.message_id, *_COLUMNS)
+        .where(reply_recipients.c.account_id == account_id, reply_recipients.c.message_id.in_(message_ids))
+        .order_by(reply_recipients.c.message_id, reply_recipients.c.position)
     )
-    return [Recipient(row[0], bytes(row[1]), RecipientStatus(row[2]), *row[3:]) for row in rows]
+    found: dict[UUID, list[Recipient]] = {}
+    for message_id, position, key, status, *rest in rows:
+        found.setdefault(message_id, []).append(Recipient(position, bytes(key), RecipientStatus(status), *rest))
+    return found
 
 
 def mark(

@@ -88,6 +88,14 @@ def remember(conn: Connection, account_id: UUID, claim: Claim) -> bool:
     return known is None and conn.execute(_insert_if_new(conn), values).rowcount == 1
 
 
+def is_done(conn: Connection, account_id: UUID, claim: Claim | None) -> bool:
+    """Whether this request was done already. Raises KeyReused."""
+    if claim is None or conn.execute(_FIND, {"of_account": account_id, "of_key": claim.request_key}).first() is None:
+        return False
+    _get(conn, account_id, claim)
+    return True
+
+
 def _insert_if_new(conn: Connection) -> Executable:
     if conn.dialect.name == "postgresql":
         return _INSERT_POSTGRESQL

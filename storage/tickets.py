@@ -6,7 +6,7 @@ import enum
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -41,6 +41,10 @@ class TicketStatus(enum.StrEnum):
     """In the helpdesk's trash; nothing of it is gone."""
     MERGED = "merged"
     """It is part of another ticket, and only leads there (`storage.merges`). No other status follows."""
+
+
+AT_WORK: Final = (TicketStatus.OPEN, TicketStatus.CLOSED)
+"""What lists show where nobody asks for another status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,27 +223,6 @@ def openings(conn: Connection, account_id: UUID, mailbox_id: UUID, requester_key
     values = {"account": account_id, "mailbox": mailbox_id, "requester": requester_key, "most": limit}
     rows = conn.execute(_OPENINGS, values)
     return [Opening(*row) for row in rows]
-
-
-def list_tickets(
-    conn: Connection,
-    account_id: UUID,
-    *,
-    status: str | None = None,
-    without: Collection[str] = (),
-    mailbox_id: UUID | None = None,
-    after_number: int = 0,
-    limit: int = 100,
-) -> list[Ticket]:
-    """Return up to `limit` tickets behind `after_number`, in the order of their numbers; none `without` statuses."""
-    query = _select(account_id).where(tickets.c.number > after_number).order_by(tickets.c.number).limit(limit)
-    if status is not None:
-        query = query.where(tickets.c.status == status)
-    if without:
-        query = query.where(tickets.c.status.not_in(without))
-    if mailbox_id is not None:
-        query = query.where(tickets.c.mailbox_id == mailbox_id)
-    return [Ticket(*row) for row in conn.execute(query)]
 
 
 def _select(account_id: UUID) -> Select[Any]:

@@ -148,6 +148,11 @@ class Office:
             seen=[read for read in reads if read.is_among(known)],
         )
 
+    async def known_of(self, mailbox: mailboxes.Mailbox) -> MailboxContext:
+        """Return what is known of the mailbox."""
+        assert mailbox.mailbox_id == self.held.mailbox_id
+        return self.context
+
     async def ticket(self, number: int) -> TicketView:
         return await self.desk.ticket(self.held.account_id, number)
 

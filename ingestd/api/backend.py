@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from config import Settings
 from ingestd.access import Access
 from ingestd.desk import Desk
+from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.parser import ParserPool
 from ingestd.keys import KeyRing
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
 from storage.database import Database
+from storage.mailboxes import Mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Backend:
     linking: Linking
     bell: Bell
     """Rings when something was written."""
+    parser: ParserPool
+    """The daemon's own."""
+    open_context: Callable[[Mailbox], Awaitable[MailboxContext]]
+    """Returns what is known of a mailbox while its mail is taken in. Raises KeyError for a provider that the
+    configuration does not have any more."""
 
     @property
     def content(self) -> Database:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from connectors.base import TemporaryError
 from ingestd.access import TooManyFailures, TooManyRequests
 from ingestd.api.problems import Problem
+from ingestd.inbound.parser import ParserUnavailable
 from ingestd.linking.errors import LinkingError
 from ingestd.linking.link import LinkRefused
 from ingestd.linking.standing import link_words
@@ -20,6 +21,7 @@ from ingestd.mail.compose import ComposeError
 from ingestd.options import OptionRefused
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
+from ingestd.ticketing import ChangedMeanwhile
 from storage.errors import Conflict, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
 
 _ERRORS_MAX: Final = 20
@@ -59,6 +61,7 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     TooManyFailures: _too_many_failures,
     TooManyRequests: _too_many_requests,
     LinkRefused: _link_refused,
+    ChangedMeanwhile: lambda _: Problem("changed_meanwhile"),
     NotFound: lambda _: Problem("not_found"),
     # Its mailbox is being forgotten: to everybody it is gone.
     KeyDestroyed: lambda _: Problem("not_found"),
@@ -70,6 +73,7 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     ReplyRefused: lambda error: Problem("reply_refused", str(error), reason=error.code),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),
+    ParserUnavailable: lambda _: Problem("unavailable", headers=_AWAY),
     TemporaryError: lambda _: Problem("unavailable", headers=_AWAY),
     StorageUnavailable: lambda _: Problem("unavailable", headers=_AWAY),
 }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from config import Settings
 from ingestd.access import Access
 from ingestd.api.backend import Backend
+from ingestd.build.mailboxes import open_context
 from ingestd.build.store import Store
+from ingestd.inbound.parser import ParserPool
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
 
 
-def new_backend(store: Store, linking: Linking, bell: Bell, settings: Callable[[], Settings]) -> Backend:
+def new_backend(
+    store: Store, linking: Linking, bell: Bell, parser: ParserPool, settings: Callable[[], Settings]
+) -> Backend:
     """`settings` returns those in force, also after a reload."""
     api = settings().api
     return Backend(
@@ -28,4 +33,6 @@ def new_backend(store: Store, linking: Linking, bell: Bell, settings: Callable[[
         ),
         linking=linking,
         bell=bell,
+        parser=parser,
+        open_context=lambda mailbox: open_context(replace(store, settings=settings()), mailbox),
     )

@@ -1,14 +1,12 @@
-"""What works on mail in a process: parser processes, the lease, the mailboxes it takes, and maintenance."""
+"""What works on mail in a process: its lease, the mailboxes it takes, and maintenance."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 
 from config import Settings
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_eraser
-from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
@@ -42,13 +40,10 @@ async def new_worker(
     metrics: Metrics,
     bell: Bell,
     health: Health,
-    stack: contextlib.AsyncExitStack,
+    parser: ParserPool,
 ) -> Worker:
-    """Build a worker that holds its lease; its parser processes end with `stack`. Raises StorageUnavailable."""
+    """Build a worker that holds its lease. Raises StorageUnavailable."""
     settings = store.settings
-    parser = new_parser(settings, processes=settings.parser.processes, replaced=metrics.parser_replaced)
-    await stack.enter_async_context(parser)
-    metrics.watch_parser_queue(new=lambda: parser.waiting(live=True), old=lambda: parser.waiting(live=False))
     lease = Lease(new_id(), settings.inbound.lease_seconds)
     supervisor = Supervisor(
         content=store.content,

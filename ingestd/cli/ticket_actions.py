@@ -10,7 +10,7 @@ from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, json_option, print_done, with_store
 from ingestd.inbound.mirroring import Mirrored
 from ingestd.merging import merge as merge_
-from ingestd.ticketing import Mirroring, read_ticket, set_status
+from ingestd.ticketing import mirroring_of, read_ticket, set_status
 from storage.tickets import TicketStatus
 
 
@@ -62,7 +62,8 @@ async def delete(store: Store, number: int, account: UUID | None, as_json: bool)
 async def read(store: Store, number: int, account: UUID | None, as_json: bool) -> None:
     """Tell the mailbox that an agent has read a ticket; the ticket itself does not change."""
     account_id = await choose_account(store, account)
-    done = await store.content.transaction(account_id, read_ticket, number, await _mirroring(store, account_id, number))
+    _, mirroring = await mirroring_of(store.desk, store.settings, account_id, number)
+    done = await store.content.transaction(account_id, read_ticket, number, mirroring)
     print_done({"ticket": number, **_fields(done)}, as_json, words=f"#{number}: read{_words(done)}")
 
 
@@ -91,17 +92,11 @@ ACTIONS = (close, reopen, read, spam, delete, merge)
 
 async def _set_status(store: Store, account: UUID | None, number: int, status: TicketStatus, as_json: bool) -> None:
     account_id = await choose_account(store, account)
-    mirroring = await _mirroring(store, account_id, number)
+    _, mirroring = await mirroring_of(store.desk, store.settings, account_id, number)
     done = await store.content.transaction(account_id, set_status, number, status, mirroring)
     fields = {"ticket": number, "status": status, "changed": done.changed, **_fields(done.mirrored)}
     words = f"#{number}: {status}" + (_words(done.mirrored) if done.changed else " (it was so already)")
     print_done(fields, as_json, words=words)
-
-
-async def _mirroring(store: Store, account_id: UUID, number: int) -> Mirroring:
-    mailbox_id = await store.desk.mailbox_of_ticket(account_id, number)  # raises NotFound, before its key is asked for
-    key = await store.keys.mailbox(account_id, mailbox_id)
-    return Mirroring(key, store.settings.mailbox_defaults, store.settings.inbound.mirror_messages_max)
 
 
 def _fields(done: Mirrored) -> dict[str, object]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 from uuid import UUID
 
 import click
 import msgspec
 
-from connectors.base import EditKind
 from ingestd.build.store import Store
 from ingestd.cli.common import (
     Trouble,
@@ -30,10 +28,11 @@ from ingestd.cli.ticket_actions import ACTIONS
 from ingestd.desk import MessageView
 from ingestd.mail.body import BodyFormat
 from ingestd.mail.types import Address
+from ingestd.mirror import where_lost
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.outbound.telling import why
 from ingestd.relations import Relation
-from storage.tickets import TicketStatus
+from storage.tickets import AT_WORK, TicketStatus
 
 _RELATIONS = {
     Relation.SUSPECTED: "may belong to #{number}: the evidence was too weak to join it",
@@ -43,18 +42,6 @@ _RELATIONS = {
     Relation.MERGED_INTO: "merged into #{number}, which has its messages and gets what is still written to it",
     Relation.MERGED_FROM: "#{number} was merged into it",
 }
-_GONE = "somebody moved or deleted it in the mailbox; it was left as it is"
-_MOVED = "moved in the mailbox, by us or by somebody else; where it lies now is not known"
-_LOST: Final[Mapping[str, str]] = {
-    EditKind.READ: _GONE,
-    EditKind.KEYWORD: _GONE,
-    EditKind.REMOVE_KEYWORD: _GONE,
-    EditKind.MOVE: _MOVED,
-    EditKind.SPAM: _MOVED,
-    EditKind.TRASH: _MOVED,
-    EditKind.DELETE: "deleted in the mailbox",
-}
-"""What is said of a message whose place is not known, by the edit that found that out."""
 
 
 @click.group()
@@ -91,8 +78,7 @@ async def list_(
     account_id = await choose_account(store, account)
     found = await store.desk.tickets(
         account_id,
-        status=status,
-        without=() if status else (TicketStatus.SPAM, TicketStatus.DELETED, TicketStatus.MERGED),
+        statuses=(TicketStatus(status),) if status else AT_WORK,
         mailbox_id=mailbox_id,
         after_number=after_number,
         limit=limit,
@@ -177,7 +163,7 @@ def _message(one: MessageView) -> dict[str, object]:
             {"position": part.row.position, **msgspec.to_builtins(part.attachment)} for part in one.attachments
         ],
         "folder": one.record.folder if one.row.direction == "in" else None,
-        "in_mailbox": _LOST.get(one.record.lost_by),
+        "in_mailbox": where_lost(one.record),
         "edits": [
             {"cause": edit.cause, "edit": edit.kind, "status": edit.status, "reason": edit.reason} for edit in one.edits
         ],
@@ -228,8 +214,8 @@ def _print_place(one: MessageView) -> None:
     """Say what became of a message in its mailbox, and why nobody was told of it."""
     if one.row.muted:
         click.echo("  (beyond a limit, or spam: kept, but not announced)")
-    if one.record.lost_by in _LOST:
-        click.echo(f"  ({_LOST[one.record.lost_by]})")
+    if lost := where_lost(one.record):
+        click.echo(f"  ({lost})")
     for edit in one.edits:
         reason = f" ({edit.reason.replace('_', ' ')})" if edit.reason else ""
         click.echo(f"  in the mailbox, {edit.cause}: {edit.kind.replace('_', ' ')}: {edit.status}{reason}")

@@ -8,6 +8,7 @@ bytes are sealed under it, and stay where they are.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,8 +24,10 @@ from ingestd.raw import RawPlace, load_raw
 from ingestd.records import QuarantineRecord
 from storage import accounts, events, mailboxes, messages, quarantine
 from storage.errors import Conflict
+from storage.mailboxes import Mailbox
 from storage.messages import BLOB, Raw
 from storage.quarantine import Quarantined, QuarantineStatus
+from storage.requests import Claim, is_done, once
 from storage.sealing import DataKey
 
 
@@ -40,13 +43,22 @@ class Replayed:
 
 
 async def replay(
-    desk: Desk, context: MailboxContext, parser: ParserPool, row: Quarantined, *, ticket_status: str = "open"
+    desk: Desk,
+    context: MailboxContext,
+    parser: ParserPool,
+    row: Quarantined,
+    *,
+    ticket_status: str = "open",
+    claim: Claim | None = None,
 ) -> Replayed:
     """Parse a quarantined message again; where it is understood, make it a ticket message.
 
-    `ticket_status` is that of a ticket which mail of a backfill opens. Raises Conflict where somebody was
-    faster, NotFound, SealBroken, ParserUnavailable.
+    `ticket_status` is that of a ticket which mail of a backfill opens; `claim` is the request that is done by this,
+    where it must be done but once. Raises Conflict where somebody was faster, or the message is larger than the
+    parser takes; NotFound, SealBroken, ParserUnavailable.
     """
+    if row.status is not QuarantineStatus.HELD:
+        raise Conflict(f"message {row.quarantine_id} is not in quarantine any more")
     place = QuarantineRecord.place(row.quarantine_id)
     record = context.key.open_record(place, row.sealed, QuarantineRecord)
     raw_place = RawPlace(row.quarantine_id, row.chunks, row.raw_place)
@@ -55,17 +67,19 @@ async def replay(
         transformed = await _understand(parser, raw)
     except ParserRejected as rejection:
         await desk.content.transaction(
-            row.account_id, note_failed_replay, context.mailbox_id, row.quarantine_id, rejection.reason
+            row.account_id, once, claim, note_failed_replay, context.mailbox_id, row.quarantine_id, rejection.reason
         )
         return Replayed(rejected=rejection.reason)
+    except ValueError as error:
+        raise Conflict(f"message {row.quarantine_id} is larger than `inbound.message_bytes_max`") from error
     one = _prepared(context.key, row, record, transformed)
     status = ticket_status if record.imported else "open"
-    ticket_id = await desk.content.transaction(
-        row.account_id, take_replayed, context, one, imported=record.imported, ticket_status=status
+    done = await desk.content.transaction(
+        row.account_id, once, claim, take_replayed, context, one, imported=record.imported, ticket_status=status
     )
-    if ticket_id is None:
+    if done.value is None and not done.repeated:
         await _delete_blob(desk, row)
-    return Replayed(ticket_id=ticket_id)
+    return Replayed(ticket_id=done.value)
 
 
 async def _understand(parser: ParserPool, raw: bytes) -> Transformed:
@@ -75,10 +89,43 @@ async def _understand(parser: ParserPool, raw: bytes) -> Transformed:
     return await parser.transform(raw)
 
 
-async def drop(desk: Desk, key: DataKey, row: Quarantined) -> None:
-    """Delete the bytes of a quarantined message, and remember that it was here. Raises Conflict, NotFound."""
-    await desk.content.transaction(row.account_id, drop_quarantined, key, row.quarantine_id, "dropped")
+async def drop(desk: Desk, key: DataKey, row: Quarantined, *, claim: Claim | None = None) -> None:
+    """Delete the bytes of a quarantined message, and remember that it was here; `claim` as of `replay`.
+
+    Raises Conflict, NotFound.
+    """
+    await desk.content.transaction(row.account_id, once, claim, drop_quarantined, key, row.quarantine_id, "dropped")
     await _delete_blob(desk, row)
+
+
+async def replay_once(
+    desk: Desk,
+    open_context: Callable[[Mailbox], Awaitable[MailboxContext]],
+    parser: ParserPool,
+    row: Quarantined,
+    claim: Claim | None,
+    *,
+    ticket_status: str,
+) -> bool:
+    """As `replay`, for a request that may come again; return whether it was done already. What came of it, the row
+    says. Raises Conflict also where the configuration has no such provider any more."""
+    if await desk.content.read(row.account_id, is_done, claim):
+        return True
+    mailbox = await desk.content.read(row.account_id, mailboxes.get_mailbox, row.mailbox_id)
+    try:
+        context = await open_context(mailbox)
+    except KeyError as error:
+        raise Conflict("the configuration does not have the mailbox's provider any more") from error
+    await replay(desk, context, parser, row, ticket_status=ticket_status, claim=claim)
+    return False
+
+
+async def drop_once(desk: Desk, row: Quarantined, claim: Claim | None) -> bool:
+    """As `drop`, for a request that may come again; return whether it was done already."""
+    if await desk.content.read(row.account_id, is_done, claim):
+        return True
+    await drop(desk, await desk.keys.mailbox(row.account_id, row.mailbox_id), row, claim=claim)
+    return False
 
 
 async def _delete_blob(desk: Desk, row: Quarantined) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import httpx2
@@ -17,13 +17,14 @@ from ingestd.access import Access, Scope, create_token, draw_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
+from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
 from tests.api.conftest import Linking as NoLinking
 from tests.api.conftest import serving
-from tests.office import Office
+from tests.office import HereParser, Office
 
 ALL: Final = tuple(Scope)
 PROVIDER: Final = {
@@ -127,9 +128,15 @@ def assert_problem(response: httpx2.Response, status: int, code: str) -> dict[st
 
 @asynccontextmanager
 async def api_desk(
-    office: Office, given: Settings | None = None, *, linking: Linking | None = None, **edge: Any
+    office: Office,
+    given: Settings | None = None,
+    *,
+    linking: Linking | None = None,
+    parser: ParserPool | None = None,
+    **edge: Any,
 ) -> AsyncIterator[ApiDesk]:
-    """Serve the API of an office. `linking` is needed where mailboxes are linked."""
+    """Serve the API of an office. `linking` is needed where mailboxes are linked; without a `parser`, mail is parsed
+    in the test's own process."""
     chosen = given or settings()
     api = chosen.api
     backend = Backend(
@@ -145,6 +152,8 @@ async def api_desk(
         ),
         linking=linking,  # type: ignore[arg-type]
         bell=Bell(),
+        parser=cast("ParserPool", HereParser()) if parser is None else parser,
+        open_context=office.known_of,
     )
     office.stores.content.on_wake(backend.bell.ring)
     app = create_app(

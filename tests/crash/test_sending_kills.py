@@ -29,7 +29,7 @@ from ingestd.records import ReplyRecord
 from storage import outbox
 from storage.outbox import ReplyStatus, SentCopy
 from storage.tables import outbox as outbox_table
-from storage.tickets import list_tickets
+from storage.ticket_lists import TicketFilter, list_tickets
 from tests.crash.sending_worker import MailboxPlace, WorkerConfig
 from tests.crash.world import ROOT
 from tests.office import Office, mail
@@ -121,7 +121,7 @@ class Campaign:
             for at in range(0, count, TICKETS_PER_BATCH):
                 await office.take(*mails[at : at + TICKETS_PER_BATCH])
             read, held = office.stores.content.read, office.held
-            found = await read(held.account_id, list_tickets, mailbox_id=held.mailbox_id, limit=count)
+            found = await read(held.account_id, list_tickets, TicketFilter(mailbox_id=held.mailbox_id), limit=count)
             self.tickets[address] = [one.number for one in found]
 
     async def end(self) -> None:

@@ -13,8 +13,8 @@ import pytest
 from connectors.base import Edit, EditKind, RateLimited, Reader
 from ingestd.mirror import Waiting, mirror_of, plan_status
 from ingestd.records import EditRecord
-from storage import tickets
 from storage.edits import EditCause
+from storage.ticket_lists import list_tickets
 from storage.tickets import TicketStatus
 from storage.types import new_id
 from tests.connectors.mailbox import EVERYTHING, Mailbox
@@ -35,7 +35,7 @@ async def planned(office: Office) -> list[tuple[str, str, str | None]]:
 
 
 async def statuses(office: Office) -> list[str]:
-    found = await office.stores.content.read(office.held.account_id, tickets.list_tickets)
+    found = await office.stores.content.read(office.held.account_id, list_tickets)
     return [one.status for one in found]
 
 

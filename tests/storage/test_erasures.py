@@ -11,6 +11,7 @@ from storage import erasures, events, mailboxes, messages, tickets
 from storage.accounts import draw_numbers
 from storage.errors import NotFound
 from storage.tables import MAILBOX_TABLES, metadata
+from storage.ticket_lists import list_tickets
 from storage.types import new_id
 from tests.stores import Stores
 from tests.verify.builder import World, build
@@ -88,8 +89,8 @@ async def test_nothing_is_read_from_the_first_moment(world: World) -> None:
     with pytest.raises(NotFound):
         await content.read(world.account, tickets.get_ticket, number)
     assert await content.read(world.account, messages.list_messages, world.ticket) == []
-    assert await content.read(world.account, messages.list_attachments, world.message) == []
-    listed = await content.read(world.account, tickets.list_tickets)
+    assert await content.read(world.account, messages.list_attachments, [world.message]) == {}
+    listed = await content.read(world.account, list_tickets)
     assert [one.ticket_id for one in listed] == [world.suspicious_ticket]
 
 

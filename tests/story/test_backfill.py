@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 from storage import backfills
 from storage.backfills import Backfill, BackfillStatus
 from storage.tables import attempts, edits, outbox, reference_keys
+from storage.tickets import TicketStatus
 from tests.servers.dovecot import Dovecot
 from tests.stores import StoreUrls, postgres_urls, sqlite_urls
 from tests.story.house import House, Servers, open_house, until
@@ -120,7 +121,7 @@ async def progress(house: House, mailbox_id: UUID, seen_min: int) -> Backfill:
 
 async def find(house: House, mailbox_id: UUID, message_id: str) -> bool:
     """Whether a new message came in: it alone opens a ticket that is open."""
-    found = await house.store.desk.tickets(house.account_id, mailbox_id=mailbox_id, status="open")
+    found = await house.store.desk.tickets(house.account_id, mailbox_id=mailbox_id, statuses=(TicketStatus.OPEN,))
     views = [await house.store.desk.ticket(house.account_id, one.ticket.number) for one in found]
     return any(one.record.mail.message_id == message_id for view in views for one in view.messages)
 

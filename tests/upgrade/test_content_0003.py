@@ -8,10 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert
 
-from storage import accounts, mailboxes, messages, schema, tickets
+from storage import accounts, mailboxes, messages, schema
 from storage.database import open_database
 from storage.tables import messages as messages_table
 from storage.tables import tickets as tickets_table
+from storage.ticket_lists import list_tickets
 from storage.types import new_id
 from tests.stores import StoreUrls
 
@@ -44,7 +45,7 @@ async def test_a_ticket_that_was_closed_was_closed_when_it_last_changed(store_ur
     try:
         await database.transaction(account_id, _fill, ids)
         await database.transaction(None, schema.upgrade, schema.CONTENT)
-        found = await database.read(account_id, tickets.list_tickets)
+        found = await database.read(account_id, list_tickets)
         assert [one.closed_at for one in found] == [None, THEN + timedelta(days=2)]
         assert [one.follows_ticket_id for one in found] == [None, None]
         came = await database.read(account_id, messages.recently_received, ids["closed"], 10)

@@ -13,8 +13,11 @@ from ingestd.api.v1 import (
     linking,
     mailboxes,
     merging,
+    messages,
+    quarantine,
     receipts,
     replies,
+    tickets,
     tokens,
     uploads,
 )
@@ -22,5 +25,9 @@ from ingestd.api.v1 import (
 PREFIX = "/v1"
 
 router = APIRouter(prefix=PREFIX)
-for _part in (accounts, tokens, mailboxes, linking, backfills, receipts, merging, uploads, replies):
+_PARTS = (
+    *(accounts, tokens, mailboxes, linking, backfills, receipts),
+    *(tickets, merging, messages, uploads, replies, quarantine),
+)
+for _part in _PARTS:
     router.include_router(_part.router)

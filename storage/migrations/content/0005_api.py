@@ -12,10 +12,11 @@ depends_on = None
 
 _LISTED = (
     ["account_id", "merged_into_id"],
-    ["account_id", "status", "number"],
-    ["account_id", "updated_at", "number"],
-    ["account_id", "status", "updated_at", "number"],
-    ["account_id", "mailbox_id", "updated_at", "number"],
+    ["account_id", "status", "number", "mailbox_id"],
+    ["account_id", "status", "updated_at", "number", "mailbox_id"],
+    ["account_id", "mailbox_id", "status", "number"],
+    ["account_id", "mailbox_id", "status", "updated_at", "number"],
+    ["account_id", "created_at", "number"],
 )
 
 
@@ -26,6 +27,10 @@ def upgrade() -> None:
     op.add_column("messages", sa.Column("merged_from_id", Id(), nullable=True))
     for columns in _LISTED:
         op.create_index(op.f("ix_tickets_" + "_".join(columns)), "tickets", columns)
+    requester = ["account_id", "mailbox_id", "requester_key", "updated_at", "number"]
+    op.create_index(op.f("ix_tickets_requester_updated_at"), "tickets", requester)
+    # The lists go by status as well.
+    op.drop_index(op.f("ix_tickets_account_id_mailbox_id_number"), "tickets")
     op.create_index(op.f("ix_events_account_id_at"), "events", ["account_id", "at"])
     listed = ["account_id", "status", "message_id"]
     op.create_index(op.f("ix_outbox_account_id_status_message_id"), "outbox", listed)
