@@ -33,12 +33,12 @@ from storage.database import Database
 from storage.keystore_tables import revocations
 from storage.mailboxes import MailboxState
 from storage.messages import BLOB
-from storage.tables import mailboxes, messages, quarantine, workers
+from storage.tables import mailboxes, messages, quarantine, uploads, workers
 from storage.types import new_id
 
-LEFT_OUT = (workers, revocations)
-"""Never in a backup: leases of processes; and refresh tokens of forgotten mailboxes, which may be kept for 24 h
-only, and in a backup would be kept for as long as that is."""
+LEFT_OUT = (workers, revocations, uploads)
+"""Never in a backup: leases of processes; refresh tokens of forgotten mailboxes, which may be kept for 24 h only, and
+in a backup would be kept for as long as that is; and files that wait for a reply for a day, a row of 25 MB each."""
 _FETCH_ROWS = 100
 """A row with a chunk of a raw message may have a megabyte."""
 
