@@ -201,10 +201,11 @@ def follow_ups(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) 
     In place of one that was merged stands the ticket that it was merged into, unless that is the ticket itself.
     """
     other = tickets.alias("other")
-    merged = select(other.c.ticket_id).where(other.c.account_id == account_id, other.c.merged_into_id == ticket_id)
-    followed = select(literal(ticket_id, tickets.c.ticket_id.type)).union_all(merged)
+    ids = select(other.c.ticket_id).where(other.c.account_id == account_id)
+    followed = ids.where(other.c.ticket_id == ticket_id).union_all(ids.where(other.c.merged_into_id == ticket_id))
     query = _select(account_id).where(tickets.c.follows_ticket_id.in_(followed))
-    rows = conn.execute(query.order_by(tickets.c.number.desc()).limit(limit))
+    # Not by the number as it is: for its order SQLite goes through all tickets of the account, however few follow.
+    rows = conn.execute(query.order_by((tickets.c.number + 0).desc()).limit(limit))
     found = {one.ticket_id: one for one in unmerged(conn, account_id, [Ticket(*row) for row in rows])}
     found.pop(ticket_id, None)
     return sorted(found.values(), key=lambda one: one.number, reverse=True)

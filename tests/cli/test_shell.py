@@ -32,7 +32,7 @@ def test_tab_completes_commands_options_and_choices() -> None:
     assert complete("mail") == {"mailbox"}
     assert {"link", "list", "show", "disconnect"} <= complete("mailbox", "")
     assert complete("ticket", "list", "--sta") == {"--status"}
-    assert complete("ticket", "list", "--status", "") == {"open", "closed", "spam", "deleted"}
+    assert complete("ticket", "list", "--status", "") == {"open", "closed", "spam", "deleted", "merged"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
