@@ -25,16 +25,12 @@ Position = Annotated[int, Path(ge=0, le=10_000, description="The attachment's pl
 class AttachmentShown(Shown):
     position: int = Field(description="Its place in the message, from 0.")
     name: str = Field(examples=["invoice.pdf"], description="Safe to show and to save under.")
-    content_type: str = Field(
-        examples=["application/pdf"], description="What the mail says that it is."
-    )
+    content_type: str = Field(examples=["application/pdf"], description="What the mail says that it is.")
     size_bytes: int
     sha256: str = Field(description="Of its bytes, in hex.")
     content_id: str | None = Field(description="By which the HTML shows it, as `cid:`.")
     inline: bool
-    url: str | None = Field(
-        description="Where its bytes are; null where that is not known."
-    )
+    url: str | None = Field(description="Where its bytes are; null where that is not known.")
 
 
 class EditShown(Shown):
