@@ -7,6 +7,7 @@ from bench.figures import (
     enqueuing,
     fetching,
     ingesting,
+    listing,
     parsing,
     reading,
     seeding,
@@ -29,4 +30,5 @@ FIGURES: tuple[Figure, ...] = (
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,
+    *listing.FIGURES,
 )

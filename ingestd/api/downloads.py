@@ -38,8 +38,8 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 # RFC 8187 §3.2.1: what stands as it is in an extended value.
 _ATTRIBUTE_CHARS: Final = "!#$&+.^_`|~-"
-# In a quoted name: neither what ends or escapes it, nor "%", which some browsers decode there.
-_FALLBACK: Final = frozenset(map(chr, range(0x20, 0x7F))) - set('"\\%/')
+# In a quoted name: neither what ends or escapes it, to careless readers too, nor "%", which some browsers decode.
+_FALLBACK: Final = frozenset(map(chr, range(0x20, 0x7F))) - set('"\\%/;')
 
 
 def describe_download(*types: str, what: str) -> dict[int | str, dict[str, Any]]:
