@@ -19,6 +19,8 @@ from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
 from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
+from ingestd.build.webhooks import new_courier, new_dispatcher, new_webhook_desk
+from ingestd.events.courier import Courier
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.browser import BrowserLinking
@@ -99,6 +101,10 @@ class Daemon:
             begin=Mailboxes(store, outside, parser, metrics, lease).begin,
         )
 
+        courier = new_courier(outside, lambda: self._settings)
+        stack.push_async_callback(courier.close)
+        dispatcher = new_dispatcher(store, courier, metrics, bell, lambda: self._settings, lease.worker_id)
+
         async def apply(changed: Settings) -> None:
             await outside.reload(changed)
             supervisor.rebuild(Mailboxes(replace(store, settings=changed), outside, parser, metrics, lease).begin)
@@ -114,6 +120,7 @@ class Daemon:
             bell=bell,
             health=health,
             metrics=metrics,
+            delivery_days=lambda: self._settings.webhooks.retention_days,
         )
         await supervisor.register()
         async with asyncio.TaskGroup() as group:
@@ -123,8 +130,9 @@ class Daemon:
                 group.create_task(health.run()),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
                 group.create_task(supervisor.run()),
+                group.create_task(dispatcher.run()),
                 group.create_task(maintenance.run()),
-                group.create_task(self._serve(store, outside, metrics, health, bell)),
+                group.create_task(self._serve(store, outside, courier, metrics, health, bell)),
                 group.create_task(self._reloading(apply)),
             ]
             try:
@@ -137,7 +145,8 @@ class Daemon:
                 health.stopping()
             finally:
                 # Also where a task of the group failed: the mailboxes go to whoever comes next.
-                await supervisor.drain(settings.shutdown_seconds)
+                seconds = settings.shutdown_seconds
+                await asyncio.gather(supervisor.drain(seconds), dispatcher.drain(seconds))
             for task in tasks:
                 task.cancel()
 
@@ -162,7 +171,9 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell) -> None:
+    async def _serve(
+        self, store: Store, outside: Outside, courier: Courier, metrics: Metrics, health: Health, bell: Bell
+    ) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
@@ -177,7 +188,13 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=new_backend(store, linking, bell, lambda: self._settings),
+            backend=new_backend(
+                store,
+                linking,
+                new_webhook_desk(store, outside, courier, lambda: self._settings),
+                bell,
+                lambda: self._settings,
+            ),
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

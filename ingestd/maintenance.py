@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -16,7 +17,7 @@ from ingestd.telemetry import gauges
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages, outbox, requests
+from storage import deliveries, erasures, keystore, mailboxes, messages, outbox, requests, webhooks
 from storage.blobs import FolderBlobs
 from storage.database import Database, ping
 from storage.errors import StorageError, StorageUnavailable
@@ -47,6 +48,8 @@ class Maintenance:
     bell: Bell
     health: Health
     metrics: Metrics
+    delivery_days: Callable[[], int]
+    """How long a delivery that is done is kept."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -134,9 +137,20 @@ class Maintenance:
             if blob.owner_id not in owners and blob.modified_at < before:
                 await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
         await self._sweep_keys(before)
+        await self._sweep_deliveries(at - timedelta(days=self.delivery_days()))
         for forget in (outbox.forget_requests, requests.forget_old):
             while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
                 pass
+
+    async def _sweep_deliveries(self, before: datetime) -> None:
+        for one in await self.content.read(None, webhooks.list_all):
+            arguments = (one.webhook_id, before, _FORGET_ROWS)
+            while await self.content.transaction(one.account_id, deliveries.forget_old, *arguments):
+                pass
+        for one in await self.content.read(None, webhooks.list_deleted):
+            while await self.content.transaction(one.account_id, deliveries.delete_chunk, one.webhook_id, _FORGET_ROWS):
+                pass
+            await self.content.transaction(one.account_id, webhooks.delete_deleted, one.webhook_id)
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config import Settings
 from ingestd.access import Access
 from ingestd.desk import Desk
+from ingestd.events.desk import WebhookDesk
 from ingestd.keys import KeyRing
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
@@ -26,6 +27,7 @@ class Backend:
     keys: KeyRing
     access: Access
     linking: Linking
+    webhooks: WebhookDesk
     bell: Bell
     """Rings when something was written."""
 

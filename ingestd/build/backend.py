@@ -8,11 +8,14 @@ from config import Settings
 from ingestd.access import Access
 from ingestd.api.backend import Backend
 from ingestd.build.store import Store
+from ingestd.events.desk import WebhookDesk
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
 
 
-def new_backend(store: Store, linking: Linking, bell: Bell, settings: Callable[[], Settings]) -> Backend:
+def new_backend(
+    store: Store, linking: Linking, webhooks: WebhookDesk, bell: Bell, settings: Callable[[], Settings]
+) -> Backend:
     """`settings` returns those in force, also after a reload."""
     api = settings().api
     return Backend(
@@ -27,5 +30,6 @@ def new_backend(store: Store, linking: Linking, bell: Bell, settings: Callable[[
             burst_max=api.token_burst_max,
         ),
         linking=linking,
+        webhooks=webhooks,
         bell=bell,
     )

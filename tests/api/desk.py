@@ -12,11 +12,15 @@ from uuid import UUID
 
 import httpx2
 
-from config import Settings
+from config import Settings, allowed_hosts
+from connectors.egress import EgressGuard
+from connectors.tls import client_context
 from ingestd.access import Access, Scope, create_token, draw_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
+from ingestd.events.courier import Courier
+from ingestd.events.desk import WebhookDesk
 from ingestd.linking.link import Linking
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
@@ -131,6 +135,8 @@ async def api_desk(
     """Serve the API of an office. `linking` is needed where mailboxes are linked."""
     chosen = given or settings()
     api = chosen.api
+    guard = EgressGuard([], open_to_accounts=[(one.host, one.port or 443) for one in allowed_hosts(chosen)])
+    courier = Courier(guard, client_context(), lambda: chosen.webhooks)
     backend = Backend(
         settings=lambda: chosen,
         desk=office.desk,
@@ -143,6 +149,7 @@ async def api_desk(
             burst_max=api.token_burst_max,
         ),
         linking=linking,  # type: ignore[arg-type]
+        webhooks=WebhookDesk(office.stores.content, office.keys, guard, courier, lambda: chosen.webhooks),
         bell=Bell(),
     )
     office.stores.content.on_wake(backend.bell.ring)
@@ -160,6 +167,7 @@ async def api_desk(
         desk = ApiDesk(office, client, backend, "")
         desk.token = await desk.new_token()
         yield desk
+    await courier.close()
 
 
 def _good(response: httpx2.Response) -> Any:
