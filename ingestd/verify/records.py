@@ -26,6 +26,7 @@ from storage.tables import (
     outbox,
     quarantine,
     tickets,
+    webhooks,
 )
 
 
@@ -44,6 +45,7 @@ class _Sealed:
 _SEALED = (
     _Sealed(accounts, "account_id", records.AccountRecord, records.AccountRecord.place, of_account=True),
     _Sealed(link_flows, "flow_id", records.FlowRecord, records.FlowRecord.place, of_account=True),
+    _Sealed(webhooks, "webhook_id", records.WebhookRecord, records.WebhookRecord.place, of_account=True),
     _Sealed(mailboxes, "mailbox_id", records.MailboxRecord, records.MailboxRecord.place),
     _Sealed(mailboxes, "mailbox_id", records.CursorRecord, records.CursorRecord.place, "cursor_sealed"),
     _Sealed(mailboxes, "mailbox_id", records.FoldersRecord, records.FoldersRecord.place, "folders_sealed"),
