@@ -1,7 +1,7 @@
 """The settings' types, the YAML loader, the provider presets and the example file."""
 
 from config.after_import import after_import_note, check_after_import, check_not_watched, split_after_import
-from config.hosts import Host, endpoint_allowed, hosts
+from config.hosts import Host, allowed_hosts, endpoint_allowed, hosts
 from config.loader import load
 from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
 from config.problems import ConfigError, Position, Problem
@@ -25,6 +25,7 @@ from config.settings import (
     Settings,
     Storage,
     Tickets,
+    Webhooks,
 )
 
 __all__ = [
@@ -55,7 +56,9 @@ __all__ = [
     "Settings",
     "Storage",
     "Tickets",
+    "Webhooks",
     "after_import_note",
+    "allowed_hosts",
     "check_after_import",
     "check_mirror_fits",
     "check_mirrored",

@@ -1,6 +1,6 @@
 """Every host that the daemon will contact because the operator says so.
 
-Hosts that accounts supply (webhooks) are not here: they pass other checks.
+Hosts that accounts supply (webhooks) are not here: they pass other checks, unless they are in `egress.allow`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def hosts(settings: Settings) -> list[Host]:
         if found.why not in known:
             known.append(found.why)
     return [Host(host, port, "; ".join(why)) for (host, port), why in reasons.items()]
+
+
+def allowed_hosts(settings: Settings) -> list[Host]:
+    """Return the hosts of `egress.allow`: accounts may name them as well, private as they may be."""
+    return list(_allowed(settings))
 
 
 def endpoint_allowed(url: str, provider: Provider, settings: Settings) -> bool:

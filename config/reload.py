@@ -22,6 +22,9 @@ RESTART: Final = frozenset(
         "inbound.heartbeat_seconds",
         "inbound.mailboxes_max",
         "linking",
+        "webhooks.in_flight_max",
+        "webhooks.hold_seconds",
+        "webhooks.tls_ca_file",
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

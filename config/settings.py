@@ -383,11 +383,52 @@ class Linking(Section):
     """Threads for Microsoft's library, which blocks: so many of its requests can be under way at once."""
 
 
+class Webhooks(Section):
+    """How events are delivered to webhooks."""
+
+    webhooks_max: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Webhooks that an account may have."""
+    in_flight_max: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Deliveries that one process has under way at the same time."""
+    in_flight_per_webhook_max: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Of these, those to one webhook; the events of a ticket come one after the other."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
+    """How long a delivery may take, from looking the name up to the answer."""
+    response_bytes_max: Bytes = 64 * KIB
+    """How much of an answer is read, and thrown away; what is longer costs its connection."""
+    retry_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=50)] = (
+        *(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0),
+    )
+    """Pauses between a delivery's attempts, after Standard Webhooks; then it is given up, its webhook switched off."""
+    retry_jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of such a pause that is added at random, so that they do not come all at once."""
+    retry_after_seconds_max: Seconds = 3600.0
+    """A Retry-After of the receiver's counts up to this."""
+    probe: Backoff = Backoff(initial_seconds=5.0, max_seconds=300.0)
+    """While all deliveries to a webhook fail, one at a time is tried, with these pauses."""
+    disable_after_seconds: Annotated[float, Field(gt=0, le=86_400 * 365)] = 5 * 86_400.0
+    """A webhook that took nothing for so long is switched off."""
+    pending_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Deliveries of a webhook that wait at the same time; further events wait in the log."""
+    batch_max: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Events that become deliveries in one transaction."""
+    content_text_bytes_max: Annotated[int, Field(ge=1024, le=MIB)] = 64 * KIB
+    """How much of a message's text is delivered to a webhook that wants content."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long a delivery that is done can be listed."""
+    secret_overlap_seconds: Annotated[float, Field(ge=0, le=86_400 * 30)] = 86_400.0
+    """How long a secret that was replaced signs beside the new one."""
+    hold_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
+    """A process that was silent for so long loses its webhooks to another."""
+    tls_ca_file: Path | None = None
+    """Authorities (PEM) of receivers in your own network, beside the system's."""
+
+
 class Egress(Section):
     """Where the daemon may connect to."""
 
     allow: Annotated[tuple[HostPort, ...], Field(max_length=1000)] = ()
-    """More hosts, as host (port 443) or host:port: those that a discovery document names beside its issuer's."""
+    """More hosts, as host or host:port: those that discovery documents name, those of webhooks in your own network."""
     resolve_timeout_seconds: Seconds = 10.0
     """How long the look-up of a name may take."""
 
@@ -433,6 +474,8 @@ class Settings(Section):
     """The processes that parse mail."""
     linking: Linking = Linking()
     """OAuth: linking mailboxes and keeping their tokens."""
+    webhooks: Webhooks = Webhooks()
+    """How events are delivered to webhooks."""
     egress: Egress = Egress()
     """Where the daemon may connect to."""
     logging: Logging = Logging()

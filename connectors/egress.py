@@ -24,7 +24,25 @@ from connectors.base import PermanentError, TemporaryError, Trouble
 PERMITTED_MAX = 10_000
 """Addresses kept as permitted; the oldest goes first. A later connect resolves again, so none is missed."""
 
+ACCOUNT_PORTS = (range(443, 444), range(1024, 65536))
+"""The ports that hosts supplied by an account may have: https and those that anybody may listen on. Beneath 1024
+are the services of other protocols (SSH, SMTP, LDAP …): nobody shall have us knock there."""
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out to anybody (IANA). What lies beside it is of some special use, today or tomorrow:
+site-local and IPv4-compatible addresses, translations of a network's own (RFC 8215)."""
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # Azure's platform, seen from its machines alone
+        "192.0.0.0/24",  # protocol assignments (RFC 6890); clouds put their metadata there, too
+        "192.88.99.0/24",  # relays of 6to4 (RFC 7526)
+        "2001:db8::/32",
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+)
+"""What `ipaddress` takes for public."""
 _WATCHED_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 
@@ -52,8 +70,9 @@ class EgressGuard:
 
     `allowed` are the (host, port) pairs that the operator configured; they may
     be private unless `allow_private` is off. `account_ports` are the ports that
-    hosts supplied by an account may have; such hosts are never private. A name
-    that is not resolved after `resolve_seconds` counts as one that cannot be.
+    hosts supplied by an account may have; such hosts are never private, but for
+    those that the operator opened to accounts (`open_to_accounts`). A name that
+    is not resolved after `resolve_seconds` counts as one that cannot be.
     `refused` is told why a connection was stopped, as a fixed word; it may be called in any thread.
     """
 
@@ -62,13 +81,15 @@ class EgressGuard:
         allowed: Collection[tuple[str, int]],
         *,
         allow_private: bool = True,
-        account_ports: Collection[int] = (443,),
+        open_to_accounts: Collection[tuple[str, int]] = (),
+        account_ports: Collection[range] = ACCOUNT_PORTS,
         resolve_seconds: float = 10.0,
         refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._allowed = {(_normal_host(host), port) for host, port in allowed}
         self._allow_private = allow_private
-        self._account_ports = frozenset(account_ports)
+        self._open_to_accounts = {(_normal_host(host), port) for host, port in open_to_accounts}
+        self._account_ports = tuple(account_ports)
         self._resolve_seconds = resolve_seconds
         self._refused = refused
         self._permitted: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -87,14 +108,19 @@ class EgressGuard:
             raise TemporaryError(f"cannot resolve {host}:{port}") from None
         self._record(_addresses(found), port)
 
-    def replace(self, allowed: Collection[tuple[str, int]]) -> None:
+    def replace(self, allowed: Collection[tuple[str, int]], open_to_accounts: Collection[tuple[str, int]] = ()) -> None:
         """Allow these hosts and no others any more; what `permit` added is to be permitted again.
 
         Connections that stand already are not concerned: who holds them ends them.
         """
         with self._lock:
             self._allowed = {(_normal_host(host), port) for host, port in allowed}
+            self._open_to_accounts = {(_normal_host(host), port) for host, port in open_to_accounts}
             self._permitted.clear()
+
+    def is_open_to_accounts(self, host: str, port: int) -> bool:
+        """Whether the operator lets accounts name this host, private as it may be."""
+        return (_normal_host(host), port) in self._open_to_accounts
 
     async def resolve(self, host: str, port: int, *, account_supplied: bool = False) -> list[Address]:
         """Return the addresses of `host`, at least one, and let connections to them pass.
@@ -103,8 +129,9 @@ class EgressGuard:
         TemporaryError (the resolver has no answer).
         """
         name = _normal_host(host)
+        public_only = account_supplied and not self.is_open_to_accounts(name, port)
         if account_supplied:
-            if port not in self._account_ports:
+            if public_only and not any(port in ports for ports in self._account_ports):
                 raise self._refusal("port_closed", f"port {port} is not open to hosts that accounts supply")
         elif (name, port) not in self._allowed:
             raise self._refusal("not_configured", f"{name}:{port} is not configured")
@@ -118,7 +145,7 @@ class EgressGuard:
         if not addresses:
             raise TemporaryError(f"{name}:{port} has no address")
         # One private address among public ones is refused whole: it is how rebinding looks.
-        if (account_supplied or not self._allow_private) and not all(is_public(a.ip) for a in addresses):
+        if (public_only or not self._allow_private) and not all(is_public(a.ip) for a in addresses):
             raise self._refusal("not_public", f"{name}:{port} has an address that is not public")
         self._record(addresses, port)
         return addresses
@@ -183,7 +210,9 @@ def is_public(ip: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None:
             return is_public(str(inner))
-    return address.is_global and not address.is_multicast
+        if address not in _UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in net for net in _SPECIAL)
 
 
 def _normal_host(host: str) -> str:

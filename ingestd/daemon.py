@@ -15,13 +15,16 @@ import structlog
 
 from config import ConfigError, Settings, plan_reload
 from connectors.egress import install_audit_hook
+from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge, Limits
+from ingestd.build.backend import new_backend
 from ingestd.build.outside import Outside, new_linking, new_metrics
 from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
+from ingestd.build.webhooks import new_courier, new_webhook_desk
 from ingestd.build.worker import new_worker
-from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
+from ingestd.linking.link import Linking
 from ingestd.lock import StoreLock
 from ingestd.privacy.positions import reconcile
 from ingestd.pulse import keep_looking
@@ -103,9 +106,15 @@ class Daemon:
         parser = new_parser(settings, processes=processes, replaced=metrics.parser_replaced)
         await stack.enter_async_context(parser)
         metrics.watch_parser_queue(new=lambda: parser.waiting(live=True), old=lambda: parser.waiting(live=False))
-        worker = None
+        courier = new_courier(outside, lambda: self._settings)
+        stack.push_async_callback(courier.close)
+        worker = backend = None
         if self._role is not Role.API:
-            worker = await new_worker(store, outside, metrics, bell, health, parser)
+            worker = await new_worker(store, outside, courier, metrics, bell, health, parser, lambda: self._settings)
+        linking = new_linking(store, outside)
+        if self._role is not Role.WORKER:
+            webhooks = new_webhook_desk(store, outside, courier, lambda: self._settings)
+            backend = new_backend(store, linking, webhooks, bell, parser, lambda: self._settings)
 
         async def apply(changed: Settings) -> None:
             await outside.reload(changed)
@@ -119,14 +128,11 @@ class Daemon:
                 group.create_task(health.run()),
                 group.create_task(keep_looking(store.content, store.keystore, health, metrics)),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
-                group.create_task(self._serve(store, outside, metrics, health, bell, parser)),
+                group.create_task(self._serve(linking, metrics, health, backend)),
                 group.create_task(self._reloading(apply)),
             ]
             if worker is not None:
-                tasks += [
-                    group.create_task(worker.supervisor.run()),
-                    group.create_task(worker.maintenance.run()),
-                ]
+                tasks += [group.create_task(part) for part in worker.parts()]
             try:
                 await self._serving.wait()
                 log.info("daemon.started", version=version("ingestd"), role=self._role.value)
@@ -138,7 +144,7 @@ class Daemon:
             finally:
                 # Also where a task of the group failed: the mailboxes go to whoever comes next.
                 if worker is not None:
-                    await worker.supervisor.drain(settings.shutdown_seconds)
+                    await worker.drain(settings.shutdown_seconds)
             for task in tasks:
                 task.cancel()
 
@@ -163,13 +169,10 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(
-        self, store: Store, outside: Outside, metrics: Metrics, health: Health, bell: Bell, parser: ParserPool
-    ) -> None:
+    async def _serve(self, linking: Linking, metrics: Metrics, health: Health, backend: Backend | None) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
-        from ingestd.build.backend import new_backend  # noqa: PLC0415
 
         api, linking = self._settings.api, new_linking(store, outside)
         edge = Edge(
@@ -180,9 +183,7 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=None
-            if self._role is Role.WORKER
-            else new_backend(store, linking, bell, parser, lambda: self._settings),
+            backend=backend,
         )
         limits = ServerLimits(connections_max=api.requests_max)
         await serve(

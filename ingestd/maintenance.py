@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,7 +15,7 @@ from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages, outbox, requests, uploads
+from storage import deliveries, erasures, keystore, mailboxes, messages, outbox, requests, uploads, webhooks
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
@@ -44,6 +45,8 @@ class Maintenance:
     revoker: Revoker
     bell: Bell
     metrics: Metrics
+    delivery_days: Callable[[], int]
+    """How long a delivery that is done is kept."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -114,11 +117,22 @@ class Maintenance:
             if blob.owner_id not in owners and blob.modified_at < before:
                 await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
         await self._sweep_keys(before)
+        await self._sweep_deliveries(at - timedelta(days=self.delivery_days()))
         for forget in (outbox.forget_requests, requests.forget_old):
             while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
                 pass
         while await self.content.transaction(None, uploads.forget_old, at, _FORGET_UPLOADS):
             pass
+
+    async def _sweep_deliveries(self, before: datetime) -> None:
+        for one in await self.content.read(None, webhooks.list_all):
+            arguments = (one.webhook_id, before, _FORGET_ROWS)
+            while await self.content.transaction(one.account_id, deliveries.forget_old, *arguments):
+                pass
+        for one in await self.content.read(None, webhooks.list_deleted):
+            while await self.content.transaction(one.account_id, deliveries.delete_chunk, one.webhook_id, _FORGET_ROWS):
+                pass
+            await self.content.transaction(one.account_id, webhooks.delete_deleted, one.webhook_id)
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)

@@ -287,6 +287,34 @@ class UploadRecord(msgspec.Struct, frozen=True):
         return Place("uploads", upload_id)
 
 
+class OldSecret(msgspec.Struct, frozen=True):
+    """A webhook's secret that was replaced, and until when it signs beside the new one."""
+
+    secret: str
+    until: datetime
+
+    def __repr__(self) -> str:
+        return "<OldSecret>"
+
+
+class WebhookRecord(msgspec.Struct, frozen=True):
+    """webhooks.sealed, under the account's key."""
+
+    url: str
+    secret: str
+    """As Standard Webhooks spells it: whsec_ and base64."""
+    previous: tuple[OldSecret, ...] = ()
+    """Newest first; bounded."""
+    description: str = ""
+
+    def __repr__(self) -> str:
+        return "<WebhookRecord>"
+
+    @staticmethod
+    def place(webhook_id: UUID) -> Place:
+        return Place("webhooks", webhook_id)
+
+
 def chunk_place(owner_id: UUID, position: int, count: int) -> Place:
     """Return where chunk `position` of a raw message's `count` belongs; a missing tail shows by the last-flag."""
     return Place("raw_chunks", owner_id, position=position, last=position == count - 1)

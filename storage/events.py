@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from storage.database import now
+from storage.database import now, wake
 from storage.tables import events, messages
 
 
@@ -36,6 +36,8 @@ class Event:
 
 
 _INSERT = insert(events)
+TOPIC = "events"
+"""Rung when something was written to the log."""
 
 
 def insert_events(conn: Connection, account_id: UUID, first_sequence: int, new: Sequence[NewEvent]) -> None:
@@ -59,6 +61,7 @@ def insert_events(conn: Connection, account_id: UUID, first_sequence: int, new: 
             for index, one in enumerate(new)
         ],
     )
+    wake(conn, TOPIC)
 
 
 _INSERT_ABOUT = _INSERT.values(
@@ -73,6 +76,7 @@ def insert_about(conn: Connection, account_id: UUID, sequence: int, new: NewEven
     row = {"account_id": account_id, "sequence": sequence, "type": new.type, "at": now(conn), "detail": new.detail}
     row |= {"mailbox_id": new.mailbox_id, "message_id": new.message_id}
     conn.execute(_INSERT_ABOUT, row | {"of_account": account_id, "of_message": new.message_id})
+    wake(conn, TOPIC)
 
 
 def list_events(conn: Connection, account_id: UUID, after: int, limit: int) -> list[Event]:

@@ -11,11 +11,13 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, fun
 
 from storage.backfills import UNFINISHED
 from storage.database import now
+from storage.deliveries import greatest_lag
 from storage.edits import count_by_status as count_edits
 from storage.mailboxes import WORKED
 from storage.outbox import ReplyStatus
 from storage.quarantine import QuarantineStatus
 from storage.tables import backfills, edits, erasures, mailboxes, messages, outbox, quarantine, workers
+from storage.webhooks import count_by_status as count_webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ class Figures:
     """Those that wait for a person."""
     quarantine_oldest_seconds: float
     """Since the oldest of those was quarantined; 0 where there is none."""
+    webhooks: Mapping[str, int]
+    """By status."""
+    webhook_lag_events: int
+    """The most that an enabled webhook was not told yet."""
+    webhook_lag_seconds: float
+    """The longest time that an enabled one has been waiting for an event; 0 where all were told everything."""
     erasures_waiting: int
     erasures_oldest_seconds: float
     """Since the oldest of those was requested; 0 where there is none."""
@@ -72,6 +80,7 @@ def read_figures(conn: Connection) -> Figures:
     waiting, requested_at = conn.execute(
         select(func.count(), func.min(erasures.c.requested_at)).where(erasures.c.step != "done")
     ).one()
+    lag = greatest_lag(conn)
     return Figures(
         mailboxes=counts,
         mailboxes_oldest_seconds=_ages(at, since),
@@ -90,6 +99,9 @@ def read_figures(conn: Connection) -> Figures:
         backfill_remaining_messages=_remaining(conn),
         quarantine_messages=held,
         quarantine_oldest_seconds=_age(at, held_since) if held_since is not None else 0.0,
+        webhooks=count_webhooks(conn),
+        webhook_lag_events=lag.events,
+        webhook_lag_seconds=_age(at, lag.since) if lag.since is not None else 0.0,
         erasures_waiting=waiting,
         erasures_oldest_seconds=_age(at, requested_at) if requested_at is not None else 0.0,
     )

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, exists, insert, or_, select, update
 
+from storage import webhooks
 from storage.database import now, wake
 from storage.mailboxes import WORKED
 from storage.tables import mailboxes, workers
@@ -60,6 +61,7 @@ def clear(conn: Connection) -> None:
         update(mailboxes).where(mailboxes.c.worker_id.is_not(None)).values(worker_id=None, fence=mailboxes.c.fence + 1)
     )
     conn.execute(delete(workers))
+    webhooks.release_all(conn)
 
 
 def release(conn: Connection, worker_id: UUID) -> None:

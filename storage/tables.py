@@ -506,6 +506,7 @@ webhooks = Table(
     Column("types", Text, nullable=False),
     Column("content", Boolean, nullable=False),
     Column("cursor_sequence", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
     Column("worker_id", Id),
     Column("held_until", Instant),
     Column("created_at", Instant, nullable=False),
@@ -532,7 +533,7 @@ deliveries = Table(
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("account_id", "webhook_id", "sequence"),
     ForeignKeyConstraint(["account_id", "webhook_id"], ["webhooks.account_id", "webhooks.webhook_id"]),
-    Index(None, "account_id", "webhook_id", "due_at"),
+    Index(None, "account_id", "webhook_id", "status", "sequence"),
     Index(None, "account_id", "mailbox_id"),
     comment="each event that a webhook is told, and how that went",
 )

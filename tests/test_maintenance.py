@@ -33,6 +33,7 @@ def maintenance(office: Office) -> Maintenance:
     revoker = Revoker(stores.keystore, office.keys, clients)
     tools = EraserTools(stores.content, stores.keystore, stores.blobs, office.keys, metrics, revoker.revoke)
     return Maintenance(
+        delivery_days=lambda: 30,
         content=stores.content,
         keystore=stores.keystore,
         blobs=stores.blobs,

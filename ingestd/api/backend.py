@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config import Settings
 from ingestd.access import Access
 from ingestd.desk import Desk
+from ingestd.events.desk import WebhookDesk
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserPool
 from ingestd.keys import KeyRing
@@ -29,6 +30,7 @@ class Backend:
     keys: KeyRing
     access: Access
     linking: Linking
+    webhooks: WebhookDesk
     bell: Bell
     """Rings when something was written."""
     parser: ParserPool

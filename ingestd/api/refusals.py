@@ -13,6 +13,7 @@ from starlette.responses import Response
 from connectors.base import TemporaryError
 from ingestd.access import TooManyFailures, TooManyRequests
 from ingestd.api.problems import Problem
+from ingestd.events.urls import UrlRefused
 from ingestd.inbound.parser import ParserUnavailable
 from ingestd.linking.errors import LinkingError
 from ingestd.linking.link import LinkRefused
@@ -22,7 +23,7 @@ from ingestd.options import OptionRefused
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
 from ingestd.ticketing import ChangedMeanwhile
-from storage.errors import Conflict, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
+from storage.errors import Conflict, EventsGone, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
 
 _ERRORS_MAX: Final = 20
 _AWAY: Final = {"Retry-After": "5"}
@@ -70,6 +71,8 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     LimitReached: lambda error: Problem("limit_reached", str(error)),
     OptionRefused: lambda error: Problem("invalid", str(error)),
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
+    UrlRefused: lambda error: Problem("url_refused", str(error)),
+    EventsGone: lambda error: Problem("events_gone", oldest=error.oldest),
     ReplyRefused: lambda error: Problem("reply_refused", str(error), reason=error.code),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),

@@ -10,13 +10,19 @@ from ingestd.access import Access
 from ingestd.api.backend import Backend
 from ingestd.build.mailboxes import open_context
 from ingestd.build.store import Store
+from ingestd.events.desk import WebhookDesk
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
 
 
 def new_backend(
-    store: Store, linking: Linking, bell: Bell, parser: ParserPool, settings: Callable[[], Settings]
+    store: Store,
+    linking: Linking,
+    webhooks: WebhookDesk,
+    bell: Bell,
+    parser: ParserPool,
+    settings: Callable[[], Settings],
 ) -> Backend:
     """`settings` returns those in force, also after a reload."""
     api = settings().api
@@ -32,6 +38,7 @@ def new_backend(
             burst_max=api.token_burst_max,
         ),
         linking=linking,
+        webhooks=webhooks,
         bell=bell,
         parser=parser,
         open_context=lambda mailbox: open_context(replace(store, settings=settings()), mailbox),

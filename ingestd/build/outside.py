@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import structlog
 
-from config import Provider, Settings, hosts
+from config import Provider, Settings, allowed_hosts, hosts
 from connectors.base import TemporaryError
 from connectors.egress import EgressGuard
 from connectors.tls import client_context
@@ -42,6 +42,7 @@ class Outside:
         self._hosts = hosts(settings)
         self.guard = EgressGuard(
             self._allowed(),
+            open_to_accounts=self._open_to_accounts(),
             resolve_seconds=settings.egress.resolve_timeout_seconds,
             refused=lambda why: log.error("egress.refused", reason=why),
         )
@@ -67,7 +68,7 @@ class Outside:
         """Go on with changed providers and hosts."""
         self._settings = settings
         self._hosts = hosts(settings)
-        self.guard.replace(self._allowed())
+        self.guard.replace(self._allowed(), self._open_to_accounts())
         self._contexts.clear()
         self.clients.forget()
         with contextlib.suppress(TemporaryError):  # `keep_permitting` tries again
@@ -75,6 +76,9 @@ class Outside:
 
     def _allowed(self) -> list[tuple[str, int]]:
         return [(one.host, one.port or _HTTPS) for one in self._hosts]
+
+    def _open_to_accounts(self) -> list[tuple[str, int]]:
+        return [(one.host, one.port or _HTTPS) for one in allowed_hosts(self._settings)]
 
     def ssl_context(self, provider: Provider) -> ssl.SSLContext:
         name = str(provider.tls_ca_file or "")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from config import Settings
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_eraser
 from ingestd.build.store import Store
+from ingestd.build.webhooks import new_dispatcher
+from ingestd.events.courier import Courier
+from ingestd.events.dispatcher import Dispatcher
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
@@ -27,6 +33,15 @@ class Worker:
     parser: ParserPool
     supervisor: Supervisor
     maintenance: Maintenance
+    dispatcher: Dispatcher
+
+    def parts(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return what it does, each to be run until it is cancelled."""
+        return self.supervisor.run(), self.maintenance.run(), self.dispatcher.run()
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is under way end within `seconds`, and hand everything over."""
+        await asyncio.gather(self.supervisor.drain(seconds), self.dispatcher.drain(seconds))
 
     def rebuild(self, settings: Settings) -> None:
         """Go on with changed settings: the work on every mailbox begins anew."""
@@ -37,12 +52,14 @@ class Worker:
 async def new_worker(
     store: Store,
     outside: Outside,
+    courier: Courier,
     metrics: Metrics,
     bell: Bell,
     health: Health,
     parser: ParserPool,
+    current: Callable[[], Settings],
 ) -> Worker:
-    """Build a worker that holds its lease. Raises StorageUnavailable."""
+    """Build a worker that holds its lease; `current` returns the settings in force. Raises StorageUnavailable."""
     settings = store.settings
     lease = Lease(new_id(), settings.inbound.lease_seconds)
     supervisor = Supervisor(
@@ -63,6 +80,8 @@ async def new_worker(
         revoker=revoker,
         bell=bell,
         metrics=metrics,
+        delivery_days=lambda: current().webhooks.retention_days,
     )
+    dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()
-    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance)
+    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance, dispatcher)

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "ticket": "tickets:ticket",
     "reply": "replies:reply",
     "quarantine": "quarantine:quarantine",
+    "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
     "backup": "backup:backup",

@@ -57,6 +57,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "reply.unknown": EventType("Nobody knows whether the reply was sent: it is looked for, else a person decides."),
     "reply.bounced": EventType("The reply came back."),
     "reply.cancelled": EventType("The reply was cancelled before it was sent."),
+    "webhook.disabled": EventType("A webhook was switched off; what happens meanwhile waits for it.", "Its id."),
 }
 
 

@@ -25,7 +25,7 @@ from ingestd.privacy.requests import tell
 from ingestd.privacy.revocation import revocable_text
 from ingestd.records import GrantRecord, Receipt
 from ingestd.telemetry.metrics import Metrics
-from storage import erasures, grants, keystore, mailboxes
+from storage import erasures, grants, keystore, mailboxes, webhooks
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.erasures import Erasure
@@ -124,16 +124,22 @@ class Eraser:
 
     async def _delete(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools
-        while True:
-            if not await tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, _CHUNK_ROWS):
-                break
-            await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
+        await self._delete_rows(account_id, mailbox_id)
+        # Whoever read the log before the events went may have made deliveries of them since: from here on nobody does.
+        await tools.content.transaction(account_id, webhooks.have_read_anew)
+        await self._delete_rows(account_id, mailbox_id)
         count = await asyncio.to_thread(tools.blobs.delete_mailbox, account_id, mailbox_id)
         if count:
             await tools.content.transaction(account_id, erasures.add_count, mailbox_id, "blobs", count)
         await self._compact(tools.content, mailbox_id)
         await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "deleted")
         log.info("erasure.step", mailbox_id=mailbox_id, step="deleted")
+
+    async def _delete_rows(self, account_id: UUID, mailbox_id: UUID) -> None:
+        while True:
+            if not await self._tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, _CHUNK_ROWS):
+                break
+            await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
 
     async def _compact(self, database: Database, mailbox_id: UUID) -> None:
         if not await compact(database):

@@ -120,6 +120,7 @@ class Metrics:
         self._begin(self._budgets_spent, "budgets_spent", ("budget_minute", "budget_day", "budget_recipients"))
         self._begin(self._erasures, "erasures", ("done", "failed"))
         self._begin(self._muted, "muted", ("sender", "ticket", "spam"))
+        self._add_webhooks()
         self._commit = Histogram(
             "ingestd_batch_commit_seconds",
             "Time to commit a batch of messages.",
@@ -136,6 +137,24 @@ class Metrics:
             {"version": version, "python_version": python_version}
         )
         ProcessCollector(registry=self.registry)
+
+    def _add_webhooks(self) -> None:
+        self._webhooks = self._gauge("webhooks", "Webhooks, by status.", "status")
+        self._webhook_lag_events = self._gauge(
+            "webhook_lag_events", "The most events that an enabled webhook was not told yet."
+        )
+        self._webhook_lag = self._gauge(
+            "webhook_lag_seconds", "The longest time that an enabled webhook has been waiting for an event."
+        )
+        self._deliveries_in_flight = self._gauge(
+            "deliveries_in_flight", "Deliveries to webhooks that this process has under way."
+        )
+        self._deliveries = self._counter("deliveries", "Attempts to deliver to a webhook, by outcome.", "outcome")
+        self._webhooks_disabled = self._counter(
+            "webhooks_disabled", "Webhooks that were switched off as their receiver does not take events.", "reason"
+        )
+        self._begin(self._deliveries, "deliveries", ("delivered", "failed", "given_up"))
+        self._begin(self._webhooks_disabled, "webhooks_disabled", ("gone", "failing", "given_up"))
 
     def set_mailboxes(self, counts: Mapping[str, int]) -> None:
         """Replace the numbers of mailboxes by state; a state that is missing has none."""
@@ -201,6 +220,16 @@ class Metrics:
         self._erasures_waiting.set(waiting)
         self._erasures_oldest.set(oldest_seconds)
 
+    def set_webhooks(self, counts: Mapping[str, int], *, lag_events: int, lag_seconds: float) -> None:
+        """Replace the numbers of webhooks by status, and what the slowest enabled one was not told yet."""
+        self._replace(self._webhooks, "webhooks", counts)
+        self._webhook_lag_events.set(lag_events)
+        self._webhook_lag.set(lag_seconds)
+
+    def watch_deliveries(self, in_flight: Callable[[], int]) -> None:
+        """Ask this at each rendering how many deliveries are under way."""
+        self._deliveries_in_flight.set_function(in_flight)
+
     def watch_health(self, checks: Callable[[], Mapping[str, bool]]) -> None:
         """Ask this at each rendering which checks are good: what is stale is seen even where nobody sets it."""
         self._checks = checks
@@ -241,6 +270,12 @@ class Metrics:
 
     def parser_replaced(self) -> None:
         self._parser_restarts.inc()
+
+    def delivery_ended(self, outcome: str) -> None:
+        self._deliveries.labels(self._label("deliveries", outcome)).inc()
+
+    def webhook_disabled(self, reason: str) -> None:
+        self._webhooks_disabled.labels(self._label("webhooks_disabled", reason)).inc()
 
     def erasure_ended(self, outcome: str) -> None:
         self._erasures.labels(self._label("erasures", outcome)).inc()

@@ -57,6 +57,9 @@ ERASURE_WAL_KEPT: Final = "erasure.wal_kept"
 REVOCATION_SETTLED: Final = "revocation.settled"
 RESTORE_DETECTED: Final = "restore.detected"
 STORAGE_UNAVAILABLE: Final = "storage.unavailable"
+WEBHOOK_FAILING: Final = "webhook.failing"
+WEBHOOK_RECOVERED: Final = "webhook.recovered"
+WEBHOOK_DISABLED: Final = "webhook.disabled"
 LEASE_TAKEN: Final = "lease.taken"
 LEASE_LOST: Final = "lease.lost"
 EGRESS_REFUSED: Final = "egress.refused"
@@ -113,6 +116,9 @@ EVENTS: Final[Mapping[str, str]] = {
     REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",
     RESTORE_DETECTED: "A database was found to be a restored copy.",
     STORAGE_UNAVAILABLE: "A database cannot be reached or written.",
+    WEBHOOK_FAILING: "Several deliveries to a webhook failed in a row; one at a time is tried from now on.",
+    WEBHOOK_RECOVERED: "A webhook that failed takes deliveries again.",
+    WEBHOOK_DISABLED: "A webhook was switched off, as its receiver does not take events; they wait in the log.",
     LEASE_TAKEN: "This process holds its heartbeat row, and may take mailboxes.",
     LEASE_LOST: "The heartbeat came too late: the work of this process belongs to others now.",
     EGRESS_REFUSED: "A connection to a host that is not configured was stopped.",

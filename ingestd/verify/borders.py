@@ -13,6 +13,7 @@ from storage.tables import (
     attachments,
     attempts,
     backfills,
+    deliveries,
     edits,
     erasures,
     events,
@@ -53,6 +54,7 @@ _OWNED: tuple[tuple[Table, Column[UUID]], ...] = (
 """Tables whose rows cannot be without their mailbox, and the column that names the row."""
 
 _ABOUT: tuple[tuple[Table, Column[Any]], ...] = (
+    (deliveries, deliveries.c.sequence),
     (erasures, erasures.c.mailbox_id),
     (events, events.c.sequence),
     (idempotency, idempotency.c.message_id),

@@ -21,6 +21,7 @@ from ingestd.verify import (
     records,
     replies,
     tickets,
+    webhooks,
 )
 from ingestd.verify.look import Look
 from ingestd.verify.report import Findings, Invariant, Report, name_of
@@ -50,6 +51,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     merges.merged_messages_are_in_the_target,
     backfills.backfills_move_with_their_cursor,
     backfills.backfills_agree_with_their_status,
+    webhooks.webhooks_follow_the_log,
+    webhooks.deliveries_are_due_or_done,
     # nothing twice
     tickets.messages_are_stored_once,
     tickets.ticket_numbers_are_unique,
@@ -89,6 +92,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     # nothing shared
     borders.rows_have_a_mailbox,
     borders.rows_stay_in_their_account,
+    webhooks.deliveries_lie_behind_their_cursor,
     borders.suspected_tickets_are_of_the_same_account,
     tickets.follow_ups_continue_an_older_ticket,
     borders.children_lie_in_their_parents_mailbox,

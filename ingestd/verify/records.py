@@ -28,6 +28,7 @@ from storage.tables import (
     quarantine,
     tickets,
     uploads,
+    webhooks,
 )
 
 
@@ -46,6 +47,7 @@ class _Sealed:
 _SEALED = (
     _Sealed(accounts, "account_id", records.AccountRecord, records.AccountRecord.place, of_account=True),
     _Sealed(link_flows, "flow_id", records.FlowRecord, records.FlowRecord.place, of_account=True),
+    _Sealed(webhooks, "webhook_id", records.WebhookRecord, records.WebhookRecord.place, of_account=True),
     _Sealed(mailboxes, "mailbox_id", records.MailboxRecord, records.MailboxRecord.place),
     _Sealed(mailboxes, "mailbox_id", records.CursorRecord, records.CursorRecord.place, "cursor_sealed"),
     _Sealed(mailboxes, "mailbox_id", records.FoldersRecord, records.FoldersRecord.place, "folders_sealed"),

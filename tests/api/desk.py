@@ -12,11 +12,15 @@ from uuid import UUID
 
 import httpx2
 
-from config import Settings
+from config import Settings, allowed_hosts
+from connectors.egress import EgressGuard
+from connectors.tls import client_context
 from ingestd.access import Access, Scope, create_token, draw_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
+from ingestd.events.courier import Courier
+from ingestd.events.desk import WebhookDesk
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
@@ -139,6 +143,8 @@ async def api_desk(
     in the test's own process."""
     chosen = given or settings()
     api = chosen.api
+    guard = EgressGuard([], open_to_accounts=[(one.host, one.port or 443) for one in allowed_hosts(chosen)])
+    courier = Courier(guard, client_context(), lambda: chosen.webhooks)
     backend = Backend(
         settings=lambda: chosen,
         desk=office.desk,
@@ -151,6 +157,7 @@ async def api_desk(
             burst_max=api.token_burst_max,
         ),
         linking=linking,  # type: ignore[arg-type]
+        webhooks=WebhookDesk(office.stores.content, office.keys, guard, courier, lambda: chosen.webhooks),
         bell=Bell(),
         parser=cast("ParserPool", HereParser()) if parser is None else parser,
         open_context=office.known_of,
@@ -170,6 +177,7 @@ async def api_desk(
         desk = ApiDesk(office, client, backend, "")
         desk.token = await desk.new_token()
         yield desk
+    await courier.close()
 
 
 def _good(response: httpx2.Response) -> Any:

@@ -35,6 +35,22 @@ from connectors.egress import EgressGuard, EgressRefused, dial, is_public
         ("::ffff:8.8.8.8", True),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:808:808::1", True),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b:1::808:808", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("fec0::1", False),
+        ("4000::1", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("fd00:ec2::254", False),
+        ("100.100.100.200", False),
+        ("168.63.129.16", False),
+        ("192.0.0.192", False),
+        ("192.88.99.1", False),
+        ("198.18.0.1", False),
+        ("240.0.0.1", False),
     ],
 )
 def test_which_addresses_are_public(ip: str, public: bool) -> None:
@@ -76,6 +92,28 @@ async def test_a_host_that_an_account_supplies_is_never_private(host: str) -> No
 async def test_a_public_host_that_an_account_supplies_passes() -> None:
     addresses = await EgressGuard([]).resolve("8.8.8.8", 443, account_supplied=True)
     assert [address.ip for address in addresses] == ["8.8.8.8"]
+
+
+async def test_an_account_may_name_what_the_operator_opened_to_accounts() -> None:
+    guard = EgressGuard([("localhost", 443), ("localhost", 80)], open_to_accounts=[("LocalHost", 80)])
+    (address, *_) = await guard.resolve("localhost", 80, account_supplied=True)
+    guard.check(address.ip, 80)
+    for port in (443, 8443):
+        with pytest.raises(EgressRefused):
+            await guard.resolve("localhost", port, account_supplied=True)
+    guard.replace([("localhost", 80)])
+    with pytest.raises(EgressRefused):
+        await guard.resolve("localhost", 80, account_supplied=True)
+
+
+@pytest.mark.parametrize(("port", "passes"), [(443, True), (8443, True), (25, False), (80, False), (1023, False)])
+async def test_ports_that_accounts_may_name(port: int, passes: bool) -> None:
+    guard = EgressGuard([])
+    if passes:
+        assert await guard.resolve("8.8.8.8", port, account_supplied=True)
+    else:
+        with pytest.raises(EgressRefused):
+            await guard.resolve("8.8.8.8", port, account_supplied=True)
 
 
 async def test_a_permitted_address_is_permitted_on_its_port_only() -> None:

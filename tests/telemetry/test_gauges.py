@@ -22,6 +22,9 @@ _FIGURES = Figures(
     backfill_remaining_messages=10,
     quarantine_messages=11,
     quarantine_oldest_seconds=17.0,
+    webhooks={"enabled": 18},
+    webhook_lag_events=19,
+    webhook_lag_seconds=20.0,
     erasures_waiting=12,
     erasures_oldest_seconds=13.0,
 )
@@ -36,4 +39,4 @@ def test_every_figure_has_a_gauge_of_its_own() -> None:
         if family.type == "gauge" and family.name.startswith("ingestd_")
         for sample in family.samples
     }
-    assert set(range(1, 18)) <= served
+    assert set(range(1, 21)) <= served

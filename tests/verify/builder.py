@@ -22,6 +22,7 @@ from ingestd.verify.ledger import KNOWN_POSITION
 from storage import (
     accounts,
     backfills,
+    deliveries,
     edits,
     erasures,
     events,
@@ -38,7 +39,9 @@ from storage import (
     requests,
     tickets,
     uploads,
+    webhooks,
 )
+from storage.deliveries import DeliveryStatus, Outcome
 from storage.edits import NewEdit
 from storage.events import NewEvent
 from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, Raw
@@ -108,6 +111,10 @@ class World:
     """Merged into the first ticket."""
     merged_message: UUID = field(default_factory=new_id)
     """What had come to it."""
+    webhook: UUID = field(default_factory=new_id)
+    """It was told the first event, the second was given up, the third waits; the rest is in the log."""
+    disabled: UUID = field(default_factory=new_id)
+    """A webhook that is switched off."""
     key: DataKey = field(default_factory=lambda: DataKey(new_id(), new_id(), bytes(32)))
     """Of `mailbox`, once it is linked."""
 
@@ -232,6 +239,8 @@ async def build(stores: Stores) -> World:
     await stores.content.transaction(world.account, _flood, world, key)
     await stores.content.transaction(world.account, _upload, world, key)
     await stores.content.transaction(world.account, _merge, world, key)
+    account_key = await ring.account(world.account)
+    await stores.content.transaction(world.account, _deliver, world, account_key)
     for account_id, mailbox_id, ticket_id, suspected in (
         (world.account, world.second_mailbox, world.suspicious_ticket, world.ticket),
         (world.other_account, world.other_mailbox, world.other_ticket, None),
@@ -457,6 +466,24 @@ def _merge(conn: Connection, account_id: UUID, world: World, key: DataKey) -> No
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     told = NewEvent("ticket.merged", world.mailbox, world.merged_ticket, None, "1")
     events.insert_events(conn, account_id, sequence, [told])
+
+
+def _deliver(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
+    for webhook_id in (world.webhook, world.disabled):
+        record = records.WebhookRecord("https://desk.example.com/hooks", "whsec_c2VjcmV0")
+        sealed = key.seal_record(records.WebhookRecord.place(webhook_id), record)
+        webhooks.insert_webhook(
+            conn, account_id, webhook_id, types=["*"], content=False, after=0, sealed=sealed, webhooks_max=2
+        )
+    webhooks.disable(conn, account_id, world.disabled, "gone")
+    taken, _ = deliveries.take(conn, webhooks.get_webhook(conn, account_id, world.webhook), 3)
+    outcomes = [
+        Outcome(one.event.sequence, one.created_at, status, 1, code, reason, None)
+        for one, (status, code, reason) in zip(
+            taken, ((DeliveryStatus.DELIVERED, 204, None), (DeliveryStatus.GIVEN_UP, None, "timeout")), strict=False
+        )
+    ]
+    deliveries.record(conn, account_id, world.webhook, outcomes)
 
 
 def _one_ticket(conn: Connection, account_id: UUID, key: DataKey, ticket_id: UUID, suspected: UUID | None) -> None:

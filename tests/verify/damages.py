@@ -18,6 +18,7 @@ from storage.tables import (
     attachments,
     attempts,
     backfills,
+    deliveries,
     edits,
     erasures,
     events,
@@ -37,6 +38,7 @@ from storage.tables import (
     thread_keys,
     tickets,
     uploads,
+    webhooks,
 )
 from storage.types import new_id
 from tests.verify.builder import RECEIVED, World, attachment, sealed_chunks, sealed_edit
@@ -407,6 +409,47 @@ DAMAGES: tuple[Damage, ...] = (
         "all is read",
         put(backfills, "mailbox_id", "mailbox", status="done", **_ENDED),
     ),
+    Damage("records_open", "a webhook's record is damaged", flip(webhooks, "webhook_id", "webhook")),
+    Damage(
+        "webhooks_follow_the_log", "beyond its end", put(webhooks, "webhook_id", "disabled", cursor_sequence=10_000)
+    ),
+    Damage("webhooks_follow_the_log", "off for no reason", put(webhooks, "webhook_id", "disabled", reason=None)),
+    Damage("webhooks_follow_the_log", "an unknown status", put(webhooks, "webhook_id", "webhook", status="perhaps")),
+    Damage(
+        "deliveries_are_due_or_done",
+        "due at no time",
+        put(deliveries, "webhook_id", "webhook", deliveries.c.status == "pending", due_at=None),
+    ),
+    Damage(
+        "deliveries_are_due_or_done",
+        "delivered, and due",
+        put(deliveries, "webhook_id", "webhook", deliveries.c.status == "delivered", due_at=RECEIVED),
+    ),
+    Damage(
+        "deliveries_are_due_or_done",
+        "delivered without an attempt",
+        put(deliveries, "webhook_id", "webhook", deliveries.c.status == "delivered", attempts=0),
+    ),
+    Damage(
+        "deliveries_are_due_or_done",
+        "given up for no reason",
+        put(deliveries, "webhook_id", "webhook", deliveries.c.status == "given_up", reason=None),
+    ),
+    Damage(
+        "deliveries_lie_behind_their_cursor",
+        "of no webhook",
+        put(deliveries, "webhook_id", "webhook", webhook_id=new_id()),
+    ),
+    Damage(
+        "deliveries_lie_behind_their_cursor",
+        "the cursor went back",
+        put(webhooks, "webhook_id", "webhook", cursor_sequence=1),
+    ),
+    Damage(
+        "rows_stay_in_their_account",
+        "a delivery about another account's mailbox",
+        put(deliveries, "webhook_id", "webhook", deliveries.c.status == "delivered", mailbox_id=_other_mailbox),
+    ),
     Damage("messages_are_stored_once", "twice in tickets", _same_message),
     Damage("messages_are_stored_once", "whole, and in part", _in_part),
     Damage(
@@ -424,6 +467,7 @@ DAMAGES: tuple[Damage, ...] = (
         "event_sequences_were_drawn",
         "the counter is behind",
         put(accounts, "account_id", "account", next_event_sequence=2),
+        also="webhooks_follow_the_log",
     ),
     Damage("messages_were_announced_once", "never", drop(events, "message_id", "message")),
     Damage("messages_were_announced_once", "as new, too", tell("message.received", "imported", "message_id")),

@@ -20,6 +20,7 @@ from ingestd.api.v1 import (
     tickets,
     tokens,
     uploads,
+    webhooks,
 )
 
 PREFIX = "/v1"
@@ -27,7 +28,7 @@ PREFIX = "/v1"
 router = APIRouter(prefix=PREFIX)
 _PARTS = (
     *(accounts, tokens, mailboxes, linking, backfills, receipts),
-    *(tickets, merging, messages, uploads, replies, quarantine),
+    *(tickets, merging, messages, uploads, replies, quarantine, webhooks),
 )
 for _part in _PARTS:
     router.include_router(_part.router)

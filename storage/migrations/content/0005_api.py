@@ -112,6 +112,7 @@ def _create_webhooks() -> None:
         sa.Column("types", sa.Text(), nullable=False),
         sa.Column("content", sa.Boolean(), nullable=False),
         sa.Column("cursor_sequence", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("worker_id", Id(), nullable=True),
         sa.Column("held_until", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -146,6 +147,8 @@ def _create_deliveries() -> None:
         comment="each event that a webhook is told, and how that went",
     )
     op.create_index(
-        op.f("ix_deliveries_account_id_webhook_id_due_at"), "deliveries", ["account_id", "webhook_id", "due_at"]
+        op.f("ix_deliveries_account_id_webhook_id_status_sequence"),
+        "deliveries",
+        ["account_id", "webhook_id", "status", "sequence"],
     )
     op.create_index(op.f("ix_deliveries_account_id_mailbox_id"), "deliveries", ["account_id", "mailbox_id"])
