@@ -174,7 +174,7 @@ class Daemon:
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
 
-        api, linking = self._settings.api, new_linking(store, outside)
+        api = self._settings.api
         edge = Edge(
             health=health,
             metrics=metrics.render if self._settings.metrics.enabled else None,
