@@ -40,6 +40,14 @@ class LimitReached(StorageError):
     """The account has as many of these as it may have: wait until some are done."""
 
 
+class EventsGone(StorageError):
+    """Events behind this sequence were deleted, as they were too old. Begin at `oldest`."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"events up to {oldest} were deleted")
+        self.oldest = oldest
+
+
 class SealBroken(StorageError):
     """A sealed record does not open: damaged, moved to another row, or under another key."""
 
