@@ -22,6 +22,7 @@ RESTART: Final = frozenset(
         "inbound.heartbeat_seconds",
         "inbound.mailboxes_max",
         "linking",
+        "events.catching_up_max",
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

@@ -169,6 +169,7 @@ class Daemon:
         from ingestd.build.backend import new_backend  # noqa: PLC0415
 
         api, linking = self._settings.api, new_linking(store, outside)
+        backend = new_backend(store, linking, bell, lambda: self._settings)
         edge = Edge(
             health=health,
             metrics=metrics.render if self._settings.metrics.enabled else None,
@@ -177,9 +178,16 @@ class Daemon:
             link_seconds=int(self._settings.linking.flow_seconds),
             limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
             cors_origins=api.cors_origins,
-            backend=new_backend(store, linking, bell, lambda: self._settings),
+            backend=backend,
         )
         limits = ServerLimits(connections_max=api.requests_max)
-        await serve(
-            create_app(edge), api.listen_host, api.listen_port, started=lambda _port: self._serving.set(), limits=limits
-        )
+        try:
+            await serve(
+                create_app(edge),
+                api.listen_host,
+                api.listen_port,
+                started=lambda _port: self._serving.set(),
+                limits=limits,
+            )
+        finally:
+            await backend.feed.close()

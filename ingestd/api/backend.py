@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config import Settings
 from ingestd.access import Access
 from ingestd.desk import Desk
+from ingestd.events.feed import EventFeed
 from ingestd.keys import KeyRing
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
@@ -26,6 +27,8 @@ class Backend:
     keys: KeyRing
     access: Access
     linking: Linking
+    feed: EventFeed
+    """The log of events, as it grows."""
     bell: Bell
     """Rings when something was written."""
 

@@ -13,12 +13,13 @@ from starlette.responses import Response
 from connectors.base import TemporaryError
 from ingestd.access import TooManyFailures, TooManyRequests
 from ingestd.api.problems import Problem
+from ingestd.events.feed import FeedFull
 from ingestd.linking.errors import LinkingError
 from ingestd.linking.link import LinkRefused
 from ingestd.mail.compose import ComposeError
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
-from storage.errors import Conflict, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
+from storage.errors import Conflict, EventsGone, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
 
 _ERRORS_MAX: Final = 20
 _AWAY: Final = {"Retry-After": "5"}
@@ -64,6 +65,8 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     KeyReused: lambda _: Problem("idempotency_key_reused"),
     LimitReached: lambda error: Problem("limit_reached", str(error)),
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
+    EventsGone: lambda error: Problem("events_gone", oldest=error.oldest),
+    FeedFull: lambda _: Problem("unavailable", "as many read events as may: try again later", headers=_AWAY),
     ReplyRefused: lambda error: Problem("reply_refused", str(error)),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),

@@ -8,6 +8,7 @@ from config import Settings
 from ingestd.access import Access
 from ingestd.api.backend import Backend
 from ingestd.build.store import Store
+from ingestd.events.feed import EventFeed
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
 
@@ -27,5 +28,6 @@ def new_backend(store: Store, linking: Linking, bell: Bell, settings: Callable[[
             burst_max=api.token_burst_max,
         ),
         linking=linking,
+        feed=EventFeed(store.content, bell, lambda: settings().events),
         bell=bell,
     )

@@ -17,6 +17,7 @@ from ingestd.access import Access, Scope, create_token, draw_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
+from ingestd.events.feed import EventFeed
 from ingestd.linking.link import Linking
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
@@ -131,6 +132,7 @@ async def api_desk(
     """Serve the API of an office. `linking` is needed where mailboxes are linked."""
     chosen = given or settings()
     api = chosen.api
+    bell = Bell()
     backend = Backend(
         settings=lambda: chosen,
         desk=office.desk,
@@ -143,7 +145,8 @@ async def api_desk(
             burst_max=api.token_burst_max,
         ),
         linking=linking,  # type: ignore[arg-type]
-        bell=Bell(),
+        feed=EventFeed(office.stores.content, bell, lambda: chosen.events),
+        bell=bell,
     )
     office.stores.content.on_wake(backend.bell.ring)
     app = create_app(
@@ -156,10 +159,13 @@ async def api_desk(
             **edge,
         )
     )
-    async with serving(app) as client:
-        desk = ApiDesk(office, client, backend, "")
-        desk.token = await desk.new_token()
-        yield desk
+    try:
+        async with serving(app) as client:
+            desk = ApiDesk(office, client, backend, "")
+            desk.token = await desk.new_token()
+            yield desk
+    finally:
+        await backend.feed.close()
 
 
 def _good(response: httpx2.Response) -> Any:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from ingestd.api.v1 import accounts, tokens
+from ingestd.api.v1 import accounts, events, tokens
 
 PREFIX = "/v1"
 
 router = APIRouter(prefix=PREFIX)
-for _part in (accounts, tokens):
+for _part in (accounts, events, tokens):
     router.include_router(_part.router)
