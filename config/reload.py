@@ -25,6 +25,7 @@ RESTART: Final = frozenset(
         "webhooks.in_flight_max",
         "webhooks.hold_seconds",
         "webhooks.tls_ca_file",
+        "events.catching_up_max",
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

@@ -424,6 +424,33 @@ class Webhooks(Section):
     """Authorities (PEM) of receivers in your own network, beside the system's."""
 
 
+class Events(Section):
+    """The log of events, and how helpdesks read it."""
+
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    """Events that are older are deleted; a cursor from before gets 410."""
+    streams_max: Count = 1000
+    """Readers (streams, and long-polls that wait) that one process has at the same time; more get 503."""
+    account_streams_max: Count = 600
+    """Of these, those of one account; more get 429."""
+    page_events_max: Annotated[int, Field(ge=1, le=1000)] = 500
+    """Events of one answer, and of one query."""
+    ring_events_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """The newest events of an account that somebody reads, kept in memory; who is behind them reads the database."""
+    catching_up_max: Annotated[int, Field(ge=1, le=100)] = 2
+    """Readers that do so at the same time, so that they leave the database to others."""
+    wait_seconds_max: Seconds = 30.0
+    """How long a long-poll may wait; never longer than half of `api.request_seconds_max`."""
+    keep_alive_seconds: Seconds = 15.0
+    """A stream on which nothing happens says at such intervals that it lives."""
+    stall_seconds_max: Seconds = 30.0
+    """A stream whose reader takes nothing for so long is cut; it comes again with its cursor."""
+    chunk_bytes_max: Annotated[int, Field(ge=1024, le=MIB)] = 64 * KIB
+    """What of a stream is written at once: with the server's own 64 KiB, what waits for a slow reader."""
+    token_check_seconds: Annotated[float, Field(gt=0, le=60)] = 30.0
+    """How often a stream's token is looked at: one that was revoked ends it."""
+
+
 class Egress(Section):
     """Where the daemon may connect to."""
 
@@ -476,6 +503,8 @@ class Settings(Section):
     """OAuth: linking mailboxes and keeping their tokens."""
     webhooks: Webhooks = Webhooks()
     """How events are delivered to webhooks."""
+    events: Events = Events()
+    """The log of events, and how helpdesks read it."""
     egress: Egress = Egress()
     """Where the daemon may connect to."""
     logging: Logging = Logging()

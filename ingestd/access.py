@@ -171,6 +171,11 @@ class Access:
         self._requests.take(key)
         return Caller(token.token_id, token.account_id, scopes_of(token))
 
+    async def still_opens(self, caller: Caller) -> bool:
+        """Whether the token of one who was let in opens yet: streams ask now and then. Raises StorageUnavailable."""
+        token, at = await self._content.read(None, tokens.find_token, caller.token_id)
+        return token is not None and token.is_open(at)
+
     async def _find(self, text: str | None) -> Token | None:
         parts = _FORM.fullmatch(text or "")
         if parts is None:

@@ -186,6 +186,14 @@ class Daemon:
             backend=backend,
         )
         limits = ServerLimits(connections_max=api.requests_max)
-        await serve(
-            create_app(edge), api.listen_host, api.listen_port, started=lambda _port: self._serving.set(), limits=limits
-        )
+        try:
+            await serve(
+                create_app(edge),
+                api.listen_host,
+                api.listen_port,
+                started=lambda _port: self._serving.set(),
+                limits=limits,
+            )
+        finally:
+            if backend is not None:
+                await backend.feed.close()

@@ -12,7 +12,10 @@ from storage.errors import StorageUnavailable
 
 
 class Bell:
-    """Rings for topics. A task that waits for one is woken; a ring while nobody waits is kept for the next."""
+    """Rings for topics. A task that waits for one is woken; a ring while nobody waits is kept for the next.
+
+    A topic may be a part of another one: `events:ID` rings for those who wait for it, and for those of `events`.
+    """
 
     def __init__(self) -> None:
         self._events: dict[str, set[asyncio.Event]] = {}
@@ -20,6 +23,9 @@ class Bell:
     def ring(self, topics: Collection[str]) -> None:
         for topic in topics:
             for event in self._events.get(topic, ()):
+                event.set()
+            whole, colon, _ = topic.partition(":")
+            for event in self._events.get(whole, ()) if colon else ():
                 event.set()
 
     def ring_all(self) -> None:

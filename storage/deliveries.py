@@ -37,7 +37,6 @@ class Pending:
     """A delivery that waits, with the event that it tells."""
 
     event: Event
-    ticket_number: int | None
     attempts: int
     due_at: datetime
     created_at: datetime
@@ -89,10 +88,10 @@ class Delivery:
     created_at: datetime
 
 
-_EVENT = [events.c[name] for name in Event.__dataclass_fields__]
+_EVENT = (*(events.c[name] for name in Event.__dataclass_fields__ if name in events.c), tickets.c.number)
 _WITH_NUMBER = and_(tickets.c.account_id == events.c.account_id, tickets.c.ticket_id == events.c.ticket_id)
 _FOLLOWING = (
-    select(*_EVENT, tickets.c.number)
+    select(*_EVENT)
     .select_from(events.outerjoin(tickets, _WITH_NUMBER))
     .where(events.c.account_id == bindparam("of_account"), events.c.sequence > bindparam("after"))
     .order_by(events.c.sequence)
@@ -117,11 +116,11 @@ def take(conn: Connection, webhook: Webhook, limit: int) -> tuple[list[Pending],
     # Asked before the events: whatever is committed up to there is seen, as sequences are in the order of commits.
     newest = conn.execute(_NEWEST, {"of_account": account_id}).scalar_one()
     asked = {"of_account": account_id, "after": webhook.cursor_sequence, "at_most": limit}
-    found = [(Event(*row[:-1]), row[-1]) for row in conn.execute(_FOLLOWING, asked)]
+    found = [Event(*row) for row in conn.execute(_FOLLOWING, asked)]
     more = len(found) == limit
-    cursor = found[-1][0].sequence if more else max(newest, found[-1][0].sequence if found else 0)
+    cursor = found[-1].sequence if more else max(newest, found[-1].sequence if found else 0)
     at = now(conn)
-    made = [Pending(event, number, 0, at, at) for event, number in found if webhook.tells(event.type)]
+    made = [Pending(event, 0, at, at) for event in found if webhook.tells(event.type)]
     if made:
         conn.execute(_upsert(conn), [_row(webhook, one) for one in made])
     if cursor > webhook.cursor_sequence:
@@ -212,7 +211,7 @@ def _of(account_id: UUID, webhook_id: UUID) -> tuple[Any, ...]:
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING
 _TELLS = and_(events.c.account_id == deliveries.c.account_id, events.c.sequence == deliveries.c.sequence)
 _LOAD = (
-    select(*_EVENT, tickets.c.number, deliveries.c.attempts, deliveries.c.due_at, deliveries.c.created_at)
+    select(*_EVENT, deliveries.c.attempts, deliveries.c.due_at, deliveries.c.created_at)
     .select_from(deliveries.join(events, _TELLS).outerjoin(tickets, _WITH_NUMBER))
     .where(
         deliveries.c.account_id == bindparam("of_account"),
@@ -232,7 +231,7 @@ def load_pending(conn: Connection, account_id: UUID, webhook_id: UUID) -> list[P
         .values(status=DeliveryStatus.GIVEN_UP, due_at=None, reason="event_deleted")
     )
     rows = conn.execute(_LOAD, {"of_account": account_id, "of_webhook": webhook_id})
-    return [Pending(Event(*row[:-4]), row[-4], row[-3], row[-2], row[-1]) for row in rows]
+    return [Pending(Event(*row[:-3]), *row[-3:]) for row in rows]
 
 
 def make_due(conn: Connection, account_id: UUID, webhook_id: UUID) -> None:

@@ -9,6 +9,7 @@ from config import Settings
 from ingestd.access import Access
 from ingestd.desk import Desk
 from ingestd.events.desk import WebhookDesk
+from ingestd.events.feed import EventFeed
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserPool
 from ingestd.keys import KeyRing
@@ -31,6 +32,8 @@ class Backend:
     access: Access
     linking: Linking
     webhooks: WebhookDesk
+    feed: EventFeed
+    """The log of events, as it grows."""
     bell: Bell
     """Rings when something was written."""
     parser: ParserPool

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingestd.api.edge import Limits
+from ingestd.api.line import STATE
 from ingestd.api.problems import problem
 from ingestd.telemetry import vocabulary
 
@@ -51,6 +52,8 @@ class LimitsMiddleware:
             return
         try:
             async with asyncio.timeout(self._limits.request_seconds_max) as limit:
+                if (line := scope.get("state", {}).get(STATE)) is not None:
+                    line.lift = lambda: limit.reschedule(None)
                 await self._app(scope, self._counted(receive), answer)
         except TimeoutError:
             # A TimeoutError of the handler's own is a defect, and goes the way of all others. After

@@ -12,6 +12,7 @@ from ingestd.api.problems import CODES, MEDIA_TYPE
 
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
 _EVERYWHERE: Final = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
+_SOMEWHERE: Final = (410,)
 _DESCRIPTION: Final = """\
 The mail channel of a helpdesk. `docs/integrate.md` walks through an afternoon with it.
 
@@ -51,7 +52,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas["Problem"] = _PROBLEM
-        made["components"]["responses"] = {str(status): _response(status) for status in _EVERYWHERE}
+        made["components"]["responses"] = {str(status): _response(status) for status in (*_EVERYWHERE, *_SOMEWHERE)}
         for operation in _operations(made):
             operation["responses"] |= {
                 str(status): {"$ref": f"#/components/responses/{status}"} for status in _EVERYWHERE

@@ -31,7 +31,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "limit_reached": (429, "The account has as many of these as it may have: remove one, or wait until one is done."),
     "headers_too_large": (431, "The headers are too large."),
     "internal": (500, "A defect of ours; the log has the error."),
-    "unavailable": (503, "The database or the provider cannot be asked now; Retry-After says when to try again."),
+    "unavailable": (503, "It cannot be done now (database, provider, readers); Retry-After says when to try again."),
     "timeout": (504, "It took longer than `api.request_seconds_max`."),
 }
 """Every code: its status, and what it means to a client."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from connectors.base import TemporaryError
 from ingestd.access import TooManyFailures, TooManyRequests
 from ingestd.api.problems import Problem
+from ingestd.events.feed import FeedFull
 from ingestd.events.urls import UrlRefused
 from ingestd.inbound.parser import ParserUnavailable
 from ingestd.linking.errors import LinkingError
@@ -73,6 +74,7 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
     UrlRefused: lambda error: Problem("url_refused", str(error)),
     EventsGone: lambda error: Problem("events_gone", oldest=error.oldest),
+    FeedFull: lambda _: Problem("unavailable", "as many read events as may: try again later", headers=_AWAY),
     ReplyRefused: lambda error: Problem("reply_refused", str(error), reason=error.code),
     ComposeError: lambda error: Problem("reply_refused", str(error)),
     LinkingError: lambda _: Problem("unavailable", headers={"Retry-After": "60"}),

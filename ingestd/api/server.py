@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingestd.api.edge import ListenFailed, PortInUse
+from ingestd.api.line import STATE, Line, Staying
 from ingestd.telemetry import vocabulary
 
 BACKLOG: Final = 128
@@ -31,13 +32,15 @@ class ServerLimits:
     """What clients may cost the server."""
 
     connections_max: int = 200
-    """More than these get 503; twice as many are cut without an answer."""
+    """More than these get 503; twice as many are cut without an answer. Those that stay (`Line.stay`) come on top."""
     head_bytes_max: int = 32 * 1024
     read_seconds_max: float = 60.0
     """A request that has not come in whole by then is cut (a slow client must not hold a place)."""
     keep_alive_seconds: int = 15
     shutdown_seconds: int = 10
-    """Requests under way may end in this time when the server stops."""
+    """Requests under way may end in this time when the server stops; those that stay end at once."""
+    unacknowledged_seconds_max: int = 60
+    """A client whose machine takes nothing that was sent for so long is gone (TCP_USER_TIMEOUT, Linux only)."""
 
 
 async def serve(
@@ -56,12 +59,14 @@ async def serve(
     chosen = limits or ServerLimits()
     sockets = await _listen(host, port)
     real_port = int(sockets[0].getsockname()[1])
-    server = _Server(_config(app, chosen), lambda: _announce(real_port, started))
+    stopping = asyncio.Event()
+    server = _Server(_config(app, chosen, stopping), lambda: _announce(real_port, started))
     # A task of its own, as a cancelled uvicorn would leave its connections open.
     task = asyncio.create_task(server.serve(sockets), name="http-server")
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
+        stopping.set()
         await _stop(server, task, chosen.shutdown_seconds)
         raise
     finally:
@@ -102,10 +107,10 @@ class _Server(uvicorn.Server):
         self._up()
 
 
-def _config(app: ASGIApp, limits: ServerLimits) -> uvicorn.Config:
+def _config(app: ASGIApp, limits: ServerLimits, stopping: asyncio.Event) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_protocol(limits),
+        http=_protocol(limits, stopping),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -123,23 +128,27 @@ def _config(app: ASGIApp, limits: ServerLimits) -> uvicorn.Config:
     )
 
 
-def _protocol(limits: ServerLimits) -> type[asyncio.Protocol]:
+def _protocol(limits: ServerLimits, stopping: asyncio.Event) -> type[asyncio.Protocol]:
     """Return uvicorn's protocol with a limit on connections and on the time that a request takes to come in.
 
-    uvicorn itself waits for ever for the first byte, and for the next.
+    uvicorn itself waits for ever for the first byte, and for the next. Each request gets the `Line` it came on.
     """
+    staying = Staying()
 
     class Protocol(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            if len(self.connections) > 2 * limits.connections_max:
+            if len(self.connections) > 2 * limits.connections_max + staying.count:
                 transport.abort()
                 return
+            self.app_state = {**self.app_state, STATE: Line(stopping, transport.abort, staying)}
+            _forget_dead_peers(transport, limits.unacknowledged_seconds_max)
             self._deadline = self.loop.call_later(limits.read_seconds_max, transport.abort)
 
         def data_received(self, data: bytes) -> None:
+            self.limit_concurrency = limits.connections_max + staying.count
             super().data_received(data)
             cycle = self.cycle
             complete = cycle is not None and not cycle.more_body and not cycle.response_complete
@@ -163,6 +172,13 @@ def _protocol(limits: ServerLimits) -> type[asyncio.Protocol]:
                 self._deadline = None
 
     return Protocol
+
+
+def _forget_dead_peers(transport: Any, seconds: int) -> None:
+    """Else a client that vanished without a word would keep its place for the quarter of an hour that TCP tries."""
+    opened = transport.get_extra_info("socket")
+    if opened is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
 
 async def _listen(host: str, port: int) -> list[socket.socket]:

@@ -11,6 +11,7 @@ from ingestd.api.backend import Backend
 from ingestd.build.mailboxes import open_context
 from ingestd.build.store import Store
 from ingestd.events.desk import WebhookDesk
+from ingestd.events.feed import EventFeed
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
@@ -39,6 +40,7 @@ def new_backend(
         ),
         linking=linking,
         webhooks=webhooks,
+        feed=EventFeed(store.content, bell, lambda: settings().events),
         bell=bell,
         parser=parser,
         open_context=lambda mailbox: open_context(replace(store, settings=settings()), mailbox),

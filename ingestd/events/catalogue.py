@@ -12,7 +12,19 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from connectors.base import Trouble
+from ingestd.mail.types import Kind
 from storage.events import Event
+
+IDS: Final = ("mailbox_id", "ticket_id", "message_id")
+_IDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "mailbox": ("mailbox_id",),
+    "backfill": ("mailbox_id",),
+    "erasure": ("mailbox_id",),
+    "message": IDS,
+    "ticket": ("mailbox_id", "ticket_id"),
+    "reply": IDS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,44 +33,114 @@ class EventType:
     detail: str = ""
     """What `detail` says; "" where it is null."""
     version: int = 1
+    words: tuple[str, ...] = ()
+    """Examples of `detail`, or all of its words. More of them may come."""
+    ids: tuple[str, ...] | None = None
+    """Which of IDS it carries, the others are null; None: those that its kind does (`ids_of`)."""
+
+
+_TROUBLES: Final = tuple(one.value for one in Trouble)
+_KINDS: Final = tuple(one.value for one in Kind)
+_COUNT: Final = ("3",)
 
 
 EVENTS: Final[Mapping[str, EventType]] = {
     "mailbox.linked": EventType("A mailbox was linked; its mail is read from now on."),
     "mailbox.relinked": EventType("A mailbox has a new grant; it goes on where it stopped."),
     "mailbox.recovered": EventType("The mailbox is read again."),
-    "mailbox.warning": EventType("The mailbox cannot be read for now; it is tried again by itself.", "The trouble."),
-    "mailbox.throttled": EventType("The provider asked for a pause.", "The trouble."),
-    "mailbox.blocked": EventType("Somebody must change something at the provider first.", "The trouble."),
-    "mailbox.reauth_required": EventType("The grant is gone: the owner must link the mailbox again.", "The trouble."),
-    "mailbox.send_warning": EventType("Replies wait: the mailbox cannot send for now.", "The trouble."),
+    "mailbox.warning": EventType(
+        "The mailbox cannot be read for now; it is tried again by itself.", "The trouble.", words=_TROUBLES
+    ),
+    "mailbox.throttled": EventType("The provider asked for a pause.", "The trouble.", words=_TROUBLES),
+    "mailbox.blocked": EventType(
+        "Somebody must change something at the provider first.", "The trouble.", words=_TROUBLES
+    ),
+    "mailbox.reauth_required": EventType(
+        "The grant is gone: the owner must link the mailbox again.", "The trouble.", words=_TROUBLES
+    ),
+    "mailbox.send_warning": EventType(
+        "Replies wait: the mailbox cannot send for now.", "The trouble.", words=_TROUBLES
+    ),
     "mailbox.send_recovered": EventType("The mailbox sends again."),
-    "mailbox.repaired": EventType("The mailbox was read anew.", "How many messages that recovered."),
+    "mailbox.repaired": EventType(
+        "The mailbox was read anew, as its server had forgotten where we were.",
+        "How many messages that brought which would have been missed.",
+        words=_COUNT,
+    ),
+    "mailbox.folders_missing": EventType(
+        "The server has not all of the watched folders; what is in the others is read.",
+        "How many it lacks.",
+        words=_COUNT,
+    ),
+    "mailbox.folders_found": EventType("The server has all of the watched folders again."),
     "mailbox.paused": EventType("Somebody paused the mailbox."),
     "mailbox.resumed": EventType("Somebody resumed the mailbox."),
     "mailbox.disconnected": EventType("The mailbox is being forgotten: delete your own copies of its content."),
     "erasure.completed": EventType("Nothing of the mailbox is left here; its receipt is ready."),
-    "message.received": EventType("A message came in.", "Its kind: customer, auto_reply, bounce …"),
-    "message.imported": EventType("A message from before the link was read: answer nobody.", "Its kind."),
-    "message.muted": EventType("A message came in beyond a limit, or to spam: answer nobody.", "Its kind."),
-    "message.quarantined": EventType("A message could not be understood; its bytes are kept.", "Why."),
-    "message.dropped": EventType("A quarantined message was given up.", "Why."),
+    "backfill.started": EventType("The reading of the mailbox's old mail has begun, or goes on."),
+    "backfill.done": EventType("All of the old mail that was asked for is read."),
+    "backfill.stopped": EventType("Somebody stopped it; what is in stays."),
+    "backfill.failed": EventType(
+        "It failed too often in a row; it can be asked for again.", "The trouble.", words=_TROUBLES
+    ),
+    "message.received": EventType("A message came in.", "Its kind.", words=_KINDS),
+    "message.imported": EventType("A message from before the link was read: answer nobody.", "Its kind.", words=_KINDS),
+    "message.muted": EventType(
+        "A message came in beyond a limit, or to spam: answer nobody.", "Its kind.", words=_KINDS
+    ),
+    "message.quarantined": EventType(
+        "A message could not be understood; its bytes are kept.",
+        "Why.",
+        words=("timeout", "memory", "crash", "withheld"),
+        ids=("mailbox_id", "message_id"),
+    ),
+    "message.dropped": EventType(
+        "A quarantined message was given up: its bytes are deleted.",
+        "Why.",
+        words=("dropped", "known"),
+        ids=("mailbox_id", "message_id"),
+    ),
     "ticket.created": EventType("A message opened a ticket."),
     "ticket.imported": EventType("A message from before the link opened a ticket: answer nobody."),
-    "ticket.reopened": EventType("The ticket is open again."),
+    "ticket.reopened": EventType("The ticket is open again: somebody wrote, or an agent opened it."),
     "ticket.closed": EventType("The ticket is closed."),
     "ticket.spam": EventType("The ticket is spam."),
     "ticket.deleted": EventType("The ticket is in the trash."),
     "ticket.merged": EventType("The ticket is part of another one now.", "The number of that one."),
-    "ticket.flooded": EventType("More came than the limits allow; what comes beyond is muted.", "The limit."),
+    "ticket.flooded": EventType(
+        "More came than the limits allow; what comes beyond is muted.", "The limit.", words=("sender", "ticket")
+    ),
     "reply.queued": EventType("A reply was accepted, and waits to be sent."),
-    "reply.sent": EventType("The provider took the reply."),
-    "reply.failed": EventType("The reply was not sent, and will not be.", "Why."),
-    "reply.unknown": EventType("Nobody knows whether the reply was sent: it is looked for, else a person decides."),
-    "reply.bounced": EventType("The reply came back."),
-    "reply.cancelled": EventType("The reply was cancelled before it was sent."),
+    "reply.sent": EventType(
+        "The provider took the reply.",
+        "Null, or how: that it took it for some recipients only, or that it was found in Sent.",
+        words=("partly_refused", "found_in_sent"),
+    ),
+    "reply.failed": EventType(
+        "The reply was not sent, and will not be.", "Why.", words=("refused_at_rcpt", "deferred_at_data")
+    ),
+    "reply.unknown": EventType(
+        "Nobody knows whether the reply was sent: it is looked for, else a person decides.",
+        "Why.",
+        words=("lost_at_data", "worker_lost", "restored"),
+    ),
+    "reply.bounced": EventType(
+        "The reply came back. `ticket_id` is the ticket that the bounce is in. Comes again for each further recipient."
+    ),
+    "reply.cancelled": EventType("The reply was cancelled before it was sent.", "Why.", words=("cancelled_by_person",)),
     "webhook.disabled": EventType("A webhook was switched off; what happens meanwhile waits for it.", "Its id."),
 }
+"""Every type. A client ignores those that it does not know: more will come."""
+
+
+def ids_of(name: str) -> tuple[str, ...]:
+    """Return which ids the events of a type carry.
+
+    >>> ids_of("ticket.closed")
+    ('mailbox_id', 'ticket_id')
+    """
+    given = EVENTS[name].ids
+    return _IDS_OF.get(name.partition(".")[0], ()) if given is None else given
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ class Follower:
         content = None
         if self._webhook.content:
             content = await tools.renderer.render(account_id, event, tools.settings().content_text_bytes_max)
-        body = event_body(view_of(account_id, event, entry.pending.ticket_number), content)
+        body = event_body(view_of(account_id, event, event.ticket_number), content)
         now = datetime.now(UTC)
         signers = (one for one, until in self._signers if until is None or until > now)
         headers = headers_of(event_id(account_id, event.sequence, event.at), now, body, signers)

@@ -47,6 +47,11 @@ TABLE: Mapping[tuple[Status, BackfillEvent], Status] = MappingProxyType(
 )
 
 
+_NEWS: Mapping[Status, str] = MappingProxyType(
+    {Status.DONE: "backfill.done", Status.STOPPED: "backfill.stopped", Status.FAILED: "backfill.failed"}
+)
+
+
 def next_status(status: Status, event: BackfillEvent) -> Status:
     """Return where the event leads. Raises Conflict.
 
@@ -159,4 +164,4 @@ def _hold(conn: Connection, account_id: UUID, mailbox_id: UUID, fence: int, curs
 def _leave(conn: Connection, found: Backfill, event: BackfillEvent, detail: str | None = None) -> None:
     status = next_status(found.status, event)
     backfills.change_status(conn, found.account_id, found.mailbox_id, was=found.status, status=status)
-    tell(conn, found.account_id, found.mailbox_id, f"backfill.{status}", detail)
+    tell(conn, found.account_id, found.mailbox_id, _NEWS[status], detail)

@@ -21,6 +21,7 @@ from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
 from ingestd.events.courier import Courier
 from ingestd.events.desk import WebhookDesk
+from ingestd.events.feed import EventFeed
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
@@ -145,6 +146,7 @@ async def api_desk(
     api = chosen.api
     guard = EgressGuard([], open_to_accounts=[(one.host, one.port or 443) for one in allowed_hosts(chosen)])
     courier = Courier(guard, client_context(), lambda: chosen.webhooks)
+    bell = Bell()
     backend = Backend(
         settings=lambda: chosen,
         desk=office.desk,
@@ -158,7 +160,8 @@ async def api_desk(
         ),
         linking=linking,  # type: ignore[arg-type]
         webhooks=WebhookDesk(office.stores.content, office.keys, guard, courier, lambda: chosen.webhooks),
-        bell=Bell(),
+        feed=EventFeed(office.stores.content, bell, lambda: chosen.events),
+        bell=bell,
         parser=cast("ParserPool", HereParser()) if parser is None else parser,
         open_context=office.known_of,
     )
@@ -173,11 +176,14 @@ async def api_desk(
             **edge,
         )
     )
-    async with serving(app) as client:
-        desk = ApiDesk(office, client, backend, "")
-        desk.token = await desk.new_token()
-        yield desk
-    await courier.close()
+    try:
+        async with serving(app) as client:
+            desk = ApiDesk(office, client, backend, "")
+            desk.token = await desk.new_token()
+            yield desk
+    finally:
+        await backend.feed.close()
+        await courier.close()
 
 
 def _good(response: httpx2.Response) -> Any:

@@ -469,6 +469,19 @@ DAMAGES: tuple[Damage, ...] = (
         put(accounts, "account_id", "account", next_event_sequence=2),
         also="webhooks_follow_the_log",
     ),
+    Damage(
+        "events_lie_behind_what_is_gone",
+        "one is left",
+        put(accounts, "account_id", "account", events_gone_to=1),
+    ),
+    Damage(
+        "events_lie_behind_what_is_gone",
+        "more than there were",
+        both(
+            drop(events, "account_id", "account"),
+            put(accounts, "account_id", "account", events_gone_to=accounts.c.next_event_sequence),
+        ),
+    ),
     Damage("messages_were_announced_once", "never", drop(events, "message_id", "message")),
     Damage("messages_were_announced_once", "as new, too", tell("message.received", "imported", "message_id")),
     Damage("messages_were_announced_once", "twice", tell("message.received", "message", "message_id")),

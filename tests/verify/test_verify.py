@@ -10,12 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from ingestd.verify import INVARIANTS, Invariant, Report, Violation, check, name_of, promise_of, report
 from ingestd.verify.look import Look
 from storage import erasures, keystore, mailboxes
 from storage.database import now
+from storage.events import forget_old
 from storage.tables import events, messages
 from storage.types import new_id
 from tests.stores import Stores, StoreUrls, sqlite_copies
@@ -151,6 +152,24 @@ async def test_a_token_is_not_kept_past_its_day(world: World) -> None:
     clock = await world.stores.content.read(None, now)
     assert _names(await world.verify(now=clock + timedelta(hours=23))) == set()
     assert _names(await world.verify(now=clock + timedelta(hours=25))) == {"revocations_end"}
+
+
+async def test_a_log_without_its_beginning_is_clean_and_still_checked(world: World) -> None:
+    """What old events told is not missed; what newer ones should have told is."""
+    content = world.stores.content
+    future = await content.read(None, now) + timedelta(days=1)
+    assert await content.transaction(world.account, forget_old, future, 6) == 6
+    assert _names(await world.verify()) == set()
+
+    def untell(conn: Connection, _world: World) -> None:
+        newest = select(func.max(events.c.sequence)).where(events.c.type == "reply.queued").scalar_subquery()
+        conn.execute(events.delete().where(events.c.account_id == world.account, events.c.sequence == newest))
+
+    await damage.run(content, untell, world)
+    assert _names(await world.verify()) == {"replies_were_announced_once"}
+    while await content.transaction(world.account, forget_old, future, 6):
+        pass
+    assert _names(await world.verify()) == set()
 
 
 async def test_a_report_has_a_limit_and_says_so(world: World) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from ingestd.api.v1 import (
     accounts,
     backfills,
+    events,
     linking,
     mailboxes,
     merging,
@@ -28,7 +29,7 @@ PREFIX = "/v1"
 router = APIRouter(prefix=PREFIX)
 _PARTS = (
     *(accounts, tokens, mailboxes, linking, backfills, receipts),
-    *(tickets, merging, messages, uploads, replies, quarantine, webhooks),
+    *(tickets, merging, messages, uploads, replies, quarantine, events, webhooks),
 )
 for _part in _PARTS:
     router.include_router(_part.router)
