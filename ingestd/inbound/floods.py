@@ -8,7 +8,8 @@ What would have opened one ticket too many goes into a ticket that collects the 
 sender; it is never put into a ticket of that sender's, whose name may be forged. A flood is announced
 once, by `ticket.flooded`. It ends when the sender is below the limit again, its muted mail counted.
 
-Times are those of arrival at the mail server: reading what came in over a week is no flood.
+Times are those of arrival at the mail server: reading what came in over a week is no flood. Merging tickets takes
+nothing away and adds nothing: a message counts for the ticket that it came to.
 """
 
 from __future__ import annotations

@@ -23,8 +23,23 @@ from tests.stores import Stores, StoreUrls, postgres_copies, sqlite_copies
 
 PEOPLE = ("anna@example.org", "bob@example.net")
 Step = tuple[str, int, int]
+BEGIN: tuple[Step, ...] = (("write", 0, 0), ("write", 1, 0), ("reply", 0, 0), ("reply", 1, 0))
+"""Tickets of two people, with a reply each: what can be confused."""
 STEPS = st.tuples(
-    st.sampled_from(("write", "write", "answer", "answer_reply", "answer_address", "reply", "close", "merge", "merge")),
+    st.sampled_from(
+        (
+            "write",
+            "answer",
+            "answer_reply",
+            "answer_address",
+            "answer_address",
+            "reply",
+            "reply",
+            "close",
+            "merge",
+            "merge",
+        )
+    ),
     st.integers(0, 7),
     st.integers(0, 7),
 )
@@ -168,7 +183,7 @@ def _run(connect: Callable[[], Stores], *, examples: int, steps_max: int) -> Non
             stores = connect()
             try:
                 model = Model(await Office.open(stores, mailbox={"reply_token": "plus"}))
-                for step in steps:
+                for step in (*BEGIN, *steps):
                     await model.do(step)
                 await model.compare()
             finally:
