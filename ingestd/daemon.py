@@ -114,6 +114,7 @@ class Daemon:
             bell=bell,
             health=health,
             metrics=metrics,
+            event_days=lambda: self._settings.events.keep_days,
         )
         await supervisor.register()
         async with asyncio.TaskGroup() as group:

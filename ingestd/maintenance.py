@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -16,7 +17,7 @@ from ingestd.telemetry import gauges
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages, outbox, requests
+from storage import accounts, erasures, events, keystore, mailboxes, messages, outbox, requests
 from storage.blobs import FolderBlobs
 from storage.database import Database, ping
 from storage.errors import StorageError, StorageUnavailable
@@ -32,6 +33,8 @@ _ORPHAN_AGE = timedelta(hours=1)
 """Younger files and keys may belong to a transaction or a linking under way."""
 _IDEMPOTENCY_AGE = timedelta(hours=24)
 _FORGET_ROWS = 100
+_FORGET_PAUSE_SECONDS = 0.02
+"""After each such chunk of events: there can be hundreds of thousands an hour, and mail waits behind each on SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Maintenance:
     bell: Bell
     health: Health
     metrics: Metrics
+    event_days: Callable[[], int]
+    """How long events are kept."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -124,7 +129,7 @@ class Maintenance:
                 log.warning("storage.unavailable", exc_info=error)
 
     async def sweep(self, at: datetime) -> None:
-        """Remove what a crash can leave: blobs without a row, keys without a mailbox; and old idempotency rows."""
+        """Remove what a crash can leave (blobs without a row, keys without a mailbox), and rows that are too old."""
         before = at - _ORPHAN_AGE
         await asyncio.to_thread(self.blobs.sweep_temporary, before)
         # The files first, then the rows: a blob whose transaction commits meanwhile is younger than `before`.
@@ -137,6 +142,14 @@ class Maintenance:
         for forget in (outbox.forget_requests, requests.forget_old):
             while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
                 pass
+        await self._sweep_events(at - timedelta(days=self.event_days()))
+
+    async def _sweep_events(self, before: datetime) -> None:
+        for one in await self.content.read(None, accounts.list_accounts):
+            gone = _FORGET_ROWS
+            while gone == _FORGET_ROWS:
+                gone = await self.content.transaction(one.account_id, events.forget_old, before, _FORGET_ROWS)
+                await asyncio.sleep(_FORGET_PAUSE_SECONDS)
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)
