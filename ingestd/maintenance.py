@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,9 +12,10 @@ import structlog
 from ingestd.keys import KeyRing
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
+from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import deliveries, erasures, keystore, mailboxes, messages, outbox, requests, uploads, webhooks
+from storage import erasures, keystore, mailboxes, messages
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
@@ -27,10 +27,6 @@ _REVOCATION_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
 _ORPHAN_AGE = timedelta(hours=1)
 """Younger files and keys may belong to a transaction or a linking under way."""
-_IDEMPOTENCY_AGE = timedelta(hours=24)
-_FORGET_ROWS = 100
-_FORGET_UPLOADS = 4
-"""They are large, and SQLite overwrites what it deletes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,7 @@ class Maintenance:
     revoker: Revoker
     bell: Bell
     metrics: Metrics
-    delivery_days: Callable[[], int]
-    """How long a delivery that is done is kept."""
+    retention: Retention
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -106,8 +101,7 @@ class Maintenance:
                 log.warning("storage.unavailable", exc_info=error)
 
     async def sweep(self, at: datetime) -> None:
-        """Remove what a crash can leave: blobs without a row, keys without a mailbox; and what is too old: idempotency
-        rows, and files that no reply took."""
+        """Remove what a crash can leave (blobs without a row, keys without a mailbox), and what is too old."""
         before = at - _ORPHAN_AGE
         await asyncio.to_thread(self.blobs.sweep_temporary, before)
         # The files first, then the rows: a blob whose transaction commits meanwhile is younger than `before`.
@@ -117,22 +111,7 @@ class Maintenance:
             if blob.owner_id not in owners and blob.modified_at < before:
                 await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
         await self._sweep_keys(before)
-        await self._sweep_deliveries(at - timedelta(days=self.delivery_days()))
-        for forget in (outbox.forget_requests, requests.forget_old):
-            while await self.content.transaction(None, forget, at - _IDEMPOTENCY_AGE, _FORGET_ROWS):
-                pass
-        while await self.content.transaction(None, uploads.forget_old, at, _FORGET_UPLOADS):
-            pass
-
-    async def _sweep_deliveries(self, before: datetime) -> None:
-        for one in await self.content.read(None, webhooks.list_all):
-            arguments = (one.webhook_id, before, _FORGET_ROWS)
-            while await self.content.transaction(one.account_id, deliveries.forget_old, *arguments):
-                pass
-        for one in await self.content.read(None, webhooks.list_deleted):
-            while await self.content.transaction(one.account_id, deliveries.delete_chunk, one.webhook_id, _FORGET_ROWS):
-                pass
-            await self.content.transaction(one.account_id, webhooks.delete_deleted, one.webhook_id)
+        await self.retention.sweep(at)
 
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)

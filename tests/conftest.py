@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Connection, Engine, event
 
+from ingestd.events.catalogue import EVENTS
 from tests.servers.postgres import PostgresServer, find_binaries
 from tests.stores import (
     Stores,
@@ -24,6 +26,16 @@ from tests.stores import (
 # Time says more about the machine than about the code: what must be quick has a bound of its own.
 settings.register_profile("ingestd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ingestd")
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def every_event_is_in_the_catalogue(
+    _conn: Connection, _cursor: object, statement: str, _parameters: object, context: Any, _many: bool
+) -> None:
+    """Look at what all tests write to the log; a type can be made of parts that no look at the sources would find."""
+    if statement.startswith("INSERT INTO events "):
+        unknown = {row["type"] for row in context.compiled_parameters} - set(EVENTS)
+        assert not unknown, f"{unknown} is not in the catalogue of events"
 
 
 def missing(what: str, package: str) -> None:

@@ -13,9 +13,11 @@ from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
+from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
 from storage import keystore
+from storage.events import read_log
 from storage.tables import idempotency
 from storage.types import new_id
 from tests.office import Office, mail
@@ -33,7 +35,6 @@ def maintenance(office: Office) -> Maintenance:
     revoker = Revoker(stores.keystore, office.keys, clients)
     tools = EraserTools(stores.content, stores.keystore, stores.blobs, office.keys, metrics, revoker.revoke)
     return Maintenance(
-        delivery_days=lambda: 30,
         content=stores.content,
         keystore=stores.keystore,
         blobs=stores.blobs,
@@ -42,6 +43,7 @@ def maintenance(office: Office) -> Maintenance:
         revoker=revoker,
         bell=Bell(),
         metrics=metrics,
+        retention=Retention(stores.content, event_days=lambda: 90, delivery_days=lambda: 30),
     )
 
 
@@ -89,3 +91,19 @@ async def test_requests_are_remembered_for_a_day(stores: Stores) -> None:
     assert await stores.content.read(None, count) == 1
     await maintenance(office).sweep(datetime.now(UTC) + timedelta(hours=25))
     assert await stores.content.read(None, count) == 0
+
+
+async def test_old_events_go_and_the_log_says_from_where_it_is_kept(stores: Stores) -> None:
+    office = await Office.open(stores)
+    beside = await Office.open(stores, address="other@example.com", beside=office)
+    await office.take(*(mail(message_id=f"<q{n}@example.org>") for n in range(60)))
+    sweeper, account_id = maintenance(office), office.held.account_id
+    await sweeper.sweep(datetime.now(UTC) + timedelta(days=89))
+    assert (await stores.content.read(account_id, read_log, 0, 1000)).oldest == 0
+    await sweeper.sweep(datetime.now(UTC) + timedelta(days=91))
+    log = await stores.content.read(account_id, read_log, 0, 1000)
+    assert (len(log.events), log.oldest, log.latest) == (0, 120, 120)
+    await beside.take(mail(message_id="<new@example.org>"))
+    log = await stores.content.read(account_id, read_log, 120, 1000)
+    assert ([one.sequence for one in log.events], log.oldest) == ([121, 122], 120)
+    await office.check()

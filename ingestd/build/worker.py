@@ -18,6 +18,7 @@ from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.maintenance import Maintenance
+from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
@@ -80,7 +81,11 @@ async def new_worker(
         revoker=revoker,
         bell=bell,
         metrics=metrics,
-        delivery_days=lambda: current().webhooks.retention_days,
+        retention=Retention(
+            store.content,
+            event_days=lambda: current().events.keep_days,
+            delivery_days=lambda: current().webhooks.retention_days,
+        ),
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()

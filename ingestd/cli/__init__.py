@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "mailbox": "mailboxes:mailbox",
     "ticket": "tickets:ticket",
     "reply": "replies:reply",
+    "event": "events:event",
     "quarantine": "quarantine:quarantine",
     "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",

@@ -15,15 +15,17 @@ from __future__ import annotations
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, delete, select, update
 
 from ingestd.privacy import requests
 from storage import keystore, meta
+from storage.accounts import draw_numbers
 from storage.database import Database, now
 from storage.errors import LedgerStale, NotFound
+from storage.events import NewEvent, insert_about
 from storage.keystore import START, LedgerEntry, LedgerPosition
 from storage.outbox import ReplyStatus
-from storage.tables import attempts, outbox, store_meta
+from storage.tables import accounts, attempts, outbox, store_meta
 
 log = structlog.get_logger()
 
@@ -31,6 +33,8 @@ _LEDGER = "ledger"
 _GENERATION = "generation"
 _EPOCH = "epoch"
 _RESTORED = "restored"
+_SEQUENCES_SKIPPED = 1_000_000_000
+"""More events than any account has between a backup and its loss; 2^53, as far as JSON counts, is nine million such."""
 
 
 async def note_ledger(content: Database, keys: Database) -> None:
@@ -117,10 +121,16 @@ def begin_epoch(conn: Connection) -> int:
     """After a restore: every unfinished reply may have been sent already, so nothing is sent by itself.
 
     They are looked for in Sent; those that are not there wait for a person. Returns how many.
+    Events go on far behind the last one: a helpdesk's cursor may be of the log that was lost, and
+    must not pass over new events that have its old numbers.
     """
     meta.put(conn, store_meta, _EPOCH, str(epoch(conn) + 1))
     at = now(conn)
     unfinished = (ReplyStatus.QUEUED, ReplyStatus.SENDING, ReplyStatus.DEFERRED, ReplyStatus.UNKNOWN)
+    skipped = accounts.c.next_event_sequence + _SEQUENCES_SKIPPED
+    conn.execute(update(accounts).values(next_event_sequence=skipped))
+    news = (outbox.c.account_id, outbox.c.mailbox_id, outbox.c.message_id)
+    told = conn.execute(select(*news).where(outbox.c.status.in_(set(unfinished) - {ReplyStatus.UNKNOWN}))).all()
     changed = conn.execute(
         update(outbox)
         .where(outbox.c.status.in_(unfinished))
@@ -129,6 +139,10 @@ def begin_epoch(conn: Connection) -> int:
     conn.execute(
         update(attempts).where(attempts.c.ended_at.is_(None)).values(ended_at=at, outcome="unknown", stage="restored")
     )
+    for account_id, mailbox_id, message_id in told:
+        _, sequence = draw_numbers(conn, account_id, events=1)
+        about = NewEvent("reply.unknown", mailbox_id, None, message_id, "restored")
+        insert_about(conn, account_id, sequence, about)
     return changed.rowcount
 
 

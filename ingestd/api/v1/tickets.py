@@ -86,19 +86,25 @@ class TicketShown(Shown):
     requester: Address
     created_at: datetime
     updated_at: datetime = Field(description="When a mail, a reply or an action last changed it.")
-    closed_at: datetime | None = Field(description="Since when it is closed, spam or deleted; null while it is open.")
+    closed_at: datetime | None = Field(
+        description="Since when it is closed, spam, deleted or merged; null while it is open."
+    )
 
 
 class RelationShown(Shown):
     relation: Relation = Field(
         description="suspected: it may belong to that one, the evidence was too weak. follows, followed_by: a "
-        "conversation that went on after its ticket had been closed for long. twin: the same mail in another mailbox."
+        "conversation that went on after its ticket had been closed for long. twin: the same mail in another mailbox. "
+        "merged_into, merged_from: its messages, or that one's, are in the other one now."
     )
     number: int
     mailbox_id: UUID
 
 
 class TicketDetail(TicketShown):
+    merged_into: int | None = Field(
+        description="The number of the ticket that has its messages, and what is still written to it; then it has none."
+    )
     offered_requester: Address | None = Field(
         description="Whom the mail is from that an agent forwarded: a person decides whether it is the requester."
     )
@@ -111,7 +117,7 @@ class TicketPage(Shown):
 
 
 class TicketChange(Taken):
-    status: TicketStatus
+    status: Literal["open", "closed", "spam", "deleted"]
 
 
 class MirroredShown(Shown):
@@ -231,6 +237,9 @@ def _show(one: TicketHead, response: Response) -> TicketDetail:
     offered = one.record.offered_requester
     return TicketDetail(
         **_fields(one),
+        merged_into=next(
+            (other.ticket.number for other in one.related if other.relation is Relation.MERGED_INTO), None
+        ),
         offered_requester=None if offered is None else address(offered),
         related=[_related(other) for other in one.related],
     )
