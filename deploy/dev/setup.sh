@@ -183,6 +183,8 @@ set_up_servers() {
     has_server postfix || missing="$missing postfix"
     has_postgresql || missing="$missing postgresql"
     has_browser || missing="$missing chromium"
+    command -v curl >/dev/null 2>&1 || missing="$missing curl"
+    command -v jq >/dev/null 2>&1 || missing="$missing jq"
     if [ -n "$missing" ] && can_apt; then
         # shellcheck disable=SC2086  # a list of names
         apt_install $missing
