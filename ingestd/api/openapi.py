@@ -11,6 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from ingestd.api.problems import CODES, MEDIA_TYPE
 
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
+_PRECONDITION_FAILED: Final = 412
+"""Of what takes an If-Match."""
 _EVERYWHERE: Final = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
 _DESCRIPTION: Final = """\
 The mail channel of a helpdesk. `docs/integrate.md` walks through an afternoon with it.
@@ -50,10 +52,13 @@ def document(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas["Problem"] = _PROBLEM
-        made["components"]["responses"] = {str(status): _response(status) for status in _EVERYWHERE}
+        everything = (*_EVERYWHERE, _PRECONDITION_FAILED)
+        made["components"]["responses"] = {str(status): _response(status) for status in everything}
         for operation in _operations(made):
+            conditional = any(one["name"] == "If-Match" for one in operation.get("parameters", ()))
             operation["responses"] |= {
-                str(status): {"$ref": f"#/components/responses/{status}"} for status in _EVERYWHERE
+                str(status): {"$ref": f"#/components/responses/{status}"}
+                for status in (everything if conditional else _EVERYWHERE)
             }
         app.openapi_schema = made
     return app.openapi_schema
