@@ -24,7 +24,7 @@ _BEARER = HTTPBearer(auto_error=False, description="A token: `ingestd token crea
 _UNAUTHORIZED: Final = {"WWW-Authenticate": 'Bearer realm="ingestd"'}
 
 
-def get_backend(request: Request) -> Backend:
+async def get_backend(request: Request) -> Backend:
     backend: Backend = request.app.state.backend
     return backend
 

@@ -11,6 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from ingestd.api.problems import CODES, MEDIA_TYPE
 
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
+_PRECONDITION_FAILED: Final = 412
+"""Of what takes an If-Match."""
 _EVERYWHERE: Final = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
 _SOMEWHERE: Final = (410,)
 _DESCRIPTION: Final = """\
@@ -52,10 +54,13 @@ def document(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas["Problem"] = _PROBLEM
-        made["components"]["responses"] = {str(status): _response(status) for status in (*_EVERYWHERE, *_SOMEWHERE)}
+        everything = (*_EVERYWHERE, *_SOMEWHERE, _PRECONDITION_FAILED)
+        made["components"]["responses"] = {str(status): _response(status) for status in everything}
         for operation in _operations(made):
+            conditional = any(one["name"] == "If-Match" for one in operation.get("parameters", ()))
             operation["responses"] |= {
-                str(status): {"$ref": f"#/components/responses/{status}"} for status in _EVERYWHERE
+                str(status): {"$ref": f"#/components/responses/{status}"}
+                for status in (*_EVERYWHERE, *([_PRECONDITION_FAILED] if conditional else []))
             }
         app.openapi_schema = made
     return app.openapi_schema
