@@ -129,9 +129,8 @@ class EventFeed:
 
     async def close(self) -> None:
         """Wait for what is under way in the database; the readers have gone."""
-        for task in list(self._ending):
-            with suppress(asyncio.CancelledError):
-                await task
+        if self._ending:
+            await asyncio.wait(set(self._ending))
 
     async def _catch_up(self, account_id: UUID, cursor: int, limit: int) -> Page:
         async with self._catching_up:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx2
 import jsonschema_rs
 import pytest
 
@@ -19,6 +15,7 @@ from ingestd.access import Scope
 from ingestd.inbound.states import tell
 from storage.events import forget_old
 from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
+from tests.api.streams import streaming
 from tests.office import Office, mail
 from tests.stores import Stores
 
@@ -27,62 +24,6 @@ from tests.stores import Stores
 async def desk(stores: Stores) -> AsyncIterator[ApiDesk]:
     async with api_desk(await Office.open(stores)) as opened:
         yield opened
-
-
-@dataclass
-class Sent:
-    """One event of a stream."""
-
-    id: int
-    event: str
-    data: dict[str, Any]
-
-
-class Stream:
-    """Reads a stream as the standard says, and remembers its last id."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self.response = response
-        self.last = 0
-        self._lines = response.aiter_lines()
-
-    async def __aiter__(self) -> AsyncIterator[Sent]:
-        fields: dict[str, str] = {}
-        async for line in self._lines:
-            if line.startswith(":"):
-                continue
-            if line:
-                name, _, value = line.partition(": ")
-                fields[name] = value
-            elif fields:
-                self.last = int(fields["id"])
-                sent, fields = Sent(self.last, fields["event"], json.loads(fields["data"])), {}
-                yield sent
-
-    async def take(self, count: int) -> list[Sent]:
-        found = []
-        async with asyncio.timeout(20):
-            async for one in self:
-                found.append(one)
-                if len(found) == count:
-                    break
-        return found
-
-    async def ends(self) -> bool:
-        """Whether it ends by itself, as a whole answer does."""
-        async with asyncio.timeout(20):
-            async for _ in self:
-                pass
-        return True
-
-
-@asynccontextmanager
-async def streaming(desk: ApiDesk, query: str = "", **more: Any) -> AsyncIterator[Stream]:
-    path = f"/v1/accounts/{desk.account_id}/events/stream{query}"
-    headers = {"Authorization": f"Bearer {more.pop('token', desk.token)}", **more.pop("headers", {})}
-    async with desk.client.stream("GET", path, headers=headers, timeout=30, **more) as response:
-        assert response.status_code == 200, await response.aread()
-        yield Stream(response)
 
 
 async def take(desk: ApiDesk, *numbers: int) -> None:
