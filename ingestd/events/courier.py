@@ -26,6 +26,8 @@ from connectors.egress import EgressGuard, EgressRefused
 
 _KEEPALIVE_SECONDS: Final = 5.0
 """Longer than the pause between two events of a busy desk, shorter than any server's own limit."""
+_IDLE_MAX: Final = 50
+"""Connections that are kept: the pool looks at each of them at each request."""
 _CONNECT_SECONDS: Final = 5.0
 """For one of the addresses of a name."""
 _GONE: Final = 410
@@ -93,6 +95,7 @@ class Courier:
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context,
             max_connections=settings().in_flight_max,
+            max_keepalive_connections=_IDLE_MAX,
             keepalive_expiry=_KEEPALIVE_SECONDS,
             network_backend=GuardedBackend(guard),
         )

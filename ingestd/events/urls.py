@@ -85,22 +85,22 @@ def _split(text: str) -> SplitResult:
 
 
 def _check_host(host: str, open_: bool) -> None:
-    try:
-        if not open_ and not is_public(host):
+    if _is_address(host):
+        if "%" in host or not (open_ or is_public(host)):
             raise UrlRefused("its address is not a public one")
-    except ValueError:
-        pass
-    else:
-        if "%" in host:
-            raise UrlRefused("it must have no zone")
-        ipaddress.ip_address(host)
         return
     labels = host.split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise UrlRefused("its host is no name that the DNS can have")
     # 127.1, 0x7f000001 and 2130706433 are this machine to the resolver.
-    if _NUMBER.fullmatch(labels[-1]):
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or _NUMBER.fullmatch(labels[-1]):
         raise UrlRefused("its host is no name that the DNS can have")
     # `db` is whatever our own network calls so.
     if len(labels) == 1 and not open_:
         raise UrlRefused("its host must be a full name: desk.example.com")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -56,6 +56,8 @@ class Receiver:
     most_at_once: int = 0
     port: int = 0
     _now: int = 0
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -75,7 +77,9 @@ class Receiver:
             yield self
         finally:
             server.close()
-            server.close_clients() if hasattr(server, "close_clients") else None
+            for writer in self._open:
+                writer.transport.abort()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def until(self, enough: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait until something is true of what came."""
@@ -94,6 +98,9 @@ class Receiver:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._open.add(writer)
+        task: Any = asyncio.current_task()
+        self._tasks.add(task)
         try:
             while (head := await _head(reader)) is not None:
                 path, headers = head
@@ -109,6 +116,8 @@ class Receiver:
             pass
         finally:
             writer.close()
+            self._open.discard(writer)
+            self._tasks.discard(task)
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
         try:
