@@ -20,6 +20,8 @@ from tests.linking.bench import ADDRESS, OTHER, PUBLIC, Played, playing
 from tests.office import Office
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 NEW = {"provider": "local", "name": "Example Support", "addresses": ["help@example.com"]}
 
 

@@ -11,6 +11,8 @@ from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
 from tests.office import Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 
 @pytest.fixture
 async def desk(stores: Stores) -> AsyncIterator[ApiDesk]:

@@ -25,6 +25,8 @@ from tests.office import Office, mail
 from tests.plans import plans
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 
 @pytest.fixture
 async def desk(stores: Stores) -> AsyncIterator[ApiDesk]:

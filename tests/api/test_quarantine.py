@@ -16,6 +16,8 @@ from tests.api.desk import ApiDesk, api_desk, assert_problem
 from tests.office import Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 POISON = mail("poison")
 ACTIONS = ("replay", "drop")
 

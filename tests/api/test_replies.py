@@ -27,6 +27,8 @@ from tests.outbound.test_sender import AUTO, QUICK, Provider
 from tests.plans import plans
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 REPLIES = "/tickets/1/replies"
 
 

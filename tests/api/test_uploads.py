@@ -19,6 +19,8 @@ from tests.office import Office, mail
 from tests.stores import Stores
 from tests.test_maintenance import maintenance
 
+pytestmark = pytest.mark.postgresql_is_long  # what the database has to do with it is shown in tests/storage
+
 UPLOADS = "/tickets/1/uploads"
 CONTENT = bytes(range(256)) * 300
 

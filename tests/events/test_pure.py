@@ -100,7 +100,7 @@ def test_an_address_is_taken_or_refused_and_nothing_else(text: str) -> None:
 
 def entry(sequence: int, ticket: int, due: float = 0.0) -> Entry:
     event = Event(sequence, "reply.sent", AT, None, TICKETS[ticket], None, None)
-    return Entry(Pending(event, None, 0, AT, AT), due)
+    return Entry(Pending(event, 0, AT, AT), due)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.randoms(use_true_random=False))
