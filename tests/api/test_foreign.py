@@ -12,7 +12,7 @@ import pytest
 from ingestd.access import Scope
 from ingestd.api.reference import FILE
 from storage.types import new_id
-from tests.api.desk import ApiDesk, api_desk, assert_problem
+from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
 from tests.office import Office, mail
 from tests.stores import Stores
 
@@ -74,7 +74,7 @@ async def scene(stores: Stores) -> AsyncIterator[Scene]:
     part = "Content-Type: text/plain; name=a.txt\r\nContent-Disposition: attachment\r\n"
     await office.take(mail(headers=part), mail("poison", message_id="<q2@example.org>"))
     await office.take(mail("Second", message_id="<q3@example.org>"))
-    async with api_desk(office) as desk:
+    async with api_desk(office, settings(api={"failures_per_minute_max": 1000})) as desk:
         reply = await desk.post("/tickets/1/replies", {"text": "Hello"})
         hook = await desk.post("/webhooks", {"url": "https://desk.example.com/hook"})
         token = await desk.post("/tokens", {"label": "x", "scopes": ["read"]})
