@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.figures import (
     committing,
+    delivering,
     enqueuing,
     fetching,
     ingesting,
@@ -27,6 +28,7 @@ FIGURES: tuple[Figure, ...] = (
     *committing.FIGURES,
     *sending.FIGURES,
     *enqueuing.FIGURES,
+    *delivering.FIGURES,
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,

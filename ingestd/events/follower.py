@@ -1,8 +1,8 @@
 """The delivery to one webhook, while this process holds it: the log, through its deliveries, to the receiver.
 
 One loop: write what came of attempts and take more from the log, in one transaction; begin what is due; wait. The
-attempts are tasks beside it. What waits is in memory as well (`lanes`), read once; whoever changes anything raises the
-webhook's revision, and then it is read anew.
+attempts are tasks beside it, and each that ends begins the next. What waits is in memory as well (`lanes`), read once;
+whoever changes anything raises the webhook's revision, and then it is read anew.
 
 At least once: a crash, or a lost hold, repeats what was not written, under the same webhook-id.
 """
@@ -125,6 +125,7 @@ class Follower:
     async def _load(self) -> bool:
         """Read the webhook and what waits for it; return False where it is not ours to deliver to."""
         tools, now = self.tools, self.tools.clock()
+        self.revision = -1  # nothing more is begun by what was known of it
         if self._outcomes:  # else they would be read as if nothing had come of them
             await self._advance(take=0)
         loaded = await tools.content.transaction(
@@ -246,6 +247,10 @@ class Follower:
             self._settle(entry, Answer(None, "internal", 0.0), probe=probe)
         finally:
             self._wake.set()
+        # At once, not by the loop: that may be waiting for a slow commit, and the receiver would wait with it.
+        self._sending.discard(asyncio.current_task())
+        if self.revision >= 0:
+            self._begin_due()
 
     async def _attempt(self, entry: Entry) -> Answer:
         tools, account_id, event = self.tools, self.held.account_id, entry.event

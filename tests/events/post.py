@@ -69,7 +69,7 @@ class Post:
 
     async def tell(self, *new: NewEvent) -> int:
         """Write events; return the sequence of the last one."""
-        return await self.office.stores.content.transaction(self.account_id, _tell, new)
+        return await self.office.stores.content.transaction(self.account_id, tell, new)
 
     async def show(self, webhook_id: UUID) -> WebhookView:
         return await self.desk.show(self.account_id, webhook_id)
@@ -136,7 +136,8 @@ async def post_office(office: Office, *receivers: Receiver, settings: Webhooks |
         await courier.close()
 
 
-def _tell(conn: Connection, account_id: UUID, new: Sequence[NewEvent]) -> int:
+def tell(conn: Connection, account_id: UUID, new: Sequence[NewEvent]) -> int:
+    """Write events; return the sequence of the last one."""
     _, first = accounts.draw_numbers(conn, account_id, events=len(new))
     events.insert_events(conn, account_id, first, new)
     return first + len(new) - 1
