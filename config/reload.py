@@ -23,6 +23,7 @@ RESTART: Final = frozenset(
         "inbound.mailboxes_max",
         "linking",
         "events.catching_up_max",
+        "events.streams_max",  # the server's connections
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

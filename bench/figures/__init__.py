@@ -12,6 +12,7 @@ from bench.figures import (
     seeding,
     sending,
     starting,
+    streaming,
     transforming,
     verifying,
 )
@@ -26,6 +27,7 @@ FIGURES: tuple[Figure, ...] = (
     *committing.FIGURES,
     *sending.FIGURES,
     *enqueuing.FIGURES,
+    *streaming.FIGURES,
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,
