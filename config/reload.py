@@ -26,6 +26,7 @@ RESTART: Final = frozenset(
         "webhooks.hold_seconds",
         "webhooks.tls_ca_file",
         "events.catching_up_max",
+        "events.streams_max",  # the server's connections
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

@@ -127,7 +127,7 @@ class Api(Section):
     request_seconds_max: Seconds = 60.0
     """A request that takes longer is ended."""
     requests_max: Count = 200
-    """Requests that are served at the same time; more get 503."""
+    """Requests that are served at the same time, streams and waiting polls apart; more get 503."""
     token_requests_per_second_max: Annotated[float, Field(gt=0, le=100_000)] = 100.0
     """Requests of one token; faster ones get 429."""
     token_burst_max: Count = 500

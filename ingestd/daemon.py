@@ -181,11 +181,15 @@ class Daemon:
             linking=BrowserLinking(linking),
             public_url=api.public_url,
             link_seconds=int(self._settings.linking.flow_seconds),
-            limits=Limits(body_bytes_max=api.request_bytes_max, request_seconds_max=api.request_seconds_max),
+            limits=Limits(
+                body_bytes_max=api.request_bytes_max,
+                request_seconds_max=api.request_seconds_max,
+                requests_max=api.requests_max,
+            ),
             cors_origins=api.cors_origins,
             backend=backend,
         )
-        limits = ServerLimits(connections_max=api.requests_max)
+        limits = ServerLimits(connections_max=api.requests_max, stays_max=self._settings.events.streams_max)
         try:
             await serve(
                 create_app(edge),

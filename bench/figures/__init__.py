@@ -14,6 +14,7 @@ from bench.figures import (
     seeding,
     sending,
     starting,
+    streaming,
     transforming,
     verifying,
 )
@@ -29,6 +30,7 @@ FIGURES: tuple[Figure, ...] = (
     *sending.FIGURES,
     *enqueuing.FIGURES,
     *delivering.FIGURES,
+    *streaming.FIGURES,
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,

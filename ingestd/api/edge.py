@@ -87,6 +87,8 @@ class Limits:
     """An authorization code of Microsoft's is about 2 kB."""
     header_bytes_max: int = 16 * 1024
     request_seconds_max: float = 60.0
+    requests_max: int = 200
+    """At the same time; more get 503. Those that stay are not counted (`Line.stay`)."""
 
 
 @dataclass(frozen=True, slots=True)

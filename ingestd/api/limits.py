@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,12 +20,13 @@ from ingestd.api.problems import problem
 from ingestd.telemetry import vocabulary
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STREAMS: Final = "/events/stream"
 # Asked every few seconds by machines: in the log only where they fail, or at level debug.
 _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class LimitsMiddleware:
-    """Refuses what is too large, ends what is too slow, and logs every request once.
+    """Refuses what is too large or too much, ends what is too slow, and logs every request once.
 
     The log has the route's template, never the path or the query: the OAuth
     callback's query holds the code and the state.
@@ -33,6 +35,7 @@ class LimitsMiddleware:
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
         self._limits = limits
+        self._serving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,13 +50,29 @@ class LimitsMiddleware:
 
     async def _limited(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         refused = self._refusal(scope)
+        # Streams have a limit of their own. After a restart hundreds of them come back at once.
+        counted = not scope["path"].endswith(_STREAMS)
+        if refused is None and counted and self._serving >= self._limits.requests_max:
+            await problem(503, headers={"Connection": "close", "Retry-After": "1"})(scope, receive, answer)
+            return
         if refused is not None:
             await problem(refused, headers={"Connection": "close"})(scope, receive, answer)
             return
+        self._count(counted)
+        try:
+            await self._timed(scope, receive, answer, counted)
+        finally:
+            self._count(-counted)
+
+    def _count(self, change: int) -> None:
+        self._serving += change
+
+    async def _timed(self, scope: Scope, receive: Receive, answer: _Answer, counted: bool) -> None:
         try:
             async with asyncio.timeout(self._limits.request_seconds_max) as limit:
                 if (line := scope.get("state", {}).get(STATE)) is not None:
                     line.lift = lambda: limit.reschedule(None)
+                    line.leave, line.enter = partial(self._count, -counted), partial(self._count, counted)
                 await self._app(scope, self._counted(receive), answer)
         except TimeoutError:
             # A TimeoutError of the handler's own is a defect, and goes the way of all others. After

@@ -18,13 +18,6 @@ STATE = "line"
 
 
 @dataclass(slots=True)
-class Staying:
-    """How many requests stay: their connections are counted apart from others."""
-
-    count: int = 0
-
-
-@dataclass(slots=True)
 class Line:
     """What the server and the limits around a request let it do."""
 
@@ -32,18 +25,21 @@ class Line:
     """The server stops: end at once."""
     cut: Callable[[], None] = lambda: None
     """Cut the connection, whatever is still to be sent."""
-    staying: Staying = field(default_factory=Staying)
     lift: Callable[[], None] = lambda: None
     """Let this request take as long as it does."""
+    leave: Callable[[], None] = lambda: None
+    """Give the request's place among those that are served at the same time to another,"""
+    enter: Callable[[], None] = lambda: None
+    """and take it back."""
 
     @contextmanager
     def stay(self) -> Iterator[None]:
         """Hold the connection without holding a place among the requests that are served."""
-        self.staying.count += 1
+        self.leave()
         try:
             yield
         finally:
-            self.staying.count -= 1
+            self.enter()
 
     async def while_wanted(self, receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
         """Return what `work` returns; None where the client went away or the server stops before."""

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingestd.api.edge import ListenFailed, PortInUse
-from ingestd.api.line import STATE, Line, Staying
+from ingestd.api.line import STATE, Line
 from ingestd.telemetry import vocabulary
 
 BACKLOG: Final = 128
@@ -32,7 +32,9 @@ class ServerLimits:
     """What clients may cost the server."""
 
     connections_max: int = 200
-    """More than these get 503; twice as many are cut without an answer. Those that stay (`Line.stay`) come on top."""
+    """More than these get 503; twice as many are cut without an answer."""
+    stays_max: int = 0
+    """So many may come on top: of those that stay (`Line.stay`), which have a limit of their own."""
     head_bytes_max: int = 32 * 1024
     read_seconds_max: float = 60.0
     """A request that has not come in whole by then is cut (a slow client must not hold a place)."""
@@ -120,7 +122,7 @@ def _config(app: ASGIApp, limits: ServerLimits, stopping: asyncio.Event) -> uvic
         server_header=False,
         # The public address comes from the settings, never from a client's header.
         proxy_headers=False,
-        limit_concurrency=limits.connections_max,
+        limit_concurrency=limits.connections_max + limits.stays_max,
         h11_max_incomplete_event_size=limits.head_bytes_max,
         timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=limits.shutdown_seconds,
@@ -133,22 +135,20 @@ def _protocol(limits: ServerLimits, stopping: asyncio.Event) -> type[asyncio.Pro
 
     uvicorn itself waits for ever for the first byte, and for the next. Each request gets the `Line` it came on.
     """
-    staying = Staying()
 
     class Protocol(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            if len(self.connections) > 2 * limits.connections_max + staying.count:
+            if len(self.connections) > 2 * limits.connections_max + limits.stays_max:
                 transport.abort()
                 return
-            self.app_state = {**self.app_state, STATE: Line(stopping, transport.abort, staying)}
+            self.app_state = {**self.app_state, STATE: Line(stopping, transport.abort)}
             _forget_dead_peers(transport, limits.unacknowledged_seconds_max)
             self._deadline = self.loop.call_later(limits.read_seconds_max, transport.abort)
 
         def data_received(self, data: bytes) -> None:
-            self.limit_concurrency = limits.connections_max + staying.count
             super().data_received(data)
             cycle = self.cycle
             complete = cycle is not None and not cycle.more_body and not cycle.response_complete

@@ -95,14 +95,14 @@ class EventStream(Response):
         chosen = wanted(events, self._types)
         if chosen:
             self._named = chosen[-1].sequence
-        return [_frame(told.sequence, told.type, told.json) for told in chosen]
+        return [frame(told.sequence, told.type, told.json) for told in chosen]
 
     def _alive(self, cursor: int) -> bytes:
         """Say that the stream lives; where only events passed that are not wanted, also how far it is."""
         if not self._types or cursor <= self._named:
             return _ALIVE
         self._named = cursor
-        return _frame(cursor, "cursor", b'{"next":%d}' % cursor)
+        return frame(cursor, "cursor", b'{"next":%d}' % cursor)
 
     async def _send(self, send: Send, frames: Sequence[bytes]) -> None:
         """Send it piece by piece, so that little waits in memory for a reader that is slow. Raises _Stalled."""
@@ -114,7 +114,8 @@ class EventStream(Response):
                 raise _Stalled from None
 
 
-def _frame(sequence: int, kind: str, data: bytes) -> bytes:
+def frame(sequence: int, kind: str, data: bytes) -> bytes:
+    """Spell one event of a stream."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, kind.encode(), data)
 
 

@@ -17,7 +17,7 @@ from ingestd.api.server import ServerLimits
 from ingestd.api.streams import EventStream
 from ingestd.telemetry.health import Health
 from tests.api.conftest import Linking
-from tests.api.desk import ApiDesk, api_desk, settings
+from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
 from tests.api.streams import streaming
 from tests.api.test_events import take, until
 from tests.api.test_server import stop, up
@@ -63,15 +63,32 @@ async def test_a_stop_ends_streams_and_polls_at_once_and_whole(stores: Stores) -
 async def test_streams_take_nobodys_place(stores: Stores) -> None:
     async with (
         api_desk(await Office.open(stores)) as first,
-        served(first, ServerLimits(connections_max=3)) as (_, desk),
+        served(first, ServerLimits(connections_max=3, stays_max=10), Limits(requests_max=1)) as (_, desk),
         AsyncExitStack() as stack,
     ):
         streams = [await stack.enter_async_context(streaming(desk)) for _ in range(8)]
-        await until(lambda: desk.backend.feed.readers == 8)
+        waiting = [asyncio.create_task(desk.get("/events?wait=20", timeout=30))]
+        await until(lambda: desk.backend.feed.readers == 9)
+        waiting.append(asyncio.create_task(desk.get("/events?wait=20", timeout=30)))
+        await until(lambda: desk.backend.feed.readers == 10)
         assert (await desk.ask("GET", "/events")).status_code == 200
         await take(desk, 1)
         for stream in streams:
             assert [one.id for one in await stream.take(2)] == [1, 2]
+        assert [len(one["items"]) for one in await asyncio.gather(*waiting)] == [2, 2]
+
+
+async def test_requests_beyond_the_limit_are_refused(stores: Stores) -> None:
+    async with (
+        api_desk(await Office.open(stores)) as first,
+        served(first, limits=Limits(requests_max=0)) as (_, desk),
+        streaming(desk) as stream,
+    ):
+        refused = await desk.ask("GET", "/events")
+        assert_problem(refused, 503, "unavailable")
+        assert refused.headers["retry-after"] == "1"
+        await take(desk, 1)
+        assert [one.id for one in await stream.take(2)] == [1, 2]
 
 
 async def test_no_limit_of_time_ends_a_stream(stores: Stores) -> None:
