@@ -93,7 +93,7 @@ class Dispatcher:
             return
         worker_id, asked_at = self.tools.lease.worker_id, self.tools.lease.asking()
         renew = self.tools.clock() - self._renewed_at >= self._hold_seconds / 3
-        if renew:
+        if renew and self._running:
             await self.content.transaction(None, webhooks.renew, worker_id, self._hold_seconds)
         # Asked first: on SQLite every commit of anybody rings here, and a commit each time would go on for ever.
         if await self.content.read(None, webhooks.any_free):

@@ -23,12 +23,13 @@ from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord
+from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord, WebhookRecord
 from ingestd.uploads import store_upload
-from storage import backfills, edits, grants, mailboxes
+from storage import backfills, deliveries, edits, grants, mailboxes, webhooks
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
+from storage.sealing import DataKey
 from storage.tables import MAILBOX_TABLES, messages, quarantine
 from storage.types import new_id
 from tests.crash import story
@@ -77,6 +78,9 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await _upload(house, UploadRecord(f"{_word(witness)}.txt", "text/plain", _word(witness).encode()))
     await _give_up_an_edit(house, _word(witness))
     await _stop_a_backfill(house)
+    await house.store.content.transaction(
+        house.account_id, _tell_a_webhook, await house.store.keys.account(house.account_id)
+    )
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
     witness.slices = await take_slices(house)
     empty = await house.store.content.read(None, _empty_tables, house)
@@ -163,6 +167,19 @@ async def _give_up_an_edit(house: House, folder: str) -> None:
         edits.give_up(conn, account_id, [edit_id], reason="refused")
 
     await house.store.content.transaction(house.account_id, write)
+
+
+def _tell_a_webhook(conn: Connection, account_id: UUID, key: DataKey) -> None:
+    """A webhook that takes nothing: what it was to be told waits."""
+    webhook_id = new_id()
+    sealed = key.seal_record(
+        WebhookRecord.place(webhook_id), WebhookRecord("https://desk.example.com/", "whsec_c2VjcmV0")
+    )
+    webhooks.insert_webhook(
+        conn, account_id, webhook_id, types=["*"], content=True, after=0, sealed=sealed, webhooks_max=10
+    )
+    deliveries.take(conn, webhooks.get_webhook(conn, account_id, webhook_id), 1000)
+    webhooks.disable(conn, account_id, webhook_id, "gone")
 
 
 async def _stop_a_backfill(house: House) -> None:
