@@ -37,7 +37,7 @@ async def test_of_a_mail_over_the_limit_the_header_is_taken(
         first, second = await house.tickets(mailbox_id, 2)
         assert (first.record.subject, first.messages[0].record.truncated) == ("Too large", True)
         assert first.messages[0].record.mail.text == ""
-        assert first.messages[0].attachments == []
+        assert not first.messages[0].attachments
         assert second.messages[0].record.truncated is False
         assert await house.daemon.stop() == 0
 
