@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
@@ -21,6 +21,17 @@ router = APIRouter(tags=["events"])
 
 _LIMIT_MAX = 1000
 _WAIT_MAX = 300.0
+
+_FRAME: Final = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Its sequence.", "examples": ["4711"]},
+        "event": {"type": "string", "description": "Its type.", "examples": ["message.received"]},
+        "data": {"type": "string", "description": "The event itself, in JSON: as GET …/events has it."},
+    },
+}
 
 OnLine = Annotated[Line, Depends(line_of)]
 Cursor = Annotated[
@@ -88,7 +99,7 @@ async def list_(
     status_code=200,
     response_class=EventStream,
     responses={
-        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "Server-Sent Events."},
+        200: {"content": {MEDIA_TYPE: {"schema": _FRAME}}, "description": "Server-Sent Events."},
         410: {"$ref": "#/components/responses/410"},
     },
 )
