@@ -15,6 +15,8 @@ from tests.events.receiver import Received, Receiver, answer
 from tests.office import Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # on both, tests/events/test_crash and tests/storage show what differs
+
 URL = "https://1.1.1.1/hooks"
 """A public address: nothing is sent there."""
 

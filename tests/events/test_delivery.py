@@ -17,6 +17,8 @@ from tests.events.receiver import NO_CONTENT, Received, Receiver, answer
 from tests.office import Office, mail
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long  # on both, tests/events/test_crash and tests/storage show what differs
+
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
