@@ -15,7 +15,7 @@ from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
-from storage import erasures, keystore, mailboxes, messages
+from storage import accounts, erasures, keystore, mailboxes, messages
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
@@ -116,7 +116,7 @@ class Maintenance:
     async def _sweep_keys(self, before: datetime) -> None:
         keys = await self.keystore.read(None, keystore.list_keys)
         known: set[UUID] = {one.mailbox_id for one in await self.content.read(None, mailboxes.list_all_mailboxes)}
-        known |= {one.account_id for one in keys}
+        known |= {one.account_id for one in await self.content.read(None, accounts.list_accounts)}
         for key in keys:
             if key.owner_id not in known and key.created_at < before:
                 await self.keystore.transaction(key.account_id, keystore.forget_unused_key, key.owner_id)

@@ -15,6 +15,7 @@ from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
+from ingestd.verify import verify
 from ingestd.wakes import Bell
 from storage import keystore
 from storage.events import read_log
@@ -65,9 +66,28 @@ async def test_old_orphans_go_and_young_ones_stay(stores: Stores) -> None:
     assert await owners(stores) == {orphan}
     await sweeper.sweep(datetime.now(UTC) + timedelta(minutes=61))
     assert await owners(stores) == set()
-    keys = {one.owner_id for one in await stores.keystore.read(None, keystore.list_keys)}
-    assert keys == {held.account_id, held.mailbox_id}
+    assert await key_owners(stores) == {held.account_id, held.mailbox_id}
     await office.check()
+
+
+async def test_the_key_of_an_account_that_never_came_to_be_goes(stores: Stores) -> None:
+    """It is what a crash leaves between an account's key and its row."""
+    office = await Office.open(stores)
+    never = new_id()
+    await office.keys.create_account_key(never)
+    later = datetime.now(UTC) + timedelta(minutes=61)
+    report = await verify(stores.content, stores.keystore, stores.blobs, office.keys, now=later)
+    assert [one.subject_id for one in report.violations] == [str(never)]
+    await maintenance(office).sweep(datetime.now(UTC) + timedelta(minutes=59))
+    assert never in await key_owners(stores)
+    await maintenance(office).sweep(later)
+    assert await key_owners(stores) == {office.held.account_id, office.held.mailbox_id}
+    report = await verify(stores.content, stores.keystore, stores.blobs, office.keys, now=later)
+    assert report.violations == []
+
+
+async def key_owners(stores: Stores) -> set[UUID]:
+    return {one.owner_id for one in await stores.keystore.read(None, keystore.list_keys)}
 
 
 async def test_a_blob_with_its_row_stays_however_old(stores: Stores) -> None:
