@@ -6,7 +6,6 @@ holds the mailbox: mail that is taken in, and replies that are queued, see a mer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, exists, func, select, update
@@ -22,15 +21,6 @@ def refuse_merged(conn: Connection, account_id: UUID, ticket: Ticket) -> None:
     if ticket.merged_into_id is not None:
         into = get_ticket_by_id(conn, account_id, ticket.merged_into_id)
         raise TicketMerged(f"ticket {ticket.number} was merged into ticket {into.number}")
-
-
-def numbers_of_targets(conn: Connection, account_id: UUID, found: Iterable[Ticket]) -> dict[UUID, int]:
-    """Map the ids of those tickets that were merged to the numbers of the tickets that they were merged into."""
-    into = {one.ticket_id: one.merged_into_id for one in found if one.merged_into_id is not None}
-    if not into:
-        return {}
-    numbers = {one.ticket_id: one.number for one in list_by_id(conn, account_id, set(into.values()))}
-    return {ticket_id: numbers[target] for ticket_id, target in into.items() if target in numbers}
 
 
 def merged_into(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[Ticket]:

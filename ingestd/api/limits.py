@@ -120,7 +120,9 @@ class _Answer:
 
 def _log(scope: Scope, status: int | None, seconds: float) -> None:
     log = structlog.get_logger()
-    route = getattr(scope.get("route"), "path", None)
+    # FastAPI's own: the route by itself lacks the prefix of the router that includes it.
+    effective = scope.get("fastapi", {}).get("effective_route_context")
+    route = getattr(effective or scope.get("route"), "path", None)
     quiet = route in _QUIET and status == 200
     write = log.debug if quiet else log.info
     write(

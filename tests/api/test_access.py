@@ -10,10 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from ingestd.access import Access, Scope, TooManyFailures, TooManyRequests, draw_token
+from ingestd.telemetry import logs
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
 from tests.office import Office
 from tests.stores import Stores
+from tests.telemetry.conftest import Lines, logging_restored
+
+__all__ = ["logging_restored"]
 
 
 @pytest.fixture
@@ -160,3 +164,11 @@ async def test_mistakes_are_said_and_not_repeated(desk: ApiDesk) -> None:
     assert_problem(nonsense, 422, "invalid")
     unknown = await desk.ask("GET", "/v1/accounts/nonsense")
     assert_problem(unknown, 422, "invalid")
+
+
+async def test_the_log_names_a_route_as_the_document_does(desk: ApiDesk) -> None:
+    lines = Lines()
+    logs.configure("json", "info", lines, strict=True)
+    await desk.get("/tokens")
+    routes = [entry["route"] for entry in lines.events() if entry["event"] == "http.request"]
+    assert routes == ["/v1/accounts/{account_id}/tokens"]

@@ -62,7 +62,7 @@ async def _check(
         house.words.add(token)
         routes = await _run(house, folder, token, known, options)
         answered = Counter(
-            (entry["method"], entry["route"].removeprefix("/v1"))
+            (entry["method"], entry["route"])
             for entry in await house.daemon.wait_log("http.request")
             if 200 <= entry["status_code"] < 300
         )
@@ -99,4 +99,4 @@ async def _run(
     assert process.returncode == 0, out.decode()[-20_000:]
     async with httpx2.AsyncClient(trust_env=False) as client:
         document = (await client.get(f"{url}/v1/openapi.json")).json()
-    return [(method, path.removeprefix("/v1")) for path, methods in document["paths"].items() for method in methods]
+    return [(method, path) for path, methods in document["paths"].items() for method in methods]
