@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from bench.house import add_account
-from ingestd.access import Scope, create_token, draw_token
+from ingestd.access import Scope, make_token
 from ingestd.api.app import create_app
 from ingestd.api.edge import Edge
 from ingestd.api.server import ServerLimits, serve
@@ -53,16 +53,11 @@ async def served(store: Store) -> AsyncIterator[Served]:
         backend=backend,
     )
     account_id = await add_account(store)
-    made, secret_hash = draw_token()
-    await store.content.transaction(
-        None,
-        create_token,
+    made = await make_token(
+        store.content,
         account_id,
-        token_id=made.token_id,
-        secret_hash=secret_hash,
         label="bench",
         scopes=[Scope.READ],
-        expires_at=None,
         tokens_max=1,
     )
     limits = ServerLimits(stays_max=store.settings.events.streams_max)

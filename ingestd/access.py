@@ -126,6 +126,31 @@ def create_token(
     )
 
 
+async def make_token(
+    content: Database,
+    account_id: UUID | None,
+    *,
+    label: str,
+    scopes: Collection[Scope],
+    expires_at: datetime | None = None,
+    tokens_max: int,
+) -> NewToken:
+    """Make a token of an account, or with None the operator's. Raises LimitReached."""
+    made, secret_hash = draw_token()
+    await content.transaction(
+        None,
+        create_token,
+        account_id,
+        token_id=made.token_id,
+        secret_hash=secret_hash,
+        label=label,
+        scopes=scopes,
+        expires_at=expires_at,
+        tokens_max=tokens_max,
+    )
+    return made
+
+
 def scopes_of(token: Token) -> frozenset[Scope]:
     return frozenset(map(Scope, token.scopes.split()))
 

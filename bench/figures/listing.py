@@ -22,7 +22,7 @@ from bench.house import Installation, opened
 from bench.timing import Stopwatch
 from bench.words import pick
 from bench.workshop import Engine, Workshop
-from ingestd.access import Scope, create_token, draw_token
+from ingestd.access import Scope, make_token
 from ingestd.api.app import create_app
 from ingestd.api.cursors import encode_place
 from ingestd.api.edge import Edge
@@ -128,16 +128,11 @@ async def _served(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
     nothing: Any = None
     backend = new_backend(store, nothing, nothing, Bell(), nothing, lambda: settings)
     edge = Edge(health=Health([]), metrics=None, linking=nothing, public_url="http://127.0.0.1", backend=backend)
-    made, secret_hash = draw_token()
-    await store.content.transaction(
+    made = await make_token(
+        store.content,
         None,
-        create_token,
-        None,
-        token_id=made.token_id,
-        secret_hash=secret_hash,
         label="bench",
         scopes=[Scope.READ],
-        expires_at=None,
         tokens_max=100,
     )
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from ingestd.access import Scope, create_token, draw_token, is_label
+from ingestd.access import Scope, is_label, make_token
 from ingestd.build.store import Store
 from ingestd.cli.common import account_option, choose_account, json_option, print_done, print_rows, with_store
 from ingestd.cli.replies import parse_time
@@ -51,13 +51,9 @@ async def create(
     if not is_label(label):
         raise click.BadParameter("use up to 40 small letters, digits, dots, dashes", param_hint="LABEL")
     account_id = None if operator else await choose_account(store, account)
-    made, secret_hash = draw_token()
-    await store.content.transaction(
-        None,
-        create_token,
+    made = await make_token(
+        store.content,
         account_id,
-        token_id=made.token_id,
-        secret_hash=secret_hash,
         label=label,
         scopes=[Scope(one) for one in scopes] or [Scope.READ, Scope.REPLY],
         expires_at=expires_at,

@@ -15,7 +15,7 @@ import httpx2
 from config import Settings, allowed_hosts
 from connectors.egress import EgressGuard
 from connectors.tls import client_context
-from ingestd.access import Access, Scope, create_token, draw_token
+from ingestd.access import Access, Scope, make_token
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
@@ -104,13 +104,9 @@ class ApiDesk:
         expires_at: datetime | None = None,
     ) -> str:
         """Make a token of the office's account, of another's, or of the operator's."""
-        made, secret_hash = draw_token()
-        await self.backend.content.transaction(
-            None,
-            create_token,
+        made = await make_token(
+            self.backend.content,
             None if operator else account_id or self.account_id,
-            token_id=made.token_id,
-            secret_hash=secret_hash,
             label="test",
             scopes=scopes,
             expires_at=expires_at,
