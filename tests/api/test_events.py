@@ -10,10 +10,12 @@ from uuid import UUID
 
 import jsonschema_rs
 import pytest
+from sqlalchemy import Connection, update
 
 from ingestd.access import Scope
 from ingestd.inbound.states import tell
 from storage.events import forget_old
+from storage.tables import tokens
 from tests.api.desk import ApiDesk, api_desk, assert_problem, settings
 from tests.api.streams import streaming
 from tests.office import Office, mail
@@ -120,13 +122,18 @@ async def test_a_stream_of_some_types_says_how_far_it_is(stores: Stores) -> None
         assert [(one.id, one.event, one.data) for one in await stream.take(1)] == [(3, "cursor", {"next": 3})]
 
 
+def expire_tokens(conn: Connection) -> None:
+    conn.execute(update(tokens).where(tokens.c.expires_at.is_not(None)).values(expires_at=datetime.now(UTC)))
+
+
 async def test_streams_end_with_their_token(stores: Stores) -> None:
     given = settings(events={"token_check_seconds": 0.1, "keep_alive_seconds": 0.05})
     async with api_desk(await Office.open(stores), given) as desk:
-        soon = await desk.new_token(expires_at=datetime.now(UTC) + timedelta(seconds=1.5))
+        soon = await desk.new_token(expires_at=datetime.now(UTC) + timedelta(hours=1))
         made = await desk.post("/tokens", {"label": "reports", "scopes": ["read"]})
         async with streaming(desk, token=soon) as first, streaming(desk, token=made["token"]) as second:
             await desk.ask("DELETE", f"/tokens/{made['token_id']}")
+            await desk.backend.content.transaction(None, expire_tokens)
             assert await first.ends()
             assert await second.ends()
         await until(lambda: desk.backend.feed.readers == 0)
