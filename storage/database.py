@@ -35,10 +35,11 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.errors import StorageUnavailable
 from storage.outages import sqlite_reason, unavailable, was_rolled_back
+from storage.postgres import postgres_engine
 from storage.sqlite import SqliteEngines
 
 P = ParamSpec("P")
@@ -84,7 +85,9 @@ class Database:
         if url.get_backend_name() == "sqlite":
             self._sqlite = SqliteEngines(url, limits.busy_timeout_seconds)
         else:
-            self._postgres = _postgres_engine(url, limits)
+            self._postgres = postgres_engine(
+                url, pool_size=limits.pool_size, statement_seconds_max=limits.statement_seconds_max
+            )
 
     @property
     def is_sqlite(self) -> bool:
@@ -356,26 +359,6 @@ async def _uncancelled(future: asyncio.Future[T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([future])
         raise
-
-
-def _postgres_engine(url: URL, limits: DatabaseLimits) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=limits.pool_size,
-        max_overflow=0,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        pool_timeout=30,
-        # A statement that waits or runs for ever would stop its mailbox unseen.
-        connect_args={
-            "timeout": 10,
-            "server_settings": {
-                "statement_timeout": str(max(1, int(limits.statement_seconds_max * 1000))),
-                "lock_timeout": "30s",
-                "idle_in_transaction_session_timeout": "60s",
-            },
-        },
-    )
 
 
 def describe(url: URL) -> str:

@@ -48,8 +48,10 @@ class Look:
     async def pages(self, database: Database, table: Table, *where: ColumnElement[bool]) -> AsyncIterator[list[AnyRow]]:
         """Yield the rows of `table`, all columns, in the order of its primary key, a page a transaction."""
         after: tuple[Any, ...] | None = None
-        while rows := await database.read(None, _page, table, where, after, self.page_rows):
+        more = True
+        while more and (rows := await database.read(None, _page, table, where, after, self.page_rows)):
             yield rows
+            more = len(rows) == self.page_rows
             after = tuple(getattr(rows[-1], column.name) for column in table.primary_key.columns)
 
     async def rows(self, query: Select[Any], *, database: Database | None = None) -> list[AnyRow]:

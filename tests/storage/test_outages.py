@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Connection, text
 
-from storage import meta, schema
+from storage import meta, postgres, schema
 from storage.database import Database, DatabaseLimits, open_database, ping
 from storage.errors import StorageUnavailable
 from storage.tables import store_meta
@@ -169,3 +171,50 @@ async def test_an_unreachable_host_is_an_outage(unused_tcp_port: int) -> None:
     with pytest.raises(StorageUnavailable):
         await database.read(None, ping)
     await database.close()
+
+
+_OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def other_connections(conn: Connection) -> int:
+    return int(conn.execute(text(f"SELECT count(*) {_OTHERS}")).scalar_one())
+
+
+def end_other_connections(conn: Connection) -> None:
+    conn.execute(text(f"SELECT pg_terminate_backend(pid) {_OTHERS}"))
+
+
+async def drop_pooled(url: str) -> None:
+    """Have the server end every connection to this database, and wait until they are gone."""
+    watcher = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(pool_size=1))
+    assert await watcher.read(None, other_connections) > 0
+    await watcher.read(None, end_other_connections)
+    async with asyncio.timeout(10):
+        while await watcher.read(None, other_connections):
+            pass
+    await watcher.close()
+
+
+async def test_a_connection_that_the_server_ended_is_not_used(own_postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    await database.read(None, ping)
+    await drop_pooled(url)
+    await database.read(None, ping)
+    await database.close()
+
+
+async def test_a_connection_that_died_unseen_is_asked_after_a_pause(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    for pause, outcome in ((0.0, pytest.raises(StorageUnavailable)), (60.0, nullcontext())):
+        database = open_database(url, schema.METADATA[schema.CONTENT])
+        await database.read(None, ping)
+        await drop_pooled(url)
+        now = time.monotonic() + pause
+        with monkeypatch.context() as patch, outcome:
+            patch.setattr(asyncpg.Connection, "is_closed", lambda _conn: False)
+            patch.setattr(postgres, "_clock", lambda now=now: now)
+            await database.read(None, ping)
+        await database.close()
