@@ -20,6 +20,8 @@ from storage.tables import requests
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", UUID, None)
+"""An account; None: the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,16 @@ class Done(Generic[T]):
 
 _INSERT_POSTGRESQL = postgresql.insert(requests).on_conflict_do_nothing()
 _FIND = select(requests.c.request_hash, requests.c.resource).where(
-    requests.c.account_id == bindparam("of_account"), requests.c.request_key == bindparam("of_key")
+    requests.c.request_key == bindparam("of_key"),
+    requests.c.account_id.is_not_distinct_from(bindparam("of_account")),
 )
 
 
 def once(
     conn: Connection,
-    account_id: UUID,
+    account_id: A,
     claim: Claim | None,
-    write: Callable[Concatenate[Connection, UUID, P], T],
+    write: Callable[Concatenate[Connection, A, P], T],
     /,
     *args: P.args,
     **kwargs: P.kwargs,
@@ -74,7 +77,19 @@ def once(
     return Done(write(conn, account_id, *args, **kwargs), claim.resource, repeated=False)
 
 
-def remember(conn: Connection, account_id: UUID, claim: Claim) -> bool:
+def once_of_operator(
+    conn: Connection,
+    claim: Claim | None,
+    write: Callable[Concatenate[Connection, None, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Done[T]:
+    """As `once`, for what belongs to no account."""
+    return once(conn, None, claim, write, *args, **kwargs)
+
+
+def remember(conn: Connection, account_id: UUID | None, claim: Claim) -> bool:
     """Note a request as done, in the transaction that does it; return False where there was one under this key."""
     values = {
         "account_id": account_id,
@@ -111,14 +126,15 @@ def find_anywhere(conn: Connection, request_key: bytes) -> tuple[UUID, bytes] | 
 
 def forget_old(conn: Connection, before: datetime, limit: int) -> int:
     """Forget up to `limit` requests from before a time; return how many."""
-    old = select(requests.c.account_id, requests.c.request_key).where(requests.c.created_at < before).limit(limit)
-    rows = conn.execute(old).all()
-    for account_id, request_key in rows:
-        conn.execute(delete(requests).where(requests.c.account_id == account_id, requests.c.request_key == request_key))
-    return len(rows)
+    old = (
+        conn.execute(select(requests.c.request_key).where(requests.c.created_at < before).limit(limit)).scalars().all()
+    )
+    if old:
+        conn.execute(delete(requests).where(requests.c.request_key.in_(old)))
+    return len(old)
 
 
-def _get(conn: Connection, account_id: UUID, claim: Claim) -> str:
+def _get(conn: Connection, account_id: UUID | None, claim: Claim) -> str:
     row = conn.execute(_FIND, {"of_account": account_id, "of_key": claim.request_key}).one()
     if bytes(row.request_hash) != claim.request_hash:
         raise KeyReused("this idempotency key was used for another request")

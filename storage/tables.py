@@ -446,18 +446,17 @@ idempotency = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("account_id", Id, nullable=False),
-    Column("request_key", LargeBinary, nullable=False),
+    Column("account_id", Id),
+    Column("request_key", LargeBinary, primary_key=True),
     Column("mailbox_id", Id),
     Column("request_hash", LargeBinary, nullable=False),
     Column("resource", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    PrimaryKeyConstraint("account_id", "request_key"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
     Index(None, "account_id", "mailbox_id"),
-    Index(None, "request_key", unique=True),
     Index(None, "created_at"),
-    comment="writes that the API has done already, as hashes, for 24 h; those of replies are in `idempotency`",
+    comment="writes that the API has done already, as hashes, for 24 h; those of replies are in `idempotency`; "
+    "without an account they are the operator's",
 )
 
 tokens = Table(

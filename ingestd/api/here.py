@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from ingestd.api.backend import Backend
 from ingestd.api.problems import Problem
 from storage import accounts
 from storage.requests import Claim
-from storage.sealing import DataKey
 
 KEY_CHARS_MAX: Final = 255
 
@@ -51,14 +51,14 @@ class Asked:
     caller: Caller
     idempotency_key: str | None
 
-    async def _hashed(self, key: DataKey, body: bytes | None) -> tuple[bytes, bytes]:
-        """Return the keyed hashes of who asks for what under which key, and of what exactly is asked for."""
+    async def _identity(self, body: bytes | None) -> tuple[bytes, bytes]:
+        """Return who asks for what under which key, and what exactly is asked for: both to be hashed."""
         place = f"{self.request.method} {self.request.url.path}"
         if body is None:
             body = await self.request.body()
         return (
-            key.hash("idempotency", f"{place}\0{self.idempotency_key}".encode()),
-            key.hash("idempotent request", f"{place}?{self.request.url.query}\0".encode() + _canonical(body)),
+            f"{place}\0{self.idempotency_key}".encode(),
+            f"{place}?{self.request.url.query}\0".encode() + _canonical(body),
         )
 
     @staticmethod
@@ -66,6 +66,21 @@ class Asked:
         """Say in the answer that the request had been done before."""
         if repeated:
             response.headers["Idempotency-Replayed"] = "true"
+
+
+@dataclass(frozen=True, slots=True)
+class ByOperator(Asked):
+    """A request of the operator's, about no account."""
+
+    async def claim(self, resource: object) -> Claim | None:
+        """Return this request as one that is done once; None where it came without an idempotency key.
+
+        The operator has no key to hash it with, and asks for nothing personal.
+        """
+        if self.idempotency_key is None:
+            return None
+        request_key, request = await self._identity(None)
+        return Claim(hashlib.sha256(request_key).digest(), hashlib.sha256(request).digest(), str(resource))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +100,10 @@ class Here(Asked):
         if self.idempotency_key is None:
             return None
         key = await self.backend.keys.account(self.account_id)
-        request_key, request_hash = await self._hashed(key, body)
-        return Claim(request_key, request_hash, str(resource), mailbox_id)
+        request_key, request = await self._identity(body)
+        return Claim(
+            key.hash("idempotency", request_key), key.hash("idempotent request", request), str(resource), mailbox_id
+        )
 
 
 IdempotencyKey = Annotated[
@@ -119,17 +136,17 @@ def _in_account(scope: Scope) -> Callable[..., Awaitable[Here]]:
     return dependency
 
 
-def _of_operator(scope: Scope) -> Callable[..., Awaitable[Asked]]:
+def _of_operator(scope: Scope) -> Callable[..., Awaitable[ByOperator]]:
     async def dependency(
         request: Request,
         backend: Annotated[Backend, Depends(get_backend)],
         caller: Annotated[Caller, Depends(get_caller)],
         idempotency_key: IdempotencyKey = None,
-    ) -> Asked:
+    ) -> ByOperator:
         if caller.account_id is not None:
             raise Problem("forbidden", "this is the operator's: an account's token cannot do it")
         _require(caller, scope)
-        return Asked(request, backend, caller, idempotency_key)
+        return ByOperator(request, backend, caller, idempotency_key)
 
     return dependency
 
@@ -152,4 +169,4 @@ Reading = Annotated[Here, Depends(_in_account(Scope.READ))]
 Replying = Annotated[Here, Depends(_in_account(Scope.REPLY))]
 Managing = Annotated[Here, Depends(_in_account(Scope.MANAGE))]
 Administering = Annotated[Here, Depends(_in_account(Scope.ADMIN))]
-Operating = Annotated[Asked, Depends(_of_operator(Scope.ADMIN))]
+Operating = Annotated[ByOperator, Depends(_of_operator(Scope.ADMIN))]

@@ -82,6 +82,28 @@ async def test_a_repeated_request_makes_one_token(desk: ApiDesk) -> None:
     assert (await desk.post("/tokens", wanted, key="k2"))["token_id"] != first["token_id"]
 
 
+async def test_the_operator_makes_its_tokens(desk: ApiDesk) -> None:
+    operator = await desk.new_token([Scope.ADMIN, Scope.READ], operator=True)
+    wanted = {"label": "console", "scopes": ["read"]}
+    made = await desk.post("/v1/tokens", wanted, token=operator, key="k1")
+    shown = await desk.get("/v1/token", token=made["token"])
+    assert (shown["token_id"], shown["account_id"], shown["scopes"]) == (made["token_id"], None, ["read"])
+    assert (await desk.get("/tickets", token=made["token"]))["items"] == []
+
+    again = await desk.ask("POST", "/v1/tokens", json=wanted, token=operator, key="k1")
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (again.json()["token_id"], again.json()["token"]) == (made["token_id"], None)
+    other = await desk.ask("POST", "/v1/tokens", json={**wanted, "label": "other"}, token=operator, key="k1")
+    assert_problem(other, 409, "idempotency_key_reused")
+
+    more = await desk.ask("POST", "/v1/tokens", json={**wanted, "scopes": ["reply"]}, token=operator)
+    assert_problem(more, 403, "forbidden")
+    assert_problem(await desk.ask("POST", "/v1/tokens", json=wanted), 403, "forbidden")  # an account's, of all scopes
+    listed = {one["token_id"] for one in (await desk.get("/v1/tokens", token=operator))["items"]}
+    assert made["token_id"] in listed
+    await desk.verified()
+
+
 async def test_accounts_are_the_operators(desk: ApiDesk) -> None:
     assert_problem(await desk.ask("GET", "/v1/accounts"), 403, "forbidden")
     assert_problem(await desk.ask("POST", "/v1/accounts", json={"name": "Other"}), 403, "forbidden")

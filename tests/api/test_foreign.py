@@ -29,6 +29,7 @@ BODIES: Final[Mapping[str, Any]] = {
     f"POST {IN_ACCOUNT}/webhooks": {"url": "https://desk.example.com/hook"},
     f"POST {IN_ACCOUNT}/webhooks/{{webhook_id}}/replay": {"after": 0},
     "POST /v1/accounts": {"name": "x"},
+    "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},
 }
 """What must be sent so that a request is not refused for its form."""
 

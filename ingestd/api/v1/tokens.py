@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field
+from sqlalchemy import Connection
 
+from ingestd import access
 from ingestd.access import LABEL, Caller, Scope, create_token, draw_token, scopes_of
-from ingestd.api.here import Administering, Operating, get_caller
+from ingestd.api.here import Administering, Asked, Operating, get_caller
 from ingestd.api.problems import Problem
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken, When
 from storage import tokens
-from storage.requests import once
+from storage.requests import Done, once, once_of_operator
 from storage.tokens import Token
 
 router = APIRouter(tags=["tokens"])
@@ -72,25 +75,11 @@ async def whoami(asked: Annotated[Caller, Depends(get_caller)]) -> CallerShown:
 @router.post("/accounts/{account_id}/tokens", status_code=201, summary="Make a token of an account")
 async def create(here: Administering, body: NewToken, response: Response) -> TokenMade:
     """Its `token` is shown this once. It gets no scope that the caller's own token has not."""
-    _refuse_more(here.caller, body.scopes)
-    made, secret_hash = draw_token()
+    new = _draw(here, body)
     done = await here.backend.content.transaction(
-        here.account_id,
-        once,
-        await here.claim(made.token_id),
-        create_token,
-        token_id=made.token_id,
-        secret_hash=secret_hash,
-        label=body.label,
-        scopes=body.scopes,
-        expires_at=body.expires_at,
-        tokens_max=here.backend.settings().api.tokens_max,
+        here.account_id, once, await here.claim(new.token.token_id), new.write
     )
-    if done.repeated:
-        response.headers["Idempotency-Replayed"] = "true"
-    token_id = UUID(done.resource) if done.repeated else made.token_id
-    row = await here.backend.content.read(here.account_id, tokens.get_token, token_id)
-    return TokenMade(**_fields(row), token=None if done.repeated else made.text)
+    return await _made(here, here.account_id, new, done, response)
 
 
 @router.get("/accounts/{account_id}/tokens", summary="List the tokens of an account")
@@ -106,9 +95,19 @@ async def revoke(here: Administering, token_id: TokenId) -> None:
     await here.backend.content.transaction(here.account_id, tokens.revoke_token, token_id)
 
 
+@router.post("/tokens", status_code=201, summary="Make a token of the operator's")
+async def create_operators(asked: Operating, body: NewToken, response: Response) -> TokenMade:
+    """It acts for every account. Its `token` is shown this once. It gets no scope that the caller's own has not."""
+    new = _draw(asked, body)
+    done = await asked.backend.content.transaction(
+        None, once_of_operator, await asked.claim(new.token.token_id), new.write
+    )
+    return await _made(asked, None, new, done, response)
+
+
 @router.get("/tokens", summary="List the operator's tokens")
 async def list_operators(asked: Operating, after: AfterId = None, limit: Limit = PAGE_DEFAULT) -> TokenPage:
-    """Revoked ones too, oldest first. `ingestd token create --operator` makes one."""
+    """Revoked ones too, oldest first. `ingestd token create --operator` makes the first one."""
     content = asked.backend.content
     found = await content.read(None, tokens.list_tokens, None, after=after, limit=limit + 1)
     return _page(found, limit)
@@ -120,9 +119,40 @@ async def revoke_operators(asked: Operating, token_id: TokenId) -> None:
     await asked.backend.content.transaction(None, tokens.revoke_token, None, token_id)
 
 
-def _refuse_more(caller: Caller, scopes: frozenset[Scope]) -> None:
-    if more := sorted(scopes - caller.scopes):
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A token that is about to be written."""
+
+    token: access.NewToken
+    secret_hash: bytes
+    body: NewToken
+    tokens_max: int
+
+    def write(self, conn: Connection, account_id: UUID | None) -> None:
+        create_token(
+            conn,
+            account_id,
+            token_id=self.token.token_id,
+            secret_hash=self.secret_hash,
+            label=self.body.label,
+            scopes=self.body.scopes,
+            expires_at=self.body.expires_at,
+            tokens_max=self.tokens_max,
+        )
+
+
+def _draw(asked: Asked, body: NewToken) -> _Drawn:
+    if more := sorted(body.scopes - asked.caller.scopes):
         raise Problem("forbidden", f"the token that is used has not the scope `{more[0].value}` itself")
+    token, secret_hash = draw_token()
+    return _Drawn(token, secret_hash, body, asked.backend.settings().api.tokens_max)
+
+
+async def _made(asked: Asked, account_id: UUID | None, new: _Drawn, done: Done[None], response: Response) -> TokenMade:
+    asked.note_repeated(response, done.repeated)
+    token_id = UUID(done.resource) if done.repeated else new.token.token_id
+    row = await asked.backend.content.read(None, tokens.get_token, account_id, token_id)
+    return TokenMade(**_fields(row), token=None if done.repeated else new.token.text)
 
 
 def _page(found: list[Token], limit: int) -> TokenPage:

@@ -44,18 +44,18 @@ def upgrade() -> None:
 def _create_requests() -> None:
     op.create_table(
         "requests",
-        sa.Column("account_id", Id(), nullable=False),
+        sa.Column("account_id", Id(), nullable=True),
         sa.Column("request_key", sa.LargeBinary(), nullable=False),
         sa.Column("mailbox_id", Id(), nullable=True),
         sa.Column("request_hash", sa.LargeBinary(), nullable=False),
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "request_key", name=op.f("pk_requests")),
+        sa.PrimaryKeyConstraint("request_key", name=op.f("pk_requests")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_requests_accounts")),
-        comment="writes that the API has done already, as hashes, for 24 h; those of replies are in `idempotency`",
+        comment="writes that the API has done already, as hashes, for 24 h; those of replies are in `idempotency`; "
+        "without an account they are the operator's",
     )
     op.create_index(op.f("ix_requests_account_id_mailbox_id"), "requests", ["account_id", "mailbox_id"])
-    op.create_index(op.f("ix_requests_request_key"), "requests", ["request_key"], unique=True)
     op.create_index(op.f("ix_requests_created_at"), "requests", ["created_at"])
 
 
