@@ -11,6 +11,7 @@ from pathlib import Path
 from storage import schema
 from storage.blobs import FolderBlobs
 from storage.database import Database, open_database
+from tests import compiled
 from tests.servers.postgres import PostgresServer
 
 
@@ -33,12 +34,15 @@ class Stores:
     @classmethod
     def connect(cls, urls: StoreUrls) -> Stores:
         """Return databases that are migrated already."""
-        return cls(
+        stores = cls(
             urls,
             open_database(urls.content, schema.METADATA[schema.CONTENT]),
             open_database(urls.keystore, schema.METADATA[schema.KEYSTORE]),
             FolderBlobs(urls.blobs),
         )
+        compiled.reuse(stores.content)
+        compiled.reuse(stores.keystore)
+        return stores
 
     @classmethod
     async def open(cls, urls: StoreUrls) -> Stores:
@@ -48,6 +52,8 @@ class Stores:
         return stores
 
     async def close(self) -> None:
+        compiled.keep(self.content)
+        compiled.keep(self.keystore)
         await self.content.close()
         await self.keystore.close()
 
