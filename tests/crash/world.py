@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -313,6 +314,12 @@ class Process:
     async def is_up(self) -> bool:
         """Whether this life of a daemon has begun its work; a signal before that ends it as any other program."""
         return self.returncode is not None or b'"daemon.started"' in self.log.read_bytes()[self._begun :]
+
+    def port(self) -> int | None:
+        """Return where this life of it listens for HTTP; None as long as it does not."""
+        lines = self.log.read_bytes()[self._begun :].splitlines(keepends=True)
+        listening = [json.loads(line) for line in lines if b'"http.listening"' in line and line.endswith(b"\n")]
+        return listening[-1]["port"] if listening else None
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
