@@ -13,8 +13,8 @@ from ingestd.mail.types import Address
 # closing bracket may be missing; a route may stand before the address (§4.4).
 _TOKEN = re.compile(
     r"""(?P<word>=\?[^?\s]{1,60}\?[bBqQ]\?[^?]*+\?=)
-    |   \"(?P<quoted>(?:[^\"\\]|\\.)*+)\"
-    |   (?P<comment>\((?:[^()\\]|\\.|\([^()]*+\))*+\))
+    |   \"(?P<quoted>(?>(?:[^\"\\]|\\.)*))\"
+    |   (?P<comment>\((?>(?:[^()\\]|\\.|\([^()]*+\))*)\))
     |   <(?P<angle>(?:\s*@[^<>:]*:)?[^<>,;]*+)>?
     |   (?P<mark>[,;:])
     |   (?P<atom>[^\s\"(<,;:]+)

@@ -13,7 +13,7 @@ from ingestd.mail.timezones import Observance, fixed_offset, iana_offset, offset
 from ingestd.mail.types import CalendarEvent
 
 _FOLD = re.compile(rb"\r?\n[ \t]")
-_LINE = re.compile(r"([A-Za-z0-9-]{1,60})((?:[^\":]|\"[^\"]*\")*+):(.*)", re.DOTALL)
+_LINE = re.compile(r"([A-Za-z0-9-]{1,60})((?>(?:[^\":]|\"[^\"]*\")*)):(.*)", re.DOTALL)
 _PARAMETER = re.compile(r";([A-Za-z0-9-]{1,60})=(\"[^\"]*\"|[^;\"]*)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)?(Z?))?")

@@ -6,7 +6,7 @@ import binascii
 import re
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?:\s|\Z)*+")
+_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?>(?:\s|\Z)*)")
 _BASE64_LINE = re.compile(rb"^[ \t]*[A-Za-z0-9+/]+={0,3}[ \t]*\r?$", re.MULTILINE)
 _NEXT_BLOCK = re.compile(rb"([A-Za-z0-9+/]{2,}+={1,3}|[A-Za-z0-9+/]{8,}+)(?:[ \t]*\r?(?:\n|\Z)|(?<==))")
 _BASE64_BEGINS = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,}|(?:[A-Za-z0-9+/]{4}\s*)*?[A-Za-z0-9+/]{2,3}={1,2}(?:\s|\Z)")

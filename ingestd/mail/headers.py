@@ -15,14 +15,14 @@ from ingestd.mail.labels import python_codec
 # Tolerant: raw spaces inside Q text (several clients), question marks there, no charset, a language tag (RFC 2231
 # §5), and an end that is missing before the next word or at the end of a value that was cut.
 _WORD = re.compile(
-    r"=\?([^?*\s]{0,60})(?:\*[^?]{0,20})?\?([bBqQ])\?((?:[^?=]++|=(?!\?[^=])|\?(?!=|\Z))*+)(\?=|\??(?:\Z|(?==\?)))"
+    r"=\?([^?*\s]{0,60})(?:\*[^?]{0,20})?\?([bBqQ])\?((?>(?:[^?=]++|=(?!\?[^=])|\?(?!=|\Z))*))(\?=|\??(?:\Z|(?==\?)))"
 )
 _CLAIM = re.compile(rb"=\?([^?*\s]{1,60})(?:\*[^?]{0,20})?\?[bBqQ]\?")
 _CLAIM_BYTES = 1000
 _ONLY_WORDS = re.compile(r"\s*(?:=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=\s*)+")
 _PARAMETER = re.compile(
     r"(?:[;,]|(?<!\s)\s)\s*+([A-Za-z0-9!#$&+.^_`{|}~*%'-]++)\s*+=\s*+"
-    r"(\"(?:[^\"\\]|\\.)*+\"?|(?:[^;\s]|\s++(?!(?:charset|boundary|name|filename|format|delsp|type|size)[*0-9]*\s*=))*+)",
+    r"(\"(?>(?:[^\"\\]|\\.)*)\"?|(?>(?:[^;\s]|\s++(?!(?:charset|boundary|name|filename|format|delsp|type|size)[*0-9]*\s*=))*))",
     re.DOTALL | re.IGNORECASE,
 )
 _MAIN = re.compile(r"\s*([^\s;,()=]*+(?:\s*/\s*[^\s;,()=]+)?)")

@@ -15,7 +15,7 @@ _BULLET = re.compile(r"([·•§o▪‣◦–-]|[0-9a-zA-Z]{1,3}[.)]) {2,}(?=\S)
 # joiners shape Persian and Indic words and emoji, and the marks order Hebrew and Arabic ones.
 _INVISIBLE = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2060-\u2064\u3164\ufeff\uffa0"
 _ANY_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
-_INVISIBLE_RUN = re.compile(f"(?:[{_INVISIBLE}](?:[\\s\u2000-\u200a]|&nbsp;)*+){{3,}}+")
+_INVISIBLE_RUN = re.compile(f"(?>(?:[{_INVISIBLE}](?>(?:[\\s\u2000-\u200a]|&nbsp;)*)){{3,}})")
 _NEVER_SEEN = re.compile("[\u00ad\u034f\u180e\u200b\u2060\ufeff]+")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 

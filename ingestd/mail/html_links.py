@@ -26,7 +26,7 @@ _SLASHES = re.compile("[\u2044\u2215\u29f8\uff0f\u2571\u29f6]")
 """What looks like a slash and belongs to the host: bank.example∕login.evil.example."""
 _TOKEN = re.compile(r"[^\s<>()\[\]{}\"'«»“”„,;|]+")
 _SHOWN_URL = re.compile(r"(https?:[/\\]*)?([^/\\?#]*+)", re.IGNORECASE)
-_SHOWN_HOST = re.compile(r"[\w-]++(?:\.[\w-]++)++")
+_SHOWN_HOST = re.compile(r"[\w-]++(?>(?:\.[\w-]++)+)")
 _DOTTED = re.compile("[.\u3002\uff0e\uff61\u2024](?=\\w)")
 _SHOWN_CHARS_MAX = 2000
 _SHOWN_HOSTS_MAX = 5
@@ -200,7 +200,7 @@ def mark_targets(html: str) -> tuple[str, int]:
     return ("".join([*out, html[kept:]]) if out else html), count
 
 
-_ANCHOR = re.compile(r'<a (?:[^>]*? )??href="([^"]*+)"[^>]*+>([^<]*+(?:<(?!/a>)[^<]*+)*+)</a>')
+_ANCHOR = re.compile(r'<a (?:[^>]*? )??href="([^"]*+)"[^>]*+>([^<]*+(?>(?:<(?!/a>)[^<]*+)*))</a>')
 _ALT = re.compile(r'<img [^>]*?alt="([^"]*+)"[^>]*+>')
 _TAGS = re.compile(r"<[^>]*+>")
 

@@ -35,9 +35,9 @@ _INTRO_CHARS_MAX = 500
 _BLOCK = re.compile(
     r"<(/?)(address|article|aside|blockquote|br|caption|center|dd|details|div|dl|dt|figcaption|figure|footer|h[1-6r]|"
     r"header|img|li|main|nav|ol|p|pre|section|span(?= id=)|summary|table|tbody|td|tfoot|th|thead|tr|ul)\b"
-    r"([^>\"]*+(?:\"[^\"]*\"[^>\"]*+)*+)>"
+    r"([^>\"]*+(?>(?:\"[^\"]*\"[^>\"]*+)*))>"
 )
-_ANY_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)[^>\"]*+(?:\"[^\"]*\"[^>\"]*+)*+>")
+_ANY_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)[^>\"]*+(?>(?:\"[^\"]*\"[^>\"]*+)*)>")
 _MARKED = re.compile(r"(?:class|id|type)=\"([^\"]*)\"")
 _VOID = frozenset({"br", "hr", "img", "wbr", "col"})
 _RULE = "________________"

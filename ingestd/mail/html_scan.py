@@ -23,7 +23,9 @@ from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, SHORT_T
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 
 _NAME = r"[a-zA-Z][a-zA-Z0-9:_.-]*+"
-_TAG = re.compile(rf"<(?:(/?)({_NAME})(?=[\t\n\f\r />])(?:[\t\n\f\r /]++|{ATTRIBUTE})*+>|(!--)|([!?/])|(?=[a-zA-Z]))")
+_TAG = re.compile(
+    rf"<(?:(/?)({_NAME})(?=[\t\n\f\r />])(?>(?:[\t\n\f\r /]++|{ATTRIBUTE})*)>|(!--)|([!?/])|(?=[a-zA-Z]))"
+)
 _ANY_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>")
 _BROKEN = re.compile(rf"<(/?)({_NAME})[^>]*+>")
 _BROKEN_MAX = 8

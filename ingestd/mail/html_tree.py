@@ -33,7 +33,7 @@ from ingestd.mail.limits import Limits
 # name of "=" and a quote, as in ="x", is no attribute here.
 ATTRIBUTE = (
     r"""(?:=(?!["'])|[^\t\n\f\r />=])[^\t\n\f\r />=]*+"""
-    r"""(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"[^"]*+"|'[^']*+'|(?=>)|[^\t\n\f\r >"'][^\t\n\f\r >]*+))?+"""
+    r"""(?>(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"[^"]*+"|'[^']*+'|(?=>)|[^\t\n\f\r >"'][^\t\n\f\r >]*+))?)"""
 )
 BARRIERS = (CELL, TABLE)
 """HTML §13.2.4.2: no search for an open element goes beyond these."""
