@@ -143,6 +143,8 @@ class _Scanner(Tree):
                 self.start(name, kind, match)
             if kinds[-1] >= TABLE:
                 self.last = match.end()
+        if kinds[-1] >= TABLE:  # what a table that was cut off ends with
+            self.house_text(len(self.html))
         return len(self.html)
 
     # What is no tag.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import re._constants as codes  # type: ignore[import-untyped]
-import re._parser as parser  # type: ignore[import-untyped]
+import re._constants as codes  # type: ignore[import-not-found]
+import re._parser as parser  # type: ignore[import-not-found]
 from collections.abc import Iterator
 from typing import Any, Final
 
