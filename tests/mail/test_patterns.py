@@ -13,17 +13,20 @@ import re._parser as parser  # type: ignore[import-not-found]
 from collections.abc import Iterator
 from typing import Any, Final
 
+import config
+import connectors
 import ingestd
 
 _ONE_CHARACTER: Final = {codes.LITERAL, codes.NOT_LITERAL, codes.IN, codes.ANY}
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
-    for module in pkgutil.walk_packages(ingestd.__path__, "ingestd."):
-        if not module.name.endswith("__main__"):
-            for name, value in vars(importlib.import_module(module.name)).items():
-                if isinstance(value, re.Pattern):
-                    yield f"{module.name}.{name}", value
+    for package in (ingestd, connectors, config):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                for name, value in vars(importlib.import_module(module.name)).items():
+                    if isinstance(value, re.Pattern):
+                        yield f"{module.name}.{name}", value
 
 
 def possessive_groups(tree: Any) -> Iterator[Any]:
