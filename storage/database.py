@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -128,9 +128,10 @@ class Database:
         """Run `function(conn, account_id, ...)` in one transaction and return what it returns.
 
         With `account_id` None the function belongs to no account and gets
-        `function(conn, ...)`. A deadlock or serialization failure is retried, as
-        nothing was committed. Raises StorageUnavailable where the database cannot
-        be used; what the function raises rolls back and passes through.
+        `function(conn, ...)`. After a deadlock, a serialization failure or a connection
+        lost before the commit it runs again, as nothing was committed. Raises
+        StorageUnavailable where the database cannot be used; what the function raises
+        rolls back and passes through.
         """
         return await self._run(False, account_id, function, args, kwargs)
 
@@ -179,15 +180,19 @@ class Database:
             return function(conn, *scope, *args, **kwargs)
 
         name = getattr(function, "__name__", "transaction")
-        value, topics = await (
-            self._translated(read_only, name, call) if self._sqlite else self._retried(read_only, name, call)
-        )
+        once = self._once if self._sqlite else self._retried
+        try:
+            value, topics = await once(read_only, name, call)
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            if outage := unavailable(error):
+                raise outage from error
+            raise
         if topics:
             self._woken(topics)
         return value
 
     async def _retried(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
-        """On PostgreSQL, which rolls transactions back that got into each other's way."""
+        """On PostgreSQL, which rolls transactions back that got into each other's way, and loses connections."""
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(was_rolled_back),
             wait=tenacity.wait_random_exponential(
@@ -196,19 +201,7 @@ class Database:
             stop=tenacity.stop_after_attempt(self._limits.attempts_max),
             reraise=True,
         )
-        return await retrying(self._translated, read_only, name, call)
-
-    async def _translated(
-        self, read_only: bool, name: str, call: Callable[[Connection], T]
-    ) -> tuple[T, frozenset[str]]:
-        try:
-            return await self._once(read_only, name, call)
-        except (OperationalError, InterfaceError, DBAPIError, PoolTimeoutError, OSError) as error:
-            if was_rolled_back(error):
-                raise
-            if outage := unavailable(error):
-                raise outage from error
-            raise
+        return await retrying(self._once, read_only, name, call)
 
     async def _once(self, read_only: bool, name: str, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
         if self._sqlite:

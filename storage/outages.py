@@ -14,7 +14,15 @@ _ROLLED_BACK = frozenset({"40001", "40P01"})
 
 
 def was_rolled_back(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _ROLLED_BACK
+    """Tell whether a transaction surely left nothing behind, so that it may simply run again.
+
+    So it is where its connection was lost at a statement: the COMMIT, which may have been carried out,
+    is the one error without a statement.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    lost_before_commit = error.connection_invalidated and error.statement is not None
+    return lost_before_commit or getattr(error.orig, "sqlstate", None) in _ROLLED_BACK
 
 
 def unavailable(error: BaseException) -> StorageUnavailable | None:
@@ -31,8 +39,9 @@ def unavailable(error: BaseException) -> StorageUnavailable | None:
     state = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return StorageUnavailable("the connection to the database was lost")
-    # 08 connection, 25P03 idle timeout, 53 resources (disk full), 55P03 lock timeout, 57 shutdown, 58 I/O.
-    if state and (state[:2] in {"08", "53", "57", "58"} or state in {"25P03", "55P03"}):
+    # 08 connection, 25P03 idle timeout, 40 rolled back each time, 53 resources (disk full), 55P03 lock timeout,
+    # 57 shutdown, 58 I/O.
+    if state and (state[:2] in {"08", "40", "53", "57", "58"} or state in {"25P03", "55P03"}):
         return StorageUnavailable(f"PostgreSQL is not available: SQLSTATE {state}")
     return None
 

@@ -1,25 +1,22 @@
-"""The PostgreSQL side of a Database: its pool, and when a pooled connection is asked whether it lives."""
+"""The PostgreSQL side of a Database: its engine and what each connection is set to."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
-from sqlalchemy import event
-from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
-_clock = time.monotonic
-_PING_AFTER_SECONDS = 5.0
 _STATEMENTS_MAX = 500
 """Prepared statements that a connection keeps: the daemon has some hundreds, and SQLAlchemy would keep 100."""
 
 
 def postgres_engine(url: URL, *, pool_size: int, statement_seconds_max: float) -> AsyncEngine:
-    """Return the engine of a database. A statement that runs longer is cancelled."""
-    engine = create_async_engine(
+    """Return the engine of a database. A statement that runs longer is cancelled.
+
+    A pooled connection is not asked whether it lives: that would take three round trips before each
+    transaction, as many as most transactions take. One that turns out to be dead leaves the pool with
+    all that are as old as it, and the transaction that met it runs again (`was_rolled_back`).
+    """
+    return create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -36,36 +33,3 @@ def postgres_engine(url: URL, *, pool_size: int, statement_seconds_max: float) -
             },
         },
     )
-    _Liveness(engine.sync_engine)
-    return engine
-
-
-class _Liveness:
-    """Takes dead connections out of the pool before a transaction meets them.
-
-    SQLAlchemy's own pre-ping does that with three round trips before each transaction, as many as
-    most transactions take. A server that stops says so, which costs nothing to see; only a connection
-    that was idle for a while can have died unseen, and it alone is asked.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._dialect = engine.dialect
-        event.listen(engine, "checkin", self._given_back)
-        event.listen(engine, "checkout", self._taken)
-
-    def _given_back(self, _connection: object, entry: ConnectionPoolEntry) -> None:
-        entry.info["idle_since"] = _clock()
-
-    def _taken(self, connection: Any, entry: ConnectionPoolEntry, _proxy: object) -> None:
-        since = entry.info.get("idle_since")
-        if since is None:  # it was just opened
-            return
-        driver: Any = entry.driver_connection
-        if driver.is_closed():
-            raise InvalidatePoolError
-        if _clock() - since < _PING_AFTER_SECONDS:
-            return
-        try:
-            self._dialect.do_ping(connection)
-        except self._dialect.loaded_dbapi.Error as error:
-            raise InvalidatePoolError from error

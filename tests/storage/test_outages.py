@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Connection, text
 
-from storage import meta, postgres, schema
+from storage import meta, schema
 from storage.database import Database, DatabaseLimits, open_database, ping
 from storage.errors import StorageUnavailable
 from storage.tables import store_meta
@@ -195,26 +193,74 @@ async def drop_pooled(url: str) -> None:
     await watcher.close()
 
 
-async def test_a_connection_that_the_server_ended_is_not_used(own_postgres: PostgresServer) -> None:
+async def test_a_connection_that_the_server_ended_fails_no_transaction(own_postgres: PostgresServer) -> None:
     url = await asyncio.to_thread(own_postgres.create_database)
     database = open_database(url, schema.METADATA[schema.CONTENT])
-    await database.read(None, ping)
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    await database.transaction(None, put_fact, "before")
     await drop_pooled(url)
-    await database.read(None, ping)
+    await database.transaction(None, put_fact, "after")
+    assert await fact(database) == "after"
     await database.close()
 
 
-async def test_a_connection_that_died_unseen_is_asked_after_a_pause(
-    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fatal_message() -> bytes:
+    """The ErrorResponse with which a server ends a session (PostgreSQL's documentation, 55.7)."""
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    return b"E" + (4 + len(fields)).to_bytes(4, "big") + fields
+
+
+def driver_of(conn: Connection) -> Any:
+    """The asyncpg connection behind `conn`."""
+    return conn.connection.driver_connection
+
+
+async def test_a_server_that_has_said_its_last_word_but_not_closed_yet(own_postgres: PostgresServer) -> None:
     url = await asyncio.to_thread(own_postgres.create_database)
-    for pause, outcome in ((0.0, pytest.raises(StorageUnavailable)), (60.0, nullcontext())):
-        database = open_database(url, schema.METADATA[schema.CONTENT])
-        await database.read(None, ping)
-        await drop_pooled(url)
-        now = time.monotonic() + pause
-        with monkeypatch.context() as patch, outcome:
-            patch.setattr(asyncpg.Connection, "is_closed", lambda _conn: False)
-            patch.setattr(postgres, "_clock", lambda now=now: now)
-            await database.read(None, ping)
-        await database.close()
+    database = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(pool_size=1))
+    driver = await database.read(None, driver_of)
+    driver._protocol.data_received(fatal_message())
+    assert not driver.is_closed()
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    await database.transaction(None, put_fact, "after")
+    assert await fact(database) == "after"
+    assert await database.read(None, driver_of) is not driver
+    await database.close()
+
+
+async def test_a_connection_lost_in_a_transaction_starts_it_again(own_postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    runs = 0
+
+    def lose_once_and_count(conn: Connection) -> None:
+        nonlocal runs
+        runs += 1
+        count = int(meta.get(conn, store_meta, "fact") or 0)
+        put_fact(conn, str(count + 1))
+        if runs == 1:
+            driver_of(conn).terminate()
+        conn.execute(text("SELECT 1"))
+
+    await database.transaction(None, lose_once_and_count)
+    assert (runs, await fact(database)) == (2, "1")
+    await database.close()
+
+
+async def test_a_commit_without_an_answer_is_not_repeated(own_postgres: PostgresServer) -> None:
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT])
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    runs = 0
+
+    def lose_at_the_end(conn: Connection) -> None:
+        nonlocal runs
+        runs += 1
+        put_fact(conn, "half")
+        driver_of(conn).terminate()
+
+    with pytest.raises(StorageUnavailable):
+        await database.transaction(None, lose_at_the_end)
+    assert runs == 1
+    await database.close()
