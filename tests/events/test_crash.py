@@ -73,7 +73,8 @@ async def test_killed_processes_lose_nothing(post: Post, receiver: Receiver, sto
     async with post.delivering():
         await post.until_written(webhook_id, 200)
     assert_all_in_order(receiver, sequences)
-    assert sum(receiver.ids().values()) < 300
+    assert len(receiver.ids()) == 200  # what came again came under the id that it had
+    assert max(receiver.ids().values()) <= 3  # a death repeats an event once at most
     await post.office.check()
 
 
