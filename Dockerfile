@@ -1,7 +1,7 @@
 # The daemon's image. Build: docker build -t ingestd .
-# Run: read-only root, /var/lib/ingestd as a volume, the configuration mounted at /etc/ingestd/ingestd.yaml:
+# Run: read-only root, /var/lib/ingestd as a volume, the folder of ingestd.yaml mounted at /etc/ingestd:
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:8025:8025 \
-#     -v ingestd:/var/lib/ingestd -v ./ingestd.yaml:/etc/ingestd/ingestd.yaml:ro ingestd
+#     -v ingestd:/var/lib/ingestd -v "$PWD/etc:/etc/ingestd:ro" ingestd
 # The configuration must say `api: {listen_host: 0.0.0.0}`, or nobody outside the container reaches it.
 
 FROM python:3.11-slim-bookworm AS builder

@@ -37,10 +37,11 @@ fuzz: setup
 bench: servers
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-# Builds the image without a registry, and runs it. Needs root; minutes, the first time more of them.
+# Builds the image without a registry, and runs it, also in Docker and by compose. Needs root; some minutes.
 image-check: setup
 	@deploy/dev/setup.sh --image
-	$(BIN)/pytest -m long -s --timeout 3600 $(ARGS) tests/deploy/test_image.py tests/deploy/test_image_story.py
+	$(BIN)/pytest -m long -s --timeout 3600 $(ARGS) tests/deploy/test_image.py tests/deploy/test_image_story.py \
+		tests/deploy/test_containers.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv with everything that development needs; with --servers also sees to the test servers and tools,
-# with --image to what builds the image without a registry.
+# with --image to what builds the image without a registry, and to a container engine to run it in.
 #
 #   deploy/dev/setup.sh [--servers | --image]        (or: make setup, make test, make image-check)
 #
@@ -170,10 +170,32 @@ set_up_image() {
     missing=
     command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
     command -v debootstrap >/dev/null 2>&1 || missing="$missing debootstrap"
-    [ -n "$missing" ] || return 0
-    can_apt || die "as root: apt-get install -y$missing"
-    # shellcheck disable=SC2086  # a list of names
-    apt_install $missing
+    command -v dockerd >/dev/null 2>&1 && command -v docker >/dev/null 2>&1 || missing="$missing docker.io"
+    if [ -n "$missing" ]; then
+        can_apt || die "as root: apt-get install -y$missing"
+        # shellcheck disable=SC2086  # a list of names
+        apt_install $missing
+    fi
+    docker compose version >/dev/null 2>&1 || unpack_compose ||
+        die "docker compose is missing: https://docs.docker.com/compose/install/linux/"
+}
+
+# Debian 12 has Compose 1 only. Compose 2 is one program that needs nothing else: it is taken from Debian 13.
+unpack_compose() {
+    can_apt || return 1
+    work=$(mktemp -d)
+    say "unpacking docker-compose of Debian 13"
+    (
+        cd "$work"
+        mkdir -p lists/partial cache/archives/partial
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >list
+        set -- -qq -o Dir::Etc::SourceList="$work/list" -o Dir::Etc::SourceParts=/dev/null \
+            -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root
+        apt-get "$@" update >&2 && apt-get "$@" download docker-compose >&2 && dpkg-deb -x ./*.deb tree &&
+            install -D -t /usr/local/lib/docker/cli-plugins tree/usr/libexec/docker/cli-plugins/docker-compose
+    ) && unpacked=0 || unpacked=1
+    rm -rf "$work"
+    return "$unpacked"
 }
 
 set_up_servers() {
