@@ -16,18 +16,22 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 import tenacity
 from sqlalchemy import (
+    ARRAY,
     Connection,
     MetaData,
+    String,
+    bindparam,
     func,
     select,
     text,
@@ -46,6 +50,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NOTIFY_CHANNEL = "ingestd"
+_NOTIFY = select(func.pg_notify(NOTIFY_CHANNEL, func.unnest(bindparam("topics", type_=ARRAY(String())))))
+
+_TOPICS, _CLOCK = "topics", "clock"
+"""In Connection.info: the topics that the transaction announces; the database's clock and ours when it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,29 +326,33 @@ def open_database(
 def wake(conn: Connection, topic: str) -> None:
     """Announce `topic` when this transaction commits: to the daemon's own tasks, to its replicas by NOTIFY,
     and on SQLite to another process by the change of PRAGMA data_version."""
-    topics: set[str] = conn.info.setdefault("topics", set())
-    if topic not in topics and conn.dialect.name == "postgresql":
-        conn.execute(select(func.pg_notify(NOTIFY_CHANNEL, topic)))
-    topics.add(topic)
+    conn.info.setdefault(_TOPICS, set()).add(topic)
 
 
 def now(conn: Connection) -> datetime:
-    """Return the database's clock, the only one that leases are measured by."""
-    if conn.dialect.name == "postgresql":
-        moment: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
-        return moment.astimezone(UTC)
-    return datetime.now(UTC)  # SQLite has no clock but its machine's
+    """Return the database's clock, the only one that leases are measured by.
+
+    PostgreSQL's is asked once a transaction; from then on this machine measures how long ago that was.
+    """
+    if conn.dialect.name != "postgresql":
+        return datetime.now(UTC)  # SQLite has no clock but its machine's
+    asked = conn.info.get(_CLOCK)
+    if asked is None:
+        answer: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+        conn.info[_CLOCK] = asked = answer.astimezone(UTC), time.monotonic()
+    moment, at = asked
+    return moment + timedelta(seconds=time.monotonic() - at)
 
 
 def _with_topics(conn: Connection, call: Callable[[Connection], T]) -> tuple[T, frozenset[str]]:
-    _take_topics(conn)  # left by a transaction that rolled back: it would keep `wake` from notifying again
-    return call(conn), _take_topics(conn)
-
-
-def _take_topics(conn: Connection) -> frozenset[str]:
+    """Run `call`, and announce the topics that it named; return them as well."""
     # Connection.info outlives the transaction: it belongs to the pooled connection.
-    topics: set[str] = conn.info.pop("topics", set())
-    return frozenset(topics)
+    for name in (_TOPICS, _CLOCK):
+        conn.info.pop(name, None)
+    value, topics = call(conn), frozenset(conn.info.pop(_TOPICS, ()))
+    if topics and conn.dialect.name == "postgresql":
+        conn.execute(_NOTIFY, {"topics": sorted(topics)})
+    return value, topics
 
 
 async def _uncancelled(future: asyncio.Future[T]) -> T:

@@ -6,13 +6,12 @@ counts whose mail left, or may have left: one that was refused or deferred sent 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, true, update
 
 from storage.database import now
 from storage.outbox import UNSENT, ReplyStatus
@@ -118,20 +117,19 @@ def waiting(conn: Connection, account_id: UUID, mailbox_id: UUID, reasons: Seque
     return None if row is None else Waiting(*row)
 
 
-def replies_of_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, since: datetime) -> Made:
-    place = {"of_account": account_id, "of_ticket": ticket_id, "since": since}
-    return _made(conn, _REPLIES_OF_TICKET, place)
+def replies_of_ticket(
+    conn: Connection, account_id: UUID, ticket_id: UUID, since: datetime, lately: datetime
+) -> tuple[Made, Made]:
+    """Return how many there were since the first moment, and how many of them since the second, which is later."""
+    place = {"of_account": account_id, "of_ticket": ticket_id, "since": since, "lately": lately}
+    every, automatic, late, late_automatic = conn.execute(_REPLIES_OF_TICKET, place).one()
+    return Made(every, automatic), Made(late, late_automatic)
 
 
 def replies_to(conn: Connection, account_id: UUID, mailbox_id: UUID, address_key: bytes, since: datetime) -> Made:
     """Return how many replies of a mailbox were for this recipient, alone or among others."""
     place = {"of_account": account_id, "of_mailbox": mailbox_id, "of_key": address_key, "since": since}
-    return _made(conn, _REPLIES_TO, place)
-
-
-def _made(conn: Connection, query: Select[Any], place: Mapping[str, Any]) -> Made:
-    every, automatic = conn.execute(query, place).one()
-    return Made(int(every), int(automatic))
+    return Made(*conn.execute(_REPLIES_TO, place).one())
 
 
 def _same_message(table: Table) -> ColumnElement[bool]:
@@ -155,19 +153,32 @@ def _same_reply() -> ColumnElement[bool]:
     )
 
 
+def _number(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    """Of the rows that are found, those of which all this is true."""
+    return func.count(case((and_(true(), *conditions), 1)))
+
+
 # Run for each reply that is asked for, so built once: building them takes several times as long as running them.
-_COUNT_MADE = select(func.count(), func.coalesce(func.sum(case((outbox.c.automatic, 1), else_=0)), 0)).where(
-    outbox.c.status != ReplyStatus.CANCELLED
+_LATELY = messages.c.created_at > bindparam("lately")
+_REPLIES_OF_TICKET = (
+    select(_number(), _number(outbox.c.automatic), _number(_LATELY), _number(_LATELY, outbox.c.automatic))
+    .select_from(outbox.join(messages, _same_message(messages)))
+    .where(
+        messages.c.account_id == bindparam("of_account"),
+        messages.c.ticket_id == bindparam("of_ticket"),
+        messages.c.direction == "out",
+        messages.c.created_at > bindparam("since"),
+        outbox.c.status != ReplyStatus.CANCELLED,
+    )
 )
-_REPLIES_OF_TICKET = _COUNT_MADE.select_from(outbox.join(messages, _same_message(messages))).where(
-    messages.c.account_id == bindparam("of_account"),
-    messages.c.ticket_id == bindparam("of_ticket"),
-    messages.c.direction == "out",
-    messages.c.created_at > bindparam("since"),
-)
-_REPLIES_TO = _COUNT_MADE.select_from(outbox.join(reply_recipients, _same_message(reply_recipients))).where(
-    reply_recipients.c.account_id == bindparam("of_account"),
-    reply_recipients.c.mailbox_id == bindparam("of_mailbox"),
-    reply_recipients.c.address_key == bindparam("of_key"),
-    reply_recipients.c.status_since > bindparam("since"),
+_REPLIES_TO = (
+    select(_number(), _number(outbox.c.automatic))
+    .select_from(outbox.join(reply_recipients, _same_message(reply_recipients)))
+    .where(
+        reply_recipients.c.account_id == bindparam("of_account"),
+        reply_recipients.c.mailbox_id == bindparam("of_mailbox"),
+        reply_recipients.c.address_key == bindparam("of_key"),
+        reply_recipients.c.status_since > bindparam("since"),
+        outbox.c.status != ReplyStatus.CANCELLED,
+    )
 )

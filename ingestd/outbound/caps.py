@@ -48,8 +48,9 @@ class Guard:
         if self.refusal is not None:
             raise self.refusal
         at = now(conn)
-        self._cap_ticket(sending.replies_of_ticket(conn, account_id, ticket_id, at - _HOUR), "hour")
-        self._cap_ticket(sending.replies_of_ticket(conn, account_id, ticket_id, at - _DAY), "day")
+        of_day, of_hour = sending.replies_of_ticket(conn, account_id, ticket_id, at - _DAY, at - _HOUR)
+        self._cap_ticket(of_hour, "hour")
+        self._cap_ticket(of_day, "day")
         for recipient in recipients:
             self._cap_recipient(sending.replies_to(conn, account_id, mailbox_id, recipient, at - _DAY))
 
