@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 
@@ -26,6 +27,17 @@ from tests.stores import (
 # Time says more about the machine than about the code: what must be quick has a bound of its own.
 settings.register_profile("ingestd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ingestd")
+
+
+def log_plainly() -> None:
+    """What tests log is shown where they fail. structlog's own default draws each traceback with rich: 0.2 s each."""
+    structlog.reset_defaults()
+    *others, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, renderer])
+
+
+log_plainly()
 
 
 @event.listens_for(Engine, "before_cursor_execute")

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from ingestd.telemetry import logs
+from tests.conftest import log_plainly
 
 
 class Lines(io.StringIO):
@@ -37,7 +38,7 @@ def logging_restored() -> Iterator[None]:
     root.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = False
     logging.getLogger("uvicorn.access").propagate = True
-    structlog.reset_defaults()
+    log_plainly()
     structlog.contextvars.clear_contextvars()
 
 
