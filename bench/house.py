@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from config import Settings, load
 from connectors.base import RawMessage
 from ingestd.build.store import Store, open_store
+from ingestd.garbage import keep_what_was_loaded
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.lease import Lease
 from ingestd.records import AccountRecord, MailboxRecord
@@ -76,6 +77,7 @@ async def opened(installation: Installation) -> AsyncIterator[Store]:
     async with open_store(installation.settings(), check=False) as store:
         await store.content.transaction(None, schema.upgrade, schema.CONTENT)
         await store.keystore.transaction(None, schema.upgrade, schema.KEYSTORE)
+        keep_what_was_loaded()  # as the daemon does
         yield store
 
 

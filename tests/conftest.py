@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 
 from ingestd.events.catalogue import EVENTS
+from ingestd.garbage import keep_what_was_loaded
 from tests.servers.postgres import PostgresServer, find_binaries
 from tests.stores import (
     Stores,
@@ -62,6 +63,10 @@ SLOW_FIRST: Final = tuple(
     Path(__file__).parent / name for name in ("crash", "demo", "story", "privacy", "verify", "inbound", "outbound")
 )
 """Folders whose files take long: begun last, one of them would be waited for alone."""
+
+
+def pytest_collection_finish() -> None:
+    keep_what_was_loaded()  # thousands of tests among it
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,15 +7,16 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from storage import meta, schema
 from storage.accounts import insert_account, list_accounts
-from storage.database import NOTIFY_CHANNEL, Database, DatabaseLimits, open_database, wake
+from storage.database import NOTIFY_CHANNEL, Database, DatabaseLimits, now, open_database, wake
 from storage.errors import StorageUnavailable
 from storage.tables import store_meta
 from storage.types import new_id
@@ -259,3 +260,23 @@ async def test_sqlite_waits_for_another_process_only_so_long(stores: Stores) -> 
     finally:
         other.close()
         await hasty.close()
+
+
+async def test_the_clock_goes_on_within_a_transaction_and_is_asked_once(stores: Stores) -> None:
+    asked: list[str] = []
+    postgresql = stores.content.sqlite_path is None
+
+    def look(conn: Connection) -> tuple[datetime, datetime, datetime]:
+        event.listen(conn, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        first = now(conn)
+        conn.execute(text("SELECT pg_sleep(0.1)" if postgresql else "SELECT 1"))
+        while (later := now(conn)) == first:
+            pass
+        return first, later, now(conn)
+
+    before = await stores.content.read(None, now)
+    first, later, last = await stores.content.transaction(None, look)
+    after = await stores.content.read(None, now)
+    assert before <= first < later <= last <= after
+    assert not postgresql or later - first >= timedelta(seconds=0.1)
+    assert sum("clock_timestamp" in one for one in asked) == int(postgresql)
