@@ -30,8 +30,6 @@ def postgres_engine(url: URL, *, pool_size: int, statement_seconds_max: float) -
                 "statement_timeout": str(max(1, int(statement_seconds_max * 1000))),
                 "lock_timeout": "30s",
                 "idle_in_transaction_session_timeout": "60s",
-                # Compiling a query takes longer than any of ours runs.
-                "jit": "off",
             },
         },
     )
