@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, or_, select, update
 
 from storage.database import now
 from storage.outbox import UNSENT, ReplyStatus
@@ -153,15 +153,20 @@ def _same_reply() -> ColumnElement[bool]:
     )
 
 
-def _number(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
-    """Of the rows that are found, those of which all this is true."""
-    return func.count(case((and_(true(), *conditions), 1)))
+def _number_where(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """Of the rows that are found, the number of those of which this is true."""
+    return func.count(case((condition, 1)))
 
 
 # Run for each reply that is asked for, so built once: building them takes several times as long as running them.
 _LATELY = messages.c.created_at > bindparam("lately")
 _REPLIES_OF_TICKET = (
-    select(_number(), _number(outbox.c.automatic), _number(_LATELY), _number(_LATELY, outbox.c.automatic))
+    select(
+        func.count(),
+        _number_where(outbox.c.automatic),
+        _number_where(_LATELY),
+        _number_where(and_(_LATELY, outbox.c.automatic)),
+    )
     .select_from(outbox.join(messages, _same_message(messages)))
     .where(
         messages.c.account_id == bindparam("of_account"),
@@ -172,7 +177,7 @@ _REPLIES_OF_TICKET = (
     )
 )
 _REPLIES_TO = (
-    select(_number(), _number(outbox.c.automatic))
+    select(func.count(), _number_where(outbox.c.automatic))
     .select_from(outbox.join(reply_recipients, _same_message(reply_recipients)))
     .where(
         reply_recipients.c.account_id == bindparam("of_account"),
