@@ -34,6 +34,16 @@ async def own_postgres(tmp_path: Path) -> AsyncIterator[PostgresServer]:
 
 
 @pytest.fixture
+async def upgraded(own_postgres: PostgresServer) -> AsyncIterator[Database]:
+    """A database of this test's own, with one pooled connection."""
+    url = await asyncio.to_thread(own_postgres.create_database)
+    database = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(pool_size=1))
+    await database.transaction(None, schema.upgrade, schema.CONTENT)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 async def sqlite(tmp_path: Path) -> AsyncIterator[Stores]:
     stores = await Stores.open(sqlite_urls(tmp_path))
     yield stores
@@ -182,9 +192,13 @@ def end_other_connections(conn: Connection) -> None:
     conn.execute(text(f"SELECT pg_terminate_backend(pid) {_OTHERS}"))
 
 
-async def drop_pooled(url: str) -> None:
+async def drop_pooled(database: Database) -> None:
     """Have the server end every connection to this database, and wait until they are gone."""
-    watcher = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(pool_size=1))
+    watcher = open_database(
+        database.url.render_as_string(hide_password=False),
+        schema.METADATA[schema.CONTENT],
+        limits=DatabaseLimits(pool_size=1),
+    )
     assert await watcher.read(None, other_connections) > 0
     await watcher.read(None, end_other_connections)
     async with asyncio.timeout(10):
@@ -193,15 +207,11 @@ async def drop_pooled(url: str) -> None:
     await watcher.close()
 
 
-async def test_a_connection_that_the_server_ended_fails_no_transaction(own_postgres: PostgresServer) -> None:
-    url = await asyncio.to_thread(own_postgres.create_database)
-    database = open_database(url, schema.METADATA[schema.CONTENT])
-    await database.transaction(None, schema.upgrade, schema.CONTENT)
-    await database.transaction(None, put_fact, "before")
-    await drop_pooled(url)
-    await database.transaction(None, put_fact, "after")
-    assert await fact(database) == "after"
-    await database.close()
+async def test_a_connection_that_the_server_ended_fails_no_transaction(upgraded: Database) -> None:
+    await upgraded.transaction(None, put_fact, "before")
+    await drop_pooled(upgraded)
+    await upgraded.transaction(None, put_fact, "after")
+    assert await fact(upgraded) == "after"
 
 
 def fatal_message() -> bytes:
@@ -215,23 +225,16 @@ def driver_of(conn: Connection) -> Any:
     return conn.connection.driver_connection
 
 
-async def test_a_server_that_has_said_its_last_word_but_not_closed_yet(own_postgres: PostgresServer) -> None:
-    url = await asyncio.to_thread(own_postgres.create_database)
-    database = open_database(url, schema.METADATA[schema.CONTENT], limits=DatabaseLimits(pool_size=1))
-    driver = await database.read(None, driver_of)
+async def test_a_server_that_has_said_its_last_word_but_not_closed_yet(upgraded: Database) -> None:
+    driver = await upgraded.read(None, driver_of)
     driver._protocol.data_received(fatal_message())
     assert not driver.is_closed()
-    await database.transaction(None, schema.upgrade, schema.CONTENT)
-    await database.transaction(None, put_fact, "after")
-    assert await fact(database) == "after"
-    assert await database.read(None, driver_of) is not driver
-    await database.close()
+    await upgraded.transaction(None, put_fact, "after")
+    assert await fact(upgraded) == "after"
+    assert await upgraded.read(None, driver_of) is not driver
 
 
-async def test_a_connection_lost_in_a_transaction_starts_it_again(own_postgres: PostgresServer) -> None:
-    url = await asyncio.to_thread(own_postgres.create_database)
-    database = open_database(url, schema.METADATA[schema.CONTENT])
-    await database.transaction(None, schema.upgrade, schema.CONTENT)
+async def test_a_connection_lost_in_a_transaction_starts_it_again(upgraded: Database) -> None:
     runs = 0
 
     def lose_once_and_count(conn: Connection) -> None:
@@ -243,15 +246,11 @@ async def test_a_connection_lost_in_a_transaction_starts_it_again(own_postgres: 
             driver_of(conn).terminate()
         conn.execute(text("SELECT 1"))
 
-    await database.transaction(None, lose_once_and_count)
-    assert (runs, await fact(database)) == (2, "1")
-    await database.close()
+    await upgraded.transaction(None, lose_once_and_count)
+    assert (runs, await fact(upgraded)) == (2, "1")
 
 
-async def test_a_commit_without_an_answer_is_not_repeated(own_postgres: PostgresServer) -> None:
-    url = await asyncio.to_thread(own_postgres.create_database)
-    database = open_database(url, schema.METADATA[schema.CONTENT])
-    await database.transaction(None, schema.upgrade, schema.CONTENT)
+async def test_a_commit_without_an_answer_is_not_repeated(upgraded: Database) -> None:
     runs = 0
 
     def lose_at_the_end(conn: Connection) -> None:
@@ -261,6 +260,5 @@ async def test_a_commit_without_an_answer_is_not_repeated(own_postgres: Postgres
         driver_of(conn).terminate()
 
     with pytest.raises(StorageUnavailable):
-        await database.transaction(None, lose_at_the_end)
+        await upgraded.transaction(None, lose_at_the_end)
     assert runs == 1
-    await database.close()
