@@ -58,21 +58,26 @@ def running() -> Iterator[Engine]:
     had_bridge = Path("/sys/class/net/docker0").exists()
     command = ["dockerd", "--host", f"unix://{engine.folder}/docker.sock", "--pidfile", f"{engine.folder}/pid"]
     command += ["--data-root", f"{engine.folder}/data", "--exec-root", f"{engine.folder}/exec"]
-    with open(engine.folder / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            deadline = time.monotonic() + _START_SECONDS
-            while not _answers(engine):
-                text = (engine.folder / "log").read_text()
-                assert process.poll() is None, text
-                assert time.monotonic() < deadline, text
-                time.sleep(0.1)
-            yield engine
-        finally:
-            process.terminate()
-            process.wait()
-    if not had_bridge:
-        subprocess.run(["ip", "link", "delete", "docker0"], check=False, capture_output=True)
-    shutil.rmtree(engine.folder)
+    try:
+        with open(engine.folder / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            try:
+                _await_answer(engine, process)
+                yield engine
+            finally:
+                process.terminate()
+    finally:
+        if not had_bridge:
+            subprocess.run(["ip", "link", "delete", "docker0"], check=False, capture_output=True)
+        shutil.rmtree(engine.folder)
+
+
+def _await_answer(engine: Engine, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(engine):
+        text = (engine.folder / "log").read_text()
+        assert process.poll() is None, text
+        assert time.monotonic() < deadline, text
+        time.sleep(0.1)
 
 
 def _answers(engine: Engine) -> bool:
