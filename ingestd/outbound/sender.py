@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from connectors.base import Sender
 from ingestd.outbound import steps
@@ -12,7 +13,6 @@ from ingestd.outbound.sending import Sending
 from ingestd.outbound.sent_copies import SentCopies, SentPolicy
 from ingestd.outbound.trouble import SendingTrouble, WhyRefused
 from ingestd.records import ReplyRecord
-from storage import due, mailboxes
 from storage.due import Due
 from storage.errors import Conflict, FenceLost, KeyDestroyed, NotFound, StorageUnavailable
 from storage.leases import Held
@@ -58,8 +58,7 @@ class MailboxOutbox:
         """Do every step that is due now. Whatever fails is noted on its reply; never raises for a mailbox's trouble."""
         replies = self._replies
         try:
-            await self._hold_back()
-            waiting = deque(await replies.read(due.list_with_chunks, replies.held.mailbox_id, limit=BATCH))
+            waiting = deque(await self._look())
             while waiting and await self._step(waiting.popleft(), waiting):
                 pass
         except (FenceLost, KeyDestroyed, NotFound):
@@ -79,13 +78,16 @@ class MailboxOutbox:
         if self._allowance is not None:
             self._allowance.end(self._replies.held)
 
-    async def _hold_back(self) -> None:
-        """Let wait what would only meet again what was found out already."""
-        held = self._replies.held
-        mailbox = await self._replies.read(mailboxes.get_mailbox, held.mailbox_id)
+    async def _look(self) -> Sequence[Due]:
+        """Return what is due, once what would only meet again what was found out already has been put off."""
+        replies = self._replies
+        mailbox, waiting = await replies.read(steps.look, replies.held, limit=BATCH)
         self._trouble.read(mailbox)
-        if mailbox.retry_at is not None or mailbox.send_retry_at is not None:
-            await self._replies.write(steps.hold_back, held)
+        if mailbox.retry_at is None and mailbox.send_retry_at is None:
+            return waiting
+        await replies.write(steps.hold_back, replies.held)
+        _, waiting = await replies.read(steps.look, replies.held, limit=BATCH)
+        return waiting
 
     async def _step(self, one: Due, behind: deque[Due]) -> bool:
         """Do one reply's next step; return False where the others wait."""

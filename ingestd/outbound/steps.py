@@ -14,7 +14,9 @@ from ingestd.outbound import recipients
 from ingestd.outbound.statuses import ReplyEvent, next_status
 from storage import accounts, due, events, mailboxes, outbox, threads
 from storage.database import now
+from storage.due import Due
 from storage.leases import Held
+from storage.mailboxes import Mailbox
 from storage.outbox import Reply, ReplyStatus, SentCopy
 
 _EVENT_OF_STATUS = {
@@ -54,6 +56,12 @@ class Move:
     sealed: bytes | None = None
     unschedule: bool = False
     """Drop its delay."""
+
+
+def look(conn: Connection, account_id: UUID, held: Held, *, limit: int) -> tuple[Mailbox, list[Due]]:
+    """Return the mailbox, and what of its outbox is due. Raises NotFound."""
+    mailbox = mailboxes.get_mailbox(conn, account_id, held.mailbox_id)
+    return mailbox, due.list_with_chunks(conn, account_id, held.mailbox_id, limit=limit)
 
 
 def hold_back(conn: Connection, account_id: UUID, held: Held) -> None:
