@@ -5,6 +5,8 @@
 
 BIN := .venv/bin
 export PYTHON
+# Where it is set, each process compiles whatever was changed since the set-up.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup servers demo test test-long fuzz bench image-check check fmt lock audit clean
 

@@ -5,6 +5,7 @@ Migrations run like every other storage function, inside `Database.transaction`.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -33,6 +34,7 @@ def _config(which: str) -> Config:
     return config
 
 
+@functools.cache
 def head(which: str) -> str:
     """Return the version that this code needs."""
     return ScriptDirectory.from_config(_config(which)).get_current_head() or ""

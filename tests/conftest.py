@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import httpcore2
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -40,6 +42,9 @@ def log_plainly() -> None:
 
 log_plainly()
 
+# Each HTTP client would read all certificate authorities anew, 37 ms each, and the tests' servers are known to none.
+httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
+
 
 @event.listens_for(Engine, "before_cursor_execute")
 def every_event_is_in_the_catalogue(
@@ -60,7 +65,11 @@ def missing(what: str, package: str) -> None:
 
 
 SLOW_FIRST: Final = tuple(
-    Path(__file__).parent / name for name in ("crash", "demo", "story", "privacy", "verify", "inbound", "outbound")
+    Path(__file__).parent / name
+    for name in (
+        *("crash", "demo", "story", "upgrade", "privacy", "backup", "verify", "inbound", "outbound", "connectors"),
+        *("bench", "events", "api"),
+    )
 )
 """Folders whose files take long: begun last, one of them would be waited for alone."""
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Column, Table, exists, select
 
-from ingestd.verify.look import Look, live, same
-from ingestd.verify.report import Findings
+from ingestd.verify.look import live, same
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.tables import (
     attachments,
     attempts,
@@ -75,47 +75,51 @@ _CHILDREN: tuple[tuple[Table, Table, str], ...] = (
 )
 
 
-async def rows_have_a_mailbox(look: Look, found: Findings) -> None:
+@stated
+def rows_have_a_mailbox() -> Statements:
     """Every row of a mailbox's data names a mailbox that is there, in the row's own account."""
     for table, subject in _OWNED:
-        await look.count(found, table)
+        yield Count(table)
         theirs = exists().where(*same(mailboxes, table, "mailbox_id"))
         query = select(table.c.account_id, subject).where(~theirs).distinct()
-        await look.flag(found, query, f"a row of {table.name} has no mailbox in its account")
+        yield Flag(query, f"a row of {table.name} has no mailbox in its account")
 
 
-async def rows_stay_in_their_account(look: Look, found: Findings) -> None:
+@stated
+def rows_stay_in_their_account() -> Statements:
     """No row about a mailbox, a ticket or a message names one of another account."""
     for table, subject in _ABOUT:
-        await look.count(found, table)
-        await _foreign(look, found, table, subject, "mailbox_id", mailboxes)
-    await _foreign(look, found, events, events.c.sequence, "ticket_id", tickets)
-    await _foreign(look, found, events, events.c.sequence, "message_id", messages)
-    await _foreign(look, found, idempotency, idempotency.c.message_id, "message_id", messages)
+        yield Count(table)
+        yield from _foreign(table, subject, "mailbox_id", mailboxes)
+    yield from _foreign(events, events.c.sequence, "ticket_id", tickets)
+    yield from _foreign(events, events.c.sequence, "message_id", messages)
+    yield from _foreign(idempotency, idempotency.c.message_id, "message_id", messages)
 
 
-async def suspected_tickets_are_of_the_same_account(look: Look, found: Findings) -> None:
+@stated
+def suspected_tickets_are_of_the_same_account() -> Statements:
     """The ticket that a new ticket is suspected to continue is one of the same account."""
-    await look.count(found, tickets, tickets.c.suspected_ticket_id.is_not(None))
+    yield Count(tickets, tickets.c.suspected_ticket_id.is_not(None))
     other = tickets.alias("other")
     query = select(tickets.c.account_id, tickets.c.ticket_id).join(
         other, (other.c.ticket_id == tickets.c.suspected_ticket_id) & (other.c.account_id != tickets.c.account_id)
     )
-    await look.flag(found, query, "the suspected ticket is another account's")
+    yield Flag(query, "the suspected ticket is another account's")
 
 
-async def children_lie_in_their_parents_mailbox(look: Look, found: Findings) -> None:
+@stated
+def children_lie_in_their_parents_mailbox() -> Statements:
     """Attachments, thread keys, edits, replies, attempts and participants lie in the account and mailbox of the
     message, reply or ticket that they belong to."""
     for child, parent, name in _CHILDREN:
-        await look.count(found, child, live(child))
+        yield Count(child, live(child))
         theirs = exists().where(*same(parent, child, name, "mailbox_id"))
         query = select(child.c.account_id, child.c[name]).where(live(child), ~theirs).distinct()
-        await look.flag(found, query, f"a row of {child.name} has no parent in its mailbox")
+        yield Flag(query, f"a row of {child.name} has no parent in its mailbox")
 
 
-async def _foreign(look: Look, found: Findings, table: Table, subject: Column[Any], name: str, target: Table) -> None:
+def _foreign(table: Table, subject: Column[Any], name: str, target: Table) -> Statements:
     query = select(table.c.account_id, subject).join(
         target, (target.c[name] == table.c[name]) & (target.c.account_id != table.c.account_id)
     )
-    await look.flag(found, query, f"a row of {table.name} names another account's {name}")
+    yield Flag(query, f"a row of {table.name} names another account's {name}")

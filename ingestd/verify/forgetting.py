@@ -11,6 +11,7 @@ from sqlalchemy import and_, select
 
 from ingestd.verify.look import UNDER_WAY, Look
 from ingestd.verify.report import Findings
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.blobs import StoredBlob
 from storage.erasures import count_rows
 from storage.keystore_tables import ledger, revocations, wrapped_keys
@@ -45,16 +46,17 @@ async def erasures_go_step_by_step(look: Look, found: Findings) -> None:
                 found.add(row.account_id, row.mailbox_id, fault)
 
 
-async def disconnecting_mailboxes_are_being_erased(look: Look, found: Findings) -> None:
+@stated
+def disconnecting_mailboxes_are_being_erased() -> Statements:
     """A mailbox that is being disconnected has an erasure that is not done yet."""
     is_leaving = mailboxes.c.state == MailboxState.DISCONNECTING
-    await look.count(found, mailboxes, is_leaving)
+    yield Count(mailboxes, is_leaving)
     erasure = select(erasures.c.step).where(
         erasures.c.account_id == mailboxes.c.account_id,
         erasures.c.mailbox_id == mailboxes.c.mailbox_id,
     )
     query = select(mailboxes.c.account_id, mailboxes.c.mailbox_id).where(is_leaving, ~erasure.exists())
-    await look.flag(found, query, "the mailbox is being disconnected, but has no erasure")
+    yield Flag(query, "the mailbox is being disconnected, but has no erasure")
 
 
 async def blobs_have_a_row(look: Look, found: Findings) -> None:

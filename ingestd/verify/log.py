@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, Table, exists, select
 
-from ingestd.verify.look import Look
-from ingestd.verify.report import Findings
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.tables import accounts, events
 
 
@@ -21,19 +20,21 @@ def is_forgotten(table: Table, since: ColumnElement[datetime] | ScalarSelect[dat
     return exists().where(accounts.c.account_id == table.c.account_id, accounts.c.events_gone_to > 0, ~older)
 
 
-async def event_sequences_were_drawn(look: Look, found: Findings) -> None:
+@stated
+def event_sequences_were_drawn() -> Statements:
     """Every event's sequence was drawn from its account's counter: it lies below the next one."""
-    await look.count(found, events)
+    yield Count(events)
     query = select(events.c.account_id, events.c.sequence).join(accounts, accounts.c.account_id == events.c.account_id)
     wrong = (events.c.sequence < 1) | (events.c.sequence >= accounts.c.next_event_sequence)
-    await look.flag(found, query.where(wrong), "the event's sequence is not below the counter")
+    yield Flag(query.where(wrong), "the event's sequence is not below the counter")
 
 
-async def events_lie_behind_what_is_gone(look: Look, found: Findings) -> None:
+@stated
+def events_lie_behind_what_is_gone() -> Statements:
     """Every event lies behind the last one that was deleted for its age, and that one was drawn."""
-    await look.count(found, events)
+    yield Count(events)
     query = select(events.c.account_id, events.c.sequence).join(accounts, accounts.c.account_id == events.c.account_id)
-    await look.flag(found, query.where(events.c.sequence <= accounts.c.events_gone_to), "the event is said to be gone")
+    yield Flag(query.where(events.c.sequence <= accounts.c.events_gone_to), "the event is said to be gone")
     own: Any = (accounts.c.account_id, accounts.c.account_id.label("subject"))
     wrong = (accounts.c.events_gone_to < 0) | (accounts.c.events_gone_to >= accounts.c.next_event_sequence)
-    await look.flag(found, select(*own).where(wrong), "events are said to be gone that never were")
+    yield Flag(select(*own).where(wrong), "events are said to be gone that never were")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, literal, select, tuple_
 
 from ingestd.keys import KeyRing
-from ingestd.verify.report import Findings
 from storage.blobs import FolderBlobs
 from storage.database import Database
 from storage.errors import KeyDestroyed, MasterKeyWrong
@@ -32,6 +32,8 @@ class Look:
     keys: KeyRing
     now: datetime
     page_rows: int
+    empty: Set[Table] = frozenset()
+    """Tables that had no row when the look began: nothing is looked for in them."""
 
     async def key(self, account_id: UUID, mailbox_id: UUID | None) -> DataKey | None:
         """Return the key of a mailbox, or of the account itself; None where there is none that opens.
@@ -48,7 +50,7 @@ class Look:
     async def pages(self, database: Database, table: Table, *where: ColumnElement[bool]) -> AsyncIterator[list[AnyRow]]:
         """Yield the rows of `table`, all columns, in the order of its primary key, a page a transaction."""
         after: tuple[Any, ...] | None = None
-        more = True
+        more = table not in self.empty
         while more and (rows := await database.read(None, _page, table, where, after, self.page_rows)):
             yield rows
             more = len(rows) == self.page_rows
@@ -58,22 +60,8 @@ class Look:
         """Run a query whose answer is known to be small."""
         return await (database or self.content).read(None, _all, query)
 
-    async def flag(self, found: Findings, query: Select[Any], text: str) -> None:
-        """Report what `query` returns: account ids and ids of wrong rows.
 
-        It is one statement, so that it sees one state of a database that is being worked on.
-        """
-        account, subject = query.selected_columns[0], query.selected_columns[1]
-        query = query.order_by(account, subject).limit(found.violations_max + 1)
-        for row in await self.rows(query):
-            found.add(row[0], row[1], text)
-
-    async def count(self, found: Findings, table: Table, *where: ColumnElement[bool]) -> None:
-        """Count the rows of `table` as checked."""
-        rows = await self.rows(select(func.count()).select_from(table).where(*where))
-        found.checked += rows[0][0]
-
-
+@functools.cache
 def live(table: Table) -> ColumnElement[bool]:
     """The condition that a row's mailbox is there and is not being forgotten: deletion in chunks
     leaves half a message for a while, and nobody reads it any more."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from ingestd.verify.look import Look, live, same
-from ingestd.verify.report import Findings
+from ingestd.verify.look import live, same
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.messages import ROWS
 from storage.quarantine import QuarantineStatus
 from storage.tables import messages, quarantine
 
 
-async def what_left_the_quarantine_left_its_bytes(look: Look, found: Findings) -> None:
+@stated
+def what_left_the_quarantine_left_its_bytes() -> Statements:
     """A quarantined message is held with its bytes, is a ticket message of the same id and mailbox, or was dropped."""
-    await look.count(found, quarantine, live(quarantine))
+    yield Count(quarantine, live(quarantine))
     status = quarantine.c.status
     query = select(quarantine.c.account_id, quarantine.c.quarantine_id).where(live(quarantine))
-    await look.flag(found, query.where(status.not_in(list(QuarantineStatus))), "the status is unknown")
+    yield Flag(query.where(status.not_in(list(QuarantineStatus))), "the status is unknown")
     bytes_named = (quarantine.c.chunks != 0) | (quarantine.c.raw_place != ROWS)
     left = status.in_((QuarantineStatus.TAKEN, QuarantineStatus.DROPPED))
-    await look.flag(found, query.where(left, bytes_named), "it left the quarantine, but not its bytes")
+    yield Flag(query.where(left, bytes_named), "it left the quarantine, but not its bytes")
     theirs = same(messages, quarantine, ("message_id", "quarantine_id"), "mailbox_id")
     message = select(messages.c.message_id).where(*theirs).exists()
-    await look.flag(found, query.where(status == QuarantineStatus.TAKEN, ~message), "it was taken, but is no message")
-    await look.flag(found, query.where(status != QuarantineStatus.TAKEN, message), "it is a message, but was not taken")
+    yield Flag(query.where(status == QuarantineStatus.TAKEN, ~message), "it was taken, but is no message")
+    yield Flag(query.where(status != QuarantineStatus.TAKEN, message), "it is a message, but was not taken")

@@ -14,6 +14,7 @@ from ingestd.mail.blobs import CHUNK_BYTES, decompress_chunk
 from ingestd.records import MessageRecord, QuarantineRecord, chunk_place
 from ingestd.verify.look import AnyRow, Look, live
 from ingestd.verify.report import Findings
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.errors import NotFound, SealBroken
 from storage.messages import BLOB, get_chunks
 from storage.quarantine import QuarantineStatus
@@ -36,7 +37,8 @@ async def quarantined_messages_are_whole(look: Look, found: Findings) -> None:
     await _check(look, found, quarantine, "quarantine_id", QuarantineRecord, held)
 
 
-async def raw_chunks_have_an_owner(look: Look, found: Findings) -> None:
+@stated
+def raw_chunks_have_an_owner() -> Statements:
     """Every stored chunk of a raw message belongs to a message of the same mailbox, or to one held in quarantine."""
     owned = [
         select(table.c[name])
@@ -52,9 +54,9 @@ async def raw_chunks_have_an_owner(look: Look, found: Findings) -> None:
             (quarantine, "quarantine_id", (quarantine.c.status == QuarantineStatus.HELD,)),
         )
     ]
-    await look.count(found, raw_chunks, live(raw_chunks))
+    yield Count(raw_chunks, live(raw_chunks))
     lost = select(raw_chunks.c.account_id, raw_chunks.c.owner_id).distinct()
-    await look.flag(found, lost.where(live(raw_chunks), *(~one for one in owned)), "chunks without a message")
+    yield Flag(lost.where(live(raw_chunks), *(~one for one in owned)), "chunks without a message")
 
 
 async def _check(

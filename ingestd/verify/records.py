@@ -13,6 +13,7 @@ from sqlalchemy import Table, func, select
 from ingestd import records
 from ingestd.verify.look import Look, live
 from ingestd.verify.report import Findings
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.errors import SealBroken
 from storage.sealing import DataKey, Place
 from storage.tables import (
@@ -117,9 +118,10 @@ async def attachments_lie_in_their_message(look: Look, found: Findings) -> None:
                 found.add(row.account_id, row.attachment_id, "the attachment lies beyond its message")
 
 
-async def attachments_are_numbered(look: Look, found: Findings) -> None:
+@stated
+def attachments_are_numbered() -> Statements:
     """The attachments of a message have the positions 0, 1, 2 … without a gap."""
-    await look.count(found, attachments, live(attachments))
+    yield Count(attachments, live(attachments))
     position = attachments.c.position
     query = (
         select(attachments.c.account_id, attachments.c.message_id)
@@ -127,7 +129,7 @@ async def attachments_are_numbered(look: Look, found: Findings) -> None:
         .group_by(attachments.c.account_id, attachments.c.message_id)
         .having((func.min(position) != 0) | (func.max(position) != func.count(position.distinct()) - 1))
     )
-    await look.flag(found, query, "the positions of the attachments have a gap")
+    yield Flag(query, "the positions of the attachments have a gap")
 
 
 def _fault(key: DataKey, one: _Sealed, row_id: UUID, sealed: bytes) -> str | None:

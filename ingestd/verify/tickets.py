@@ -9,53 +9,58 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Table, exists, func, select
 
 from ingestd.verify.log import is_forgotten
-from ingestd.verify.look import Look, live, same
-from ingestd.verify.report import Findings
+from ingestd.verify.look import live, same
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.quarantine import QuarantineStatus
 from storage.tables import accounts, events, messages, outbox, quarantine, tickets
 from storage.tickets import TicketStatus
 
 
-async def messages_belong_to_a_ticket(look: Look, found: Findings) -> None:
+@stated
+def messages_belong_to_a_ticket() -> Statements:
     """Every message belongs to a ticket of the same account and mailbox."""
-    await look.count(found, messages, live(messages))
+    yield Count(messages, live(messages))
     theirs = select(tickets.c.ticket_id).where(*same(tickets, messages, "ticket_id", "mailbox_id")).exists()
     query = select(messages.c.account_id, messages.c.message_id).where(live(messages), ~theirs)
-    await look.flag(found, query, "the message has no ticket in its mailbox")
+    yield Flag(query, "the message has no ticket in its mailbox")
 
 
-async def tickets_have_a_message(look: Look, found: Findings) -> None:
+@stated
+def tickets_have_a_message() -> Statements:
     """Every ticket that was not merged into another one has at least one message."""
     whole = tickets.c.merged_into_id.is_(None)
-    await look.count(found, tickets, live(tickets), whole)
+    yield Count(tickets, live(tickets), whole)
     theirs = select(messages.c.message_id).where(*same(messages, tickets, "ticket_id")).exists()
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets), whole, ~theirs)
-    await look.flag(found, query, "the ticket has no message")
+    yield Flag(query, "the ticket has no message")
 
 
-async def closed_tickets_know_since_when(look: Look, found: Findings) -> None:
+@stated
+def closed_tickets_know_since_when() -> Statements:
     """Every ticket is open, closed, spam, deleted or merged, and has the time since when it is not open, where it is
     not."""
-    await look.count(found, tickets, live(tickets))
+    yield Count(tickets, live(tickets))
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
     ended = tickets.c.status != TicketStatus.OPEN
-    await look.flag(found, query.where(ended != tickets.c.closed_at.is_not(None)), "its end does not fit its status")
-    await look.flag(found, query.where(tickets.c.status.not_in(list(TicketStatus))), "its status is unknown")
+    yield Flag(query.where(ended != tickets.c.closed_at.is_not(None)), "its end does not fit its status")
+    yield Flag(query.where(tickets.c.status.not_in(list(TicketStatus))), "its status is unknown")
 
 
-async def spam_deletions_and_merges_were_told(look: Look, found: Findings) -> None:
+@stated
+def spam_deletions_and_merges_were_told() -> Statements:
     """Every ticket that is spam, deleted or merged has an event ticket.spam, ticket.deleted or ticket.merged."""
-    await look.count(found, tickets, live(tickets))
+    yield Count(tickets, live(tickets))
     query = select(tickets.c.account_id, tickets.c.ticket_id).where(live(tickets))
     for status in (TicketStatus.SPAM, TicketStatus.DELETED, TicketStatus.MERGED):
         told = exists().where(*same(events, tickets, "ticket_id"), events.c.type == f"ticket.{status.value}")
         untold = query.where(tickets.c.status == status, ~told, ~is_forgotten(tickets, tickets.c.closed_at))
-        await look.flag(found, untold, "its status was not told")
+        yield Flag(untold, "its status was not told")
 
 
-async def follow_ups_continue_an_older_ticket(look: Look, found: Findings) -> None:
+@stated
+def follow_ups_continue_an_older_ticket() -> Statements:
     """The ticket that another one follows up is an older one of the same mailbox."""
-    await look.count(found, tickets, tickets.c.follows_ticket_id.is_not(None))
+    yield Count(tickets, tickets.c.follows_ticket_id.is_not(None))
     other = tickets.alias("other")
     query = select(tickets.c.account_id, tickets.c.ticket_id).join(
         other,
@@ -66,17 +71,18 @@ async def follow_ups_continue_an_older_ticket(look: Look, found: Findings) -> No
             | (other.c.number >= tickets.c.number)
         ),
     )
-    await look.flag(found, query, "the ticket that it follows up is no older one of its mailbox")
+    yield Flag(query, "the ticket that it follows up is no older one of its mailbox")
 
 
-async def messages_are_stored_once(look: Look, found: Findings) -> None:
+@stated
+def messages_are_stored_once() -> Statements:
     """One message is in a mailbox once: no identity twice among its messages and its quarantine."""
     for table in (messages, quarantine):
-        await look.count(found, table)
+        yield Count(table)
         key = (table.c.account_id, table.c.mailbox_id, table.c.identity_key)
         query = select(table.c.account_id, table.c.mailbox_id).group_by(*key).having(func.count() > 1)
-        await look.flag(found, query, f"the mailbox has a message twice in {table.name}")
-    await _there_in_part(look, found)
+        yield Flag(query, f"the mailbox has a message twice in {table.name}")
+    yield from _there_in_part()
     both = select(quarantine.c.account_id, quarantine.c.quarantine_id).join(
         messages,
         (quarantine.c.account_id == messages.c.account_id)
@@ -84,10 +90,10 @@ async def messages_are_stored_once(look: Look, found: Findings) -> None:
         & (quarantine.c.identity_key == messages.c.identity_key),
     )
     both = both.where(quarantine.c.status == QuarantineStatus.HELD)
-    await look.flag(found, both, "the message is quarantined and in a ticket")
+    yield Flag(both, "the message is quarantined and in a ticket")
 
 
-async def _there_in_part(look: Look, found: Findings) -> None:
+def _there_in_part() -> Statements:
     """A message that was read whole is not there a second time by its header alone."""
     whole, part = messages.alias(), messages.alias()
     twice = select(part.c.account_id, part.c.message_id).join(
@@ -96,65 +102,69 @@ async def _there_in_part(look: Look, found: Findings) -> None:
         & (whole.c.mailbox_id == part.c.mailbox_id)
         & (whole.c.header_key == part.c.identity_key),
     )
-    await look.flag(found, twice, "the message is there twice, once only in part")
+    yield Flag(twice, "the message is there twice, once only in part")
 
 
-async def ticket_numbers_are_unique(look: Look, found: Findings) -> None:
+@stated
+def ticket_numbers_are_unique() -> Statements:
     """No two tickets of an account have the same number."""
-    await look.count(found, tickets)
+    yield Count(tickets)
     key = (tickets.c.account_id, tickets.c.number)
-    await look.flag(found, select(*key).group_by(*key).having(func.count() > 1), "the number is given twice")
+    yield Flag(select(*key).group_by(*key).having(func.count() > 1), "the number is given twice")
 
 
-async def ticket_numbers_were_drawn(look: Look, found: Findings) -> None:
+@stated
+def ticket_numbers_were_drawn() -> Statements:
     """Every ticket's number was drawn from its account's counter: it lies below the next one."""
-    await look.count(found, tickets)
+    yield Count(tickets)
     query = select(tickets.c.account_id, tickets.c.ticket_id).join(
         accounts, accounts.c.account_id == tickets.c.account_id
     )
     wrong = (tickets.c.number < 1) | (tickets.c.number >= accounts.c.next_ticket_number)
-    await look.flag(found, query.where(wrong), "the ticket's number is not below the counter")
+    yield Flag(query.where(wrong), "the ticket's number is not below the counter")
 
 
-async def messages_were_announced_once(look: Look, found: Findings) -> None:
+@stated
+def messages_were_announced_once() -> Statements:
     """Every received message has exactly one event message.received, message.imported where it is old mail, or
     message.muted where it came beyond a limit."""
     told = ("message.received", "message.imported", "message.muted")
     arrived = messages.c.direction == "in"
-    await _announced(look, found, messages, "message_id", told, arrived, since=messages.c.created_at)
+    yield from _announced(messages, "message_id", told, arrived, since=messages.c.created_at)
 
 
-async def quarantine_was_announced_once(look: Look, found: Findings) -> None:
+@stated
+def quarantine_was_announced_once() -> Statements:
     """Every quarantined message has exactly one event message.quarantined."""
-    await _announced(look, found, quarantine, "quarantine_id", ("message.quarantined",), since=quarantine.c.created_at)
+    yield from _announced(quarantine, "quarantine_id", ("message.quarantined",), since=quarantine.c.created_at)
 
 
-async def tickets_were_announced_once(look: Look, found: Findings) -> None:
+@stated
+def tickets_were_announced_once() -> Statements:
     """Every ticket has exactly one event ticket.created, or ticket.imported where old mail opened it."""
     told = ("ticket.created", "ticket.imported")
     since = tickets.c.created_at
-    await _announced(look, found, tickets, "ticket_id", told, event_column="ticket_id", since=since)
+    yield from _announced(tickets, "ticket_id", told, event_column="ticket_id", since=since)
 
 
-async def replies_were_announced_once(look: Look, found: Findings) -> None:
+@stated
+def replies_were_announced_once() -> Statements:
     """Every reply has exactly one event reply.queued."""
     written = select(messages.c.created_at).where(*same(messages, outbox, "message_id"))
     since = written.correlate(outbox).scalar_subquery()
-    await _announced(look, found, outbox, "message_id", ("reply.queued",), since=since)
+    yield from _announced(outbox, "message_id", ("reply.queued",), since=since)
 
 
-async def _announced(
-    look: Look,
-    found: Findings,
+def _announced(
     table: Table,
     id_column: str,
     event_types: Sequence[str],
     *where: ColumnElement[bool],
     event_column: str = "message_id",
     since: ColumnElement[datetime] | ScalarSelect[datetime],
-) -> None:
+) -> Statements:
     """`since` is when a row was written."""
-    await look.count(found, table, live(table), *where)
+    yield Count(table, live(table), *where)
     # Grouped once, not counted row by row: events have no index by what they are about.
     about: Any = (events.c.account_id, events.c[event_column].label("subject_id"))
     told = select(*about, func.count().label("times")).where(events.c.type.in_(event_types))
@@ -165,4 +175,4 @@ async def _announced(
         .where(live(table), *where)
         .where((each.c.times > 1) | (each.c.times.is_(None) & ~is_forgotten(table, since)))
     )
-    await look.flag(found, query, f"there is not exactly one event {' or '.join(event_types)}")
+    yield Flag(query, f"there is not exactly one event {' or '.join(event_types)}")

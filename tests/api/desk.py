@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +13,14 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import httpx2
+from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from config import Settings, allowed_hosts
 from connectors.egress import EgressGuard
 from connectors.tls import client_context
 from ingestd.access import Access, Scope, make_token
+from ingestd.api import v1
 from ingestd.api.app import create_app
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge
@@ -43,6 +48,10 @@ PROVIDER: Final = {
         "scopes": ["mail"],
     },
 }
+
+
+_READY: Final[dict[str, BaseRoute]] = {}
+"""The routes of the first app, made ready."""
 
 
 def settings(**sections: Any) -> Settings:
@@ -141,7 +150,7 @@ async def api_desk(
     chosen = given or settings()
     api = chosen.api
     guard = EgressGuard([], open_to_accounts=[(one.host, one.port or 443) for one in allowed_hosts(chosen)])
-    courier = Courier(guard, client_context(), lambda: chosen.webhooks)
+    courier = Courier(guard, _tls_context(), lambda: chosen.webhooks)
     bell = Bell()
     backend = Backend(
         settings=lambda: chosen,
@@ -172,6 +181,7 @@ async def api_desk(
             **edge,
         )
     )
+    _share_routes(app)
     try:
         async with serving(app) as client:
             desk = ApiDesk(office, client, backend, "")
@@ -180,6 +190,23 @@ async def api_desk(
     finally:
         await backend.feed.close()
         await courier.close()
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """Read the authorities once: it takes longer than a request."""
+    return client_context()
+
+
+def _share_routes(app: FastAPI) -> None:
+    """Let the app have the routes of the first one, which are ready. FastAPI makes each route ready for each app anew,
+    at its first request: with ours that took as long as twenty requests. They depend on no app; what a request needs
+    of it, the backend, is in the app's state."""
+    for place, route in enumerate(app.router.routes):
+        if getattr(route, "original_router", None) is v1.router:
+            app.router.routes[place] = _READY.setdefault("v1", route)
+            return
+    raise AssertionError("the app does not include version 1")
 
 
 def _good(response: httpx2.Response) -> Any:

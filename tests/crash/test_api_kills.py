@@ -147,6 +147,7 @@ def killed(at: Point) -> tuple[str, Iteration]:
     return str(at), iteration
 
 
+@pytest.mark.postgresql_is_long  # the statements are those of tests/api, and test_kills kills on PostgreSQL
 @pytest.mark.timeout(300)
 async def test_killed_over_a_request(world: World) -> None:
     points = await discover(world)
