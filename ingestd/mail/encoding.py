@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?>(?:\s|\Z)*)")
@@ -21,6 +22,7 @@ _WORDS = {"x-uuencode": "uuencode", "uue": "uuencode", "x-uue": "uuencode"}
 _KNOWN = frozenset({"base64", "quoted-printable", "7bit", "8bit", "binary", "uuencode"})
 
 
+@lru_cache(maxsize=128)
 def encoding_name(value: str) -> str:
     """Return the encoding in lower case; what is unknown is read as 8bit.
 

@@ -167,7 +167,7 @@ def _delimiter(lines: list[str], end: int) -> int | None:
 
 
 def _in_code(lines: list[str], at: int) -> bool:
-    return sum(line.startswith("```") for line in lines[:at]) % 2 == 1
+    return len([line for line in lines[:at] if line[:3] == "```"]) % 2 == 1
 
 
 def _is_signature(below: Sequence[str], named: bool) -> bool:
