@@ -95,6 +95,8 @@ def attribution(text: str) -> int:
     text = (text if text.isprintable() else text.translate(_INVISIBLE)).lstrip(_MARKS).rstrip(_MARKS.replace(">", ""))
     dashed = text.startswith("---") and text.endswith("---")
     text = text.strip(_DASHES + "\"'")
+    if not text:
+        return NONE  # a rule, or what stands above a signature
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
     figures = _DIGIT.search(text) is not None

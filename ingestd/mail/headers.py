@@ -36,6 +36,10 @@ _ID = re.compile(r"<([^<>]{1,2000})>")
 _SPACE = re.compile(r"\s+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_USUAL_DATE = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) ([1-9]\d{3}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)(?: \([A-Z]{3,4}\))?"
+)
+_MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 _ISO_DATE = re.compile(r"\s*(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.\d{1,9})?\s*(Z|[+-]\d\d:?\d\d)?")
 
 
@@ -257,6 +261,9 @@ def parse_date(value: str) -> datetime | None:
     >>> parse_date("Mon, 2 Mar 2026 10:00:00 +0100").isoformat()
     '2026-03-02T10:00:00+01:00'
     """
+    usual = _USUAL_DATE.fullmatch(value)
+    if usual is not None and usual[2] in _MONTHS:
+        return _usual_date(usual)
     iso = _ISO_DATE.match(value[:200])
     try:
         if iso is not None:
@@ -271,5 +278,18 @@ def parse_date(value: str) -> datetime | None:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=zone_info)
         moment.astimezone(UTC)  # a date at the edge of the calendar must fail here, not in the caller
     except (ValueError, TypeError, OverflowError, IndexError, AttributeError):
+        return None
+    return moment
+
+
+def _usual_date(match: re.Match[str]) -> datetime | None:
+    """Read what nearly every program writes (RFC 5322 §3.3); `parsedate_tz` takes five times as long."""
+    day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
+    seconds = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1)
+    try:
+        zone = timezone(timedelta(seconds=seconds)) if seconds else UTC
+        moment = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=zone)
+        moment.astimezone(UTC)  # a date at the edge of the calendar must fail here, not in the caller
+    except (ValueError, OverflowError):
         return None
     return moment

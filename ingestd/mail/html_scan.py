@@ -61,7 +61,7 @@ def scan(html: str, limits: Limits = DEFAULT_LIMITS) -> Scan:
 
 def _in_short_runs(html: str) -> str:
     """Part texts of very many characters that must be escaped: html5ever looks at all of the rest for each."""
-    if sum(map(html.count, "&\xa0<>")) <= _ESCAPED_MAX:
+    if len(html) <= _ESCAPED_MAX or sum(map(html.count, "&\xa0<>")) <= _ESCAPED_MAX:
         return html
     out: list[str] = []
     done = count = 0
