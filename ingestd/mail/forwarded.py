@@ -102,9 +102,7 @@ def forwarded_from(raw: bytes, parts: Sequence[Part], subject: str, text: str, l
 def _in_text(text: str, forward: bool) -> Address | None:
     lines = text.split("\n", _LINES_MAX)[:_LINES_MAX]
     for index, line in enumerate(lines):
-        if len(line) > _VALUE_CHARS_MAX or not line.strip():
-            continue
-        if not forward and is_no_separator(line):
+        if len(line) > _VALUE_CHARS_MAX or not line.strip() or (not forward and is_no_separator(line)):
             continue
         if is_forward_separator(line) or (_may_be_separator(line) and _SEPARATOR.match(line) is not None):
             if not forward and line.lstrip().startswith(">"):

@@ -21,7 +21,7 @@ _LINE_CLASSES = words("MsoNormal MsoPlainText MsoListParagraph x_MsoNormal x_Mso
 _CLASSES = QUOTE_CLASSES | _LINE_CLASSES
 
 # By its quotes, so that no tag passes unread whatever a value holds.
-_TAGS = re.compile(r'(<[a-z][a-z0-9]*+ (?>(?:[^"<>]++|"[^"]*+")*)>)')
+_TAGS = re.compile(r'(<[a-z][a-z0-9]*+ [^"<>]*+(?>(?:"[^"]*+"[^"<>]*+)*)>)')
 _ATTRIBUTES = re.compile(r' [a-z]++="[^"]*+"')
 _LINK = re.compile(r"(?:https?|ftp|mailto|tel|sms):", re.IGNORECASE)
 _NO_SCHEME = re.compile(r"(?:www\.[\w.-]+\.[a-z]{2,24}(?=[/?#:]|\Z)|//[\w.-]+\.\w{2,24}(?=[/?#:]|\Z))", re.IGNORECASE)
