@@ -24,10 +24,11 @@ _TOKEN = re.compile(
 )
 # The same without quotes and comments, for what follows one that never ends.
 _UNQUOTED = re.compile(r"<(?P<angle>[^<>,;]*+)>?|(?P<mark>[,;:])|(?P<atom>[^\s\"(<,;:]+)|(?P<space>\s+)", re.DOTALL)
+# Nearly every From: words and one address in angle brackets, and no sign that means anything else.
+_ONE = re.compile(r"\s*+([^\"(<>,;:@]*+)<([^\s\"(<>,;:@]++@[^\s\"(<>,;:@]++)>\s*+")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # Begins at a token's start only, or a long word without "@" would be tried from each of its characters.
 _ADDR = re.compile(r"(?<![^\s@<>,;:\"\[(])[^\s@<>,;:\"\[(]+@(?:\[[^\s\]]{1,60}\]|[^\s@<>,;:\"\])]+)")
-_SPACE = re.compile(r"\s+")
 
 
 class _Collector:
@@ -84,9 +85,10 @@ class _Collector:
 
 
 def _address(addr: str, name: str) -> Address | None:
-    if _SPACE.search(addr.strip()) and (inner := _ADDR.search(addr)) is not None:
+    if len(words := addr.split()) > 1 and (inner := _ADDR.search(addr)) is not None:
         addr = inner[0]  # "<Jane Doe jane@example.com>"
-    addr = _SPACE.sub("", addr)
+    else:
+        addr = "".join(words)
     if addr.startswith("@") and ":" in addr:  # obsolete source route (§4.4)
         addr = addr.rpartition(":")[2]
     if addr.lower().startswith("mailto:"):
@@ -103,7 +105,7 @@ def _shown(name: str) -> str:
         shown = shown[1:-1]
     if len(shown) > 1 and shown[0] == shown[-1] == '"':  # quoted twice, or inside an encoded word
         shown = shown[1:-1]
-    return _SPACE.sub(" ", shown).strip(" <>")[:500]
+    return " ".join(shown.split()).strip(" <>")[:500]
 
 
 def parse_addresses(
@@ -120,6 +122,9 @@ def parse_addresses(
     """
     if isinstance(raw, bytes):
         raw = raw.decode("ascii") if raw.isascii() else decode_charset(raw, "", hints)[0]
+    if (one := _ONE.fullmatch(raw)) is not None and count_max > 0:
+        found = _address(one[2], one[1].strip())
+        return (found,) if found is not None else ()
     collector = _Collector(count_max, names)
     position = 0
     for pattern in (_TOKEN, _UNQUOTED):

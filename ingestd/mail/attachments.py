@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ from ingestd.mail.types import Attachment, CalendarEvent
 _MESSAGES = ("message/rfc822", "message/global", "message/news")
 _CALENDARS = ("text/calendar", "text/x-vcalendar", "application/ics")
 _GENERIC = ("application/octet-stream", "text/plain")
+_OF_BASE64 = string.ascii_letters.encode() + b"0123456789+/= \t\n\r\v\f"
 _FILE_NAME = re.compile(r"[^/\\]*\.[A-Za-z0-9]{1,5}")
 
 
@@ -277,4 +279,4 @@ def _place(part: Part) -> Place:
 
 
 def _unmarked_text(encoded: bytes) -> bool:
-    return re.search(rb"[^A-Za-z0-9+/=\s]", encoded[-4096:]) is not None
+    return encoded[-4096:].translate(None, _OF_BASE64) != b""

@@ -95,6 +95,8 @@ def attribution(text: str) -> int:
     text = (text if text.isprintable() else text.translate(_INVISIBLE)).lstrip(_MARKS).rstrip(_MARKS.replace(">", ""))
     dashed = text.startswith("---") and text.endswith("---")
     text = text.strip(_DASHES + "\"'")
+    if not text:
+        return NONE  # a rule, or what stands above a signature
     colon = text.endswith((":", "："))
     angle = _ANGLE.search(text)
     figures = _DIGIT.search(text) is not None
@@ -288,18 +290,33 @@ def is_forward_separator(line: str) -> bool:
 
 def is_ordinary(line: str) -> bool:
     """Tell at once whether a line, which is not blank, cannot be anything that this module knows."""
-    return not (
-        ":" in line
-        or line[0] in _SPECIAL
-        or "：" in line
-        or line[:3].lower() in _ABOVE_KEYS
-        or line[-1] == ">"
-        or line.rstrip(_TRAILING).endswith(_ENDS)
-        or (line[0].isspace() and not is_ordinary(line.lstrip()))
-    )
+    first, last = line[0], line[-1]
+    if first in _SPECIAL or ":" in line or "：" in line or line[:3].lower() in _ABOVE_KEYS:
+        return False
+    if last in _LAST and (last == ">" or line.rstrip(_TRAILING).endswith(_ENDS)):
+        return False
+    return not first.isspace() or is_ordinary(line.lstrip())
 
 
 _SPECIAL = frozenset("-\u2010_=*—–─#~[(|>`\uff1e")
+_LAST = frozenset(_TRAILING) | frozenset(end[-1] for end in _ENDS)
+"""With which a line ends that `_ENDS` may end."""
+
+
+def is_no_separator(line: str) -> bool:
+    """Tell at once, of most lines, that they stand above no forwarded message, in whatever client's words."""
+    start = line.lstrip(" \t\u00a0>")
+    return (
+        start[:1] not in _DRAWN
+        and start[:3].lower()[:3] not in _BEGIN_FORWARDED_KEYS
+        and line[-1] not in _ENDS_TITLE
+        and line.isprintable()
+    )
+
+
+_DRAWN = _DASHES + _MARKS
+_BEGIN_FORWARDED_KEYS = frozenset(term[:3] for term in _BEGIN_FORWARDED)
+_ENDS_TITLE = frozenset(" :：件")
 
 
 def is_above_line(line: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import zstandard
@@ -12,15 +13,24 @@ CHUNK_BYTES = 1024 * 1024
 _LEVEL = 3
 
 
+class _OfThread(threading.local):
+    """One for each thread, as sharing one crashes; not one a call, as its tables are as large as many a message."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+
+
+_OF_THREAD = _OfThread()
+
+
 def compress_chunks(raw: bytes, chunk_bytes: int = CHUNK_BYTES) -> list[bytes]:
     """Compress `raw` chunk by chunk; no bytes make no chunk.
 
     >>> [len(decompress_chunk(c, 4)) for c in compress_chunks(b"abcdefghij", 4)]
     [4, 4, 2]
     """
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)  # one a call: sharing one across threads crashes
     view = memoryview(raw)
-    return [compressor.compress(view[at : at + chunk_bytes]) for at in range(0, len(raw), chunk_bytes)]
+    return [_OF_THREAD.compressor.compress(view[at : at + chunk_bytes]) for at in range(0, len(raw), chunk_bytes)]
 
 
 def decompress_chunk(chunk: bytes, chunk_bytes: int = CHUNK_BYTES) -> bytes:

@@ -177,7 +177,10 @@ def may_be_notice(root: Part) -> bool:
     sender = _sender(root)
     if _is_daemon(root, sender) or _SERVER.search(sender) or _NOTIFIERS.search(sender):
         return True
-    return any(says.search(_field(root, field)) for _, field, says, _ in _VENDORS)
+    for _, field, says, _ in _VENDORS:
+        if (text := sender if field == "from" and root.text("from") else _field(root, field)) and says.search(text):
+            return True
+    return False
 
 
 def evidence_of_notice(root: Part, notice: str) -> tuple[str, ...]:

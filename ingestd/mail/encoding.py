@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?>(?:\s|\Z)*)")
@@ -12,6 +13,7 @@ _NEXT_BLOCK = re.compile(rb"([A-Za-z0-9+/]{2,}+={1,3}|[A-Za-z0-9+/]{8,}+)(?:[ \t
 _BASE64_BEGINS = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,}|(?:[A-Za-z0-9+/]{4}\s*)*?[A-Za-z0-9+/]{2,3}={1,2}(?:\s|\Z)")
 # What is nothing but lines of base64, the last one with its padding.
 _ONLY_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{1,76}={0,2}\s*")
+_WHITE_SPACE = b" \t\n\r\v\f"
 _BLOCKS_MAX = 20_000
 _BAD_QP = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _SOFT_BREAK = re.compile(rb"^[^\r\n]{60,75}=\r?\n", re.MULTILINE)
@@ -21,6 +23,7 @@ _WORDS = {"x-uuencode": "uuencode", "uue": "uuencode", "x-uue": "uuencode"}
 _KNOWN = frozenset({"base64", "quoted-printable", "7bit", "8bit", "binary", "uuencode"})
 
 
+@lru_cache(maxsize=128)
 def encoding_name(value: str) -> str:
     """Return the encoding in lower case; what is unknown is read as 8bit.
 
@@ -56,7 +59,7 @@ def decode_part(encoded: bytes, encoding: str) -> bytes:
 
 def _decode_base64(data: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
+        return binascii.a2b_base64(data.translate(None, _WHITE_SPACE), strict_mode=True)
     except binascii.Error:
         pass
     lines = data.split()

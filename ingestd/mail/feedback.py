@@ -58,11 +58,10 @@ def complaint_signs(root: Part, types: Collection[str], text: str) -> tuple[str,
         return ("header Content-Type: report-type=feedback-report",)
     if root.get("x-apple-unsubscribe").lower() == b"true":
         return ("header X-Apple-Unsubscribe",)  # "stop this", sent by the client: the opt-out of a feedback report
-    loop = _LOOP_SENDER.search(prepare(root.text("from"), 500))
     start = text[:_TEXT_CHARS]
     if "eedback-" in start and not root.get("in-reply-to") and _FIELDS.search(start) and _MORE_FIELDS.search(start):
         return ("fields of a feedback report in the text",)
-    if not loop:
+    if not _LOOP_SENDER.search(prepare(root.text("from"), 500)):
         return ()
     seen = ["sender is a feedback loop"]
     if _LOOP_SUBJECT.search(prepare(root.text("subject"), 500)):

@@ -171,9 +171,8 @@ def is_plausible(data: bytes, codec: str) -> bool:
         stretch = b" ".join(sample(data, _FIRST_BYTES))  # its letters beyond ASCII stand far apart
     kinds = stretch.translate(alphabet.kinds)
     text, _ = codecs.charmap_decode(stretch, "strict", alphabet.letters)
-    high = [at for at, byte in enumerate(stretch) if byte > 127]
-    places = dict.fromkeys([at for one in high for at in (one - 1, one)])
-    pairs = [pair for at in places if not (pair := text[max(at, 0) : at + 2]).isascii()]
+    pairs = [before + after for before, after in pairwise(text) if after > "\x7f" or before > "\x7f"]
+    pairs += [edge for edge in (text[:1], text[-1:]) if not edge.isascii()]  # beside which there is nothing
     cost = 9 * (kinds.count(b"lL") + kinds.count(b"aL")) + 14 * (kinds.count(b"s") + kinds.count(b"x"))
     cost += kinds.count(b"LL") + 2 * kinds.count(b" L")
     most = _PLAIN * len(pairs) - cost

@@ -328,5 +328,5 @@ def _next_text(lines: Sequence[str], at: int) -> int | None:
 
 def _fences(lines: Sequence[str]) -> dict[int, int]:
     """Return the blocks of code between ``` lines, as {first line: line after the last}."""
-    marks = [at for at, line in enumerate(lines) if line.startswith("```")]
+    marks = [at for at, line in enumerate(lines) if line[:3] == "```"]
     return {marks[at]: marks[at + 1] + 1 for at in range(0, len(marks) - 1, 2)}

@@ -21,7 +21,7 @@ _LINE_CLASSES = words("MsoNormal MsoPlainText MsoListParagraph x_MsoNormal x_Mso
 _CLASSES = QUOTE_CLASSES | _LINE_CLASSES
 
 # By its quotes, so that no tag passes unread whatever a value holds.
-_TAGS = re.compile(r'(<[a-z][a-z0-9]*+ (?>(?:[^"<>]++|"[^"]*+")*)>)')
+_TAGS = re.compile(r'(<[a-z][a-z0-9]*+ [^"<>]*+(?>(?:"[^"]*+"[^"<>]*+)*)>)')
 _ATTRIBUTES = re.compile(r' [a-z]++="[^"]*+"')
 _LINK = re.compile(r"(?:https?|ftp|mailto|tel|sms):", re.IGNORECASE)
 _NO_SCHEME = re.compile(r"(?:www\.[\w.-]+\.[a-z]{2,24}(?=[/?#:]|\Z)|//[\w.-]+\.\w{2,24}(?=[/?#:]|\Z))", re.IGNORECASE)
@@ -43,6 +43,9 @@ def judge_attributes(html: str, limits: Limits) -> tuple[str, int]:
     return "".join(pieces), sum([judge.images.get(tag, 0) for tag in tags]) if judge.images else 0
 
 
+_NO_SOURCE = f' src="{REMOTE_IMAGE}"'
+
+
 class _Judge:
     """Knows the tags and attributes of one message that it has seen."""
 
@@ -54,15 +57,24 @@ class _Judge:
         """Of tags and of attributes, where there are any."""
 
     def tag(self, tag: str) -> str:
-        name, attributes, known = tag[: tag.index(" ")], _ATTRIBUTES.findall(tag), self.attributes
-        kept = [known[one] if one in known else self.attribute(one) for one in attributes]
-        if self.images and (images := sum([self.images.get(one, 0) for one in attributes])):
-            self.images[tag] = images
-        self.tags[tag] = judged = f"{name}{''.join(kept)}>"
+        judged = tag[: tag.index(" ")]
+        images, known, counted = 0, self.attributes, self.images
+        for one in _ATTRIBUTES.findall(tag):
+            judged += known[one] if one in known else self.attribute(one)
+            if one in counted:
+                images += counted[one]
+        if images:
+            counted[tag] = images
+        self.tags[tag] = judged = f"{judged}>"
         return judged
 
     def attribute(self, attribute: str) -> str:
         """Return an attribute as it may stay, "" if it may not."""
+        if attribute.startswith((' href="https:', ' href="http:')):
+            return attribute  # what is the same in every other tag is not worth to be remembered
+        if attribute.startswith((' src="https://', ' src="http://')):
+            self.images[attribute] = 1
+            return _NO_SOURCE
         name, _, written = attribute[1:-1].partition('="')
         value = unescape(written) if "&" in written else written
         if name == "src":

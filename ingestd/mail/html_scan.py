@@ -23,8 +23,10 @@ from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, SHORT_T
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 
 _NAME = r"[a-zA-Z][a-zA-Z0-9:_.-]*+"
+# The usual form of attributes is tried first: it is read in half the time, and as the general one would read it.
 _TAG = re.compile(
-    rf"<(?:(/?)({_NAME})(?=[\t\n\f\r />])(?>(?:[\t\n\f\r /]++|{ATTRIBUTE})*)>|(!--)|([!?/])|(?=[a-zA-Z]))"
+    rf"""<(?:(/?)({_NAME})(?:(?>(?: [a-zA-Z-]++="[^"]*+")*)>|(?=[\t\n\f\r />])(?>(?:[\t\n\f\r /]++|{ATTRIBUTE})*)>)"""
+    r"|(!--)|([!?/])|(?=[a-zA-Z]))"
 )
 _ANY_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>")
 _BROKEN = re.compile(rf"<(/?)({_NAME})[^>]*+>")
@@ -59,7 +61,7 @@ def scan(html: str, limits: Limits = DEFAULT_LIMITS) -> Scan:
 
 def _in_short_runs(html: str) -> str:
     """Part texts of very many characters that must be escaped: html5ever looks at all of the rest for each."""
-    if sum(map(html.count, "&\xa0<>")) <= _ESCAPED_MAX:
+    if len(html) <= _ESCAPED_MAX or sum(map(html.count, "&\xa0<>")) <= _ESCAPED_MAX:
         return html
     out: list[str] = []
     done = count = 0
@@ -112,17 +114,22 @@ class _Scanner(Tree):
 
     def _stretch(self, position: int) -> int:  # noqa: C901, PLR0912  (for each tag of a mail: a call more is felt)
         """Read tags up to the first thing that is not an ordinary tag; return where to go on."""
-        names, kinds, tags = self.names, self.kinds, self.tags
+        html, names, kinds, tags = self.html, self.names, self.kinds, self.tags
         kind_of, depth_max, overflow = KINDS.get, self.limits.html_depth_max, self.overflow
-        for match in _TAG.finditer(self.html, position):
+        for match in _TAG.finditer(html, position):
             slash, name = match.group(1, 2)
-            if kinds[-1] >= TABLE:
-                self.house_text(match.start())
+            start, end = match.span()
+            top = kinds[-1]
+            if top >= TABLE and start > self.last:
+                self.house_text(start)
+                top = kinds[-1]
             if name is None:
                 return self._odd(match)
-            name = name.lower()
-            kind = kind_of(name, UNKNOWN)
-            is_short = match.end() - match.start() <= SHORT_TAG_CHARS
+            kind = kind_of(name)
+            if kind is None:
+                name = name.lower()
+                kind = kind_of(name, UNKNOWN)
+            is_short = end - start <= SHORT_TAG_CHARS
             if slash:
                 if name == names[-1] and is_short and not overflow and name not in INSTEAD:
                     del names[-1], kinds[-1], tags[-1]
@@ -142,10 +149,10 @@ class _Scanner(Tree):
             else:
                 self.start(name, kind, match)
             if kinds[-1] >= TABLE:
-                self.last = match.end()
+                self.last = end
         if kinds[-1] >= TABLE:  # what a table that was cut off ends with
-            self.house_text(len(self.html))
-        return len(self.html)
+            self.house_text(len(html))
+        return len(html)
 
     # What is no tag.
 

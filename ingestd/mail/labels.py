@@ -155,6 +155,7 @@ def _known(name: str) -> str | None:
     return info.name
 
 
+@lru_cache(maxsize=128)
 def charset_name(codec: str) -> str:
     """Return the name by which mail and browsers know a codec.
 

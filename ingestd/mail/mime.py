@@ -18,7 +18,6 @@ from ingestd.mail.headers import decode_value, parse_parameters
 from ingestd.mail.limits import Limits
 
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")
-_LINE_BREAK = re.compile(rb"\r?\n")
 _BLANK = re.compile(rb"[ \t]*\r*(?:\n|\Z)")
 _DELIMITER_TAIL = re.compile(rb"(--)?[ \t]*\r*(?:\n|\Z)")
 _GUESSED_BOUNDARY = re.compile(
@@ -275,7 +274,7 @@ def read_fields(
     stop = min(end, start + limits.header_bytes_max)
     places: list[int] = []
     while position < stop:
-        blank = _BLANK.match(raw, position, end)
+        blank = _BLANK.match(raw, position, end) if raw[position] in b" \t\r\n" else None
         if blank is not None:
             return fields, max(blank.end(), position + 1) if blank.end() > position else end
         match = _FIELD.match(raw, position, stop)
@@ -355,7 +354,7 @@ _FIRST_FIELDS = frozenset(
 
 
 def _unfold(value: bytes) -> bytes:
-    return _LINE_BREAK.sub(b"", value).strip(b" \t\r") if b"\n" in value or b"\r" in value else value.strip(b" \t")
+    return value.replace(b"\r\n", b"").replace(b"\n", b"").strip(b" \t\r")
 
 
 def read_tree(raw: bytes, limits: Limits) -> tuple[Part, dict[str, None], bytes]:

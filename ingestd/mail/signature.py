@@ -73,6 +73,13 @@ _MAIL = re.compile(
 )
 
 
+def _holds(text: str, keys: Sequence[str]) -> bool:
+    for key in keys:  # noqa: SIM110  (a generator costs twice as much as the search itself)
+        if key in text:
+            return True
+    return False
+
+
 def is_device_line(line: str) -> bool:
     """`Sent from my iPhone` and its like.
 
@@ -83,10 +90,10 @@ def is_device_line(line: str) -> bool:
     if len(line) > _DEVICE_CHARS_MAX or line.endswith("?"):
         return False
     lowered = line.lower()
-    if any(key in lowered for key in _FOOTER_KEYS):
+    if _holds(lowered, _FOOTER_KEYS):
         return _FOOTER.match(line) is not None
     # With a comma or a full stop inside it is a sentence.
-    known = any(key in lowered for key in _DEVICE_KEYS) and not (", " in line or ". " in line)
+    known = _holds(lowered, _DEVICE_KEYS) and not (", " in line or ". " in line)
     return known and _DEVICE.match(line) is not None
 
 
@@ -118,9 +125,11 @@ def _one(lines: list[str], end: int, sender: str) -> tuple[int, str] | None:
     last = bare(lines[end - 1])
     if is_device_line(last):
         return end - 1, "device line"
-    if (at := _footer(lines, end)) is not None:
+    begin = max(0, end - _SIGNATURE_LINES_MAX)
+    drawn = [at for at in range(begin, end) if lines[at][:1] in _DRAWN and _is_delimiter_line(lines[at])]
+    if drawn and (at := _footer(lines, drawn, end)) is not None:
         return at, "list footer"
-    if (at := _delimiter(lines, end)) is not None:
+    if drawn and (at := _delimiter(lines, drawn, end)) is not None:
         return at, "signature"
     if (at := _disclaimer(lines, end)) is not None:
         return at, "disclaimer"
@@ -137,25 +146,24 @@ def _is_own_name(line: str, sender: str) -> bool:
     return _OWN_NAME.match(line) is not None or (bool(words) and set(words) <= set(sender.lower().split()))
 
 
-def _footer(lines: list[str], end: int) -> int | None:
+def _footer(lines: list[str], drawn: Sequence[int], end: int) -> int | None:
     """Mailman's footer, beneath a rule."""
-    for at in range(end - 2, max(-1, end - _FOOTER_LINES_MAX), -1):
-        if _is_delimiter_line(lines[at]):
-            return at if _LIST.search("\n".join(line[:200] for line in lines[at:end])) else None
-    return None
+    at = next((at for at in reversed(drawn) if at <= end - 2), -1)
+    if at <= end - _FOOTER_LINES_MAX or at < 0:
+        return None
+    return at if _LIST.search("\n".join(line[:200] for line in lines[at:end])) else None
+
+
+_DRAWN = frozenset("-_—–=*")
 
 
 def _is_delimiter_line(line: str) -> bool:
-    if not line or line[0] not in "-_—–=*":
-        return False
     return is_rule(line) or line.rstrip() in ("--", "__", "—", "––")
 
 
-def _delimiter(lines: list[str], end: int) -> int | None:
+def _delimiter(lines: list[str], drawn: Sequence[int], end: int) -> int | None:
     """Find the last line that parts text and signature: `-- ` (RFC 3676 §4.3), or what clients make of it."""
-    for at in range(end - 1, max(-1, end - _SIGNATURE_LINES_MAX - 1), -1):
-        if not _is_delimiter_line(lines[at]):
-            continue
+    for at in reversed(drawn):
         line = lines[at].replace("\u00a0", " ")
         below = [one.strip() for one in lines[at + 1 : end] if one.strip()]
         if _in_code(lines, at) or any(one.endswith((";", "{", "}")) for one in below):
@@ -167,7 +175,7 @@ def _delimiter(lines: list[str], end: int) -> int | None:
 
 
 def _in_code(lines: list[str], at: int) -> bool:
-    return sum(line.startswith("```") for line in lines[:at]) % 2 == 1
+    return len([line for line in lines[:at] if line[:3] == "```"]) % 2 == 1
 
 
 def _is_signature(below: Sequence[str], named: bool) -> bool:
@@ -201,9 +209,9 @@ def _disclaimer(lines: list[str], end: int) -> int | None:
     while begin and lines[begin - 1].strip() and end - begin < _DISCLAIMER_LINES_MAX:
         begin -= 1
     paragraph = " ".join(line.strip() for line in lines[begin:end])[:4000].lower()
-    if len(paragraph) < 40 or not any(word in paragraph for word in _SECRET):
+    if len(paragraph) < 40 or not _holds(paragraph, _SECRET):
         return None
     wide = any(char > "\u2e80" for char in paragraph[:50])
     if len(paragraph) < (40 if wide else 140) or _MAIL.match(paragraph) is None:
         return None
-    return begin if any(word in paragraph for word in _RECIPIENT) else None
+    return begin if _holds(paragraph, _RECIPIENT) else None

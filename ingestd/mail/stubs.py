@@ -39,6 +39,8 @@ _ONLINE = re.compile(
     r"w przeglądarce|in (?:uw|je) browser|tarayıcı|在浏览器|在瀏覽器|ブラウザ|브라우저",
     re.IGNORECASE,
 )
+_ONLINE_KEYS = ("onl", "brow", "web", "nav", "брау", "przegl", "taray", "浏览器", "瀏覽器", "ブラウザ", "브라우저")
+"""One of them is in whatever `_ONLINE` finds."""
 
 
 def is_html(text: str) -> bool:
@@ -83,7 +85,8 @@ def is_stub(plain: str, html: str) -> bool:
         return True
     if len(plain) > _STUB_CHARS_MAX or _ends_alike(plain, html):
         return False
-    said = "\n".join(" ".join(line.split()) for line in _LINK.sub(" ", plain).split("\n\n")).strip()
+    unlinked = _LINK.sub(" ", plain) if "://" in plain else plain
+    said = "\n".join(" ".join(line.split()) for line in unlinked.split("\n\n")).strip()
     shown = " ".join(_TAGS.sub(" ", html).split())
     if not said:  # links alone
         return len(shown) >= 10
@@ -106,6 +109,9 @@ def _ends_alike(plain: str, html: str) -> bool:
 
 def _says_no_html(said: str) -> bool:
     """Return whether the text is about HTML, and no other sentence of it says something."""
+    lowered = said.lower()
+    if "html" not in lowered and not any(key in lowered for key in _ONLINE_KEYS):
+        return False
     sentences = _SENTENCE_END.split(said)
     about = [_NO_HTML.search(one) is not None or _ONLINE.search(one) is not None for one in sentences]
     return any(about) and sum(len(one) for one, is_about in zip(sentences, about, strict=True) if not is_about) < 25

@@ -1,0 +1,205 @@
+"""What a cheap test passes over, the full one finds nothing in; what a shorter way reads, the long one reads alike."""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+import pytest
+
+from ingestd.mail import attribution, forwarded, stubs
+from ingestd.mail.addresses import parse_addresses
+from ingestd.mail.blobs import compress_chunks, decompress_chunk
+from ingestd.mail.headers import parse_date, parse_parameters
+from ingestd.mail.html_safe import sanitize
+from ingestd.mail.words import LANGUAGES
+
+_AROUND = (
+    "",
+    " ",
+    "  ",
+    "\t",
+    ">",
+    "> > ",
+    "*",
+    "**",
+    "_",
+    "|",
+    "\u00a0",
+    "-----",
+    "----- ",
+    "====",
+    "\u200e",
+    "#",
+    '"',
+)
+_BEHIND = ("", " ", ":", "：", " :", "*", " -----", "====", "\u00a0", "\u200f:", "|", ".", "\t")
+
+
+def _phrases() -> list[str]:
+    found = [
+        term
+        for words in LANGUAGES
+        for terms in (words.forwarded, words.begin_forwarded, words.original, words.above)
+        for term in terms.split("|")
+        if term
+    ]
+    found += [
+        "forwarded message",
+        "Fwd: mail",
+        "weitergeleitete Nachricht",
+        "转发邮件",
+        "原始邮件",
+        "轉寄郵件",
+        "пересылаемое сообщение",
+        "전달된 메시지",
+        "Begin forwarded message",
+        "начало переадресованного сообщения",
+        "以下是转发的邮件",
+    ]
+    return [*found, *map(str.upper, found), *map(str.title, found)]
+
+
+def test_no_line_above_a_forwarded_message_is_passed_over() -> None:
+    seen = 0
+    for phrase in _phrases():
+        for before in _AROUND:
+            for behind in _BEHIND:
+                line = before + phrase + behind
+                separates = attribution.is_forward_separator(line) or (
+                    forwarded._may_be_separator(line) and forwarded._SEPARATOR.match(line) is not None
+                )
+                seen += separates
+                assert not (separates and attribution.is_no_separator(line)), line
+    assert seen > 1000
+    assert attribution.is_no_separator("The printer is broken.")
+
+
+def test_no_line_that_may_end_an_attribution_is_ordinary() -> None:
+    for end in (
+        "wrote",
+        "道",
+        "écrit",
+        "작성",
+        "yazdı",
+        "пишет",
+        "--",
+        "wrote: ",
+        "wrote*_ \u200f",
+        "<jane@example.com>",
+    ):
+        assert not attribution.is_ordinary(f"Jane {end}"), end
+        assert not attribution.is_ordinary(f"  Jane {end}"), end
+    assert attribution.is_ordinary("Thank you. It works now.")
+    assert attribution.is_ordinary("  I wrote to you")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "View this mail ONLINE",
+        "Trouble reading this? See it on the Web",
+        "Im Browser ansehen",
+        "Dans votre navigateur",
+        "En tu navegador",
+        "No seu navegador",
+        "Nel browser",
+        "Открыть в браузере",
+        "Відкрити у браузері",
+        "Obejrzyj w przeglądarce",
+        "In uw browser",
+        "TARAYICIDA aç",
+        "Tarayıcıda aç",
+        "在浏览器中查看",
+        "在瀏覽器中查看",
+        "ブラウザで見る",
+        "브라우저에서 보기",
+    ],
+)
+def test_no_text_about_browsers_is_passed_over(text: str) -> None:
+    assert stubs._ONLINE.search(text) is not None
+    assert stubs._says_no_html(text)
+
+
+def test_one_address_is_read_as_in_a_list() -> None:
+    words = ("Jane", "Doe", "=?utf-8?q?J=C3=A4ne?=", "'Jane'", "Dr.", "[x]", "o'Hara", "\t", "  ", "=?x", "Ünal")
+    hosts = (
+        "jane@example.com",
+        "'jane@example.com'",
+        "jane@example.com.",
+        "a=b@example.com",
+        "=?utf-8?q?a?=@b.example",
+    )
+    rng = random.Random(1)
+    for _ in range(3000):
+        name = " ".join(rng.choices(words, k=rng.randint(0, 4)))
+        value = f"{name}{rng.choice(('', ' ', '  '))}<{rng.choice(hosts)}>{rng.choice(('', ' '))}"
+        # Behind a comma nothing follows, but the value is a list now, and is read token by token.
+        assert parse_addresses(value) == parse_addresses(f"{value},"), value
+
+
+def _by_the_library(value: str) -> datetime | None:
+    parts = parsedate_tz(value)
+    if parts is None:
+        return None
+    try:
+        moment = datetime(*parts[:6], tzinfo=timezone(timedelta(seconds=parts[9])) if parts[9] else UTC)
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment
+
+
+def test_a_usual_date_is_read_as_the_library_reads_it() -> None:
+    rng = random.Random(1)
+    known = 0
+    for _ in range(20_000):
+        value = (
+            f"{rng.choice(('', 'Mon, ', 'Xyz, ', 'mon, '))}{rng.choice((0, 1, '05', 9, 28, 29, 30, 31, 32))} "
+            f"{rng.choice(('Jan', 'Feb', 'Mar', 'Dec', 'Mai', 'may'))} "
+            f"{rng.choice(('0000', '0001', '0068', '0099', '0100', '1969', '2026', '9999'))} "
+            f"{rng.choice(('00', '10', '23', '24'))}:{rng.choice(('00', '59', '60'))}:{rng.choice(('00', '59', '60'))} "
+            f"{rng.choice('+-')}{rng.choice(('0000', '0100', '0530', '2359', '2400', '9999', '0060'))}"
+            f"{rng.choice(('', ' (CET)', ' (x)'))}"
+        )
+        found, expected = parse_date(value), _by_the_library(value)
+        assert (found, found and found.utcoffset()) == (expected, expected and expected.utcoffset()), value
+        known += found is not None
+    assert known > 1000
+
+
+@pytest.mark.parametrize("name", ["title", "STYLE", "x", "href", "data-x"])
+@pytest.mark.parametrize(
+    "value", ["", "a", "a>b", "a<b", "a\nb", "a'b", "a=b", "color:red", "https://example.com/?a=1&b=2"]
+)
+@pytest.mark.parametrize("behind", ["", " ", "/", " b", " b=c", ' b="c', "\n"])
+def test_the_usual_form_of_an_attribute_is_read_as_any_other(name: str, value: str, behind: str) -> None:
+    usual = f'<p>x<a {name}="{value}"{behind}>y</a> z"> w</p>'
+    other = f'<p>x<a  {name}="{value}"{behind}>y</a> z"> w</p>'  # two spaces are not usual
+    assert sanitize(usual) == sanitize(other)
+
+
+def test_what_is_remembered_of_a_header_is_not_changed_by_who_asked() -> None:
+    main, parameters = parse_parameters("text/plain; charset=utf-8")
+    parameters["charset"] = "x"
+    assert parse_parameters("text/plain; charset=utf-8") == (main, {"charset": "utf-8"})
+
+
+def test_threads_compress_at_once() -> None:
+    raws = [random.Random(one).randbytes(200_000) + b"x" * 100_000 for one in range(4)]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(20):
+            chunks = compress_chunks(raws[index], 65_536)
+            if b"".join(decompress_chunk(chunk) for chunk in chunks) != raws[index]:
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(raws))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
