@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
-from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from ingestd.mail.charset import decode as decode_charset
@@ -20,7 +19,6 @@ _WORD = re.compile(
 )
 _CLAIM = re.compile(rb"=\?([^?*\s]{1,60})(?:\*[^?]{0,20})?\?[bBqQ]\?")
 _CLAIM_BYTES = 1000
-_KEPT_BYTES_MAX = 200
 _ONLY_WORDS = re.compile(r"\s*(?:=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]*\?=\s*)+")
 _PARAMETER = re.compile(
     r"(?:[;,]|(?<!\s)\s)\s*+([A-Za-z0-9!#$&+.^_`{|}~*%'-]++)\s*+=\s*+"
@@ -128,20 +126,6 @@ def _is_cut_word(match: re.Match[str]) -> bool:
 
 
 def _decode_run(words: Sequence[tuple[str, bytes]], label: str) -> str:
-    """Decode words of one charset; short ones once, as a name is read by several judges, and written again and again.
-
-    What is kept is small, and kept in the parser's process only, which lives no longer than some thousand messages.
-    """
-    short = sum([len(payload) for _, payload in words]) <= _KEPT_BYTES_MAX
-    return _decode_short(tuple(words), label) if short else _decode_joined(words, label)
-
-
-@lru_cache(maxsize=256)
-def _decode_short(words: tuple[tuple[str, bytes], ...], label: str) -> str:
-    return _decode_joined(words, label)
-
-
-def _decode_joined(words: Sequence[tuple[str, bytes]], label: str) -> str:
     text, _, defect = decode_charset(b"".join(_word_bytes(kind, payload) for kind, payload in words), label)
     if len(words) == 1 or (defect is None and _CONTROL.search(text) is None) or any(kind != "b" for kind, _ in words):
         return text
@@ -169,17 +153,6 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
     >>> parse_parameters("attachment; filename*0*=utf-8''a%20; filename*1=b.txt")
     ('attachment', {'filename': 'a b.txt'})
     """
-    main, plain = _parse_short(value) if len(value) <= _KEPT_BYTES_MAX else _parse_parameters(value)
-    return main, plain.copy()
-
-
-@lru_cache(maxsize=256)
-def _parse_short(value: str) -> tuple[str, dict[str, str]]:
-    """Parse the same few types, and dispositions without a name, once."""
-    return _parse_parameters(value)
-
-
-def _parse_parameters(value: str) -> tuple[str, dict[str, str]]:
     head = _MAIN.match(value)
     if head is None or value[head.end() : head.end() + 20].lstrip().startswith("="):
         value, head = f";{value}", None  # a parameter with nothing before it (scripts)
