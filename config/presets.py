@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from config.checks import AuthservId, HostName, Port, Tenant, Text, WebUrl
 from config.providers import (
+    Days,
     GenericProvider,
     Limit,
     Mechanism,
@@ -89,6 +90,8 @@ class GoogleOAuth(OAuth):
     """More parameters for the authorize address."""
     revoke_ends_all: bool = True
     """A revocation ends every grant of the owner to this client."""
+    refresh_idle_days: Days | None = 180
+    """Google ends a grant that was not used for six months."""
     # No device_authorization_url: Google's flow for devices does not give the mail scope.
 
 
@@ -171,6 +174,8 @@ class MicrosoftOAuth(OAuth):
     # The browser is often signed in already, as an agent and not as the support mailbox.
     extra_authorize_params: dict[Text, str] = Field(default_factory=lambda: {"prompt": "select_account"})
     """More parameters for the authorize address: prompt and domain_hint can be given."""
+    refresh_idle_days: Days | None = 90
+    """Microsoft ends a refresh token that was not used for 90 days."""
 
 
 class MicrosoftProvider(GenericProvider):
@@ -268,6 +273,8 @@ class YandexOAuth(OAuth):
     """What `revoke_url` takes."""
     device_id: bool = True
     """Whether each linking gets a device id: without one, Yandex revokes nothing."""
+    refresh_idle_days: Days | None = 365
+    """Yandex's tokens live for a year, and each refresh begins it anew."""
 
 
 class YandexProvider(GenericProvider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -18,6 +19,7 @@ OAuthLibrary = Literal["standard", "msal"]
 UserinfoAuth = Literal["Bearer", "OAuth", "query"]
 Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 RevokeForm = Literal["rfc7009", "access_token"]
+Days = Annotated[int, Field(ge=1, le=3660)]
 
 _RESERVED_PARAMS: Final = frozenset(
     {"client_id", "client_secret", "code_challenge", "code_challenge_method", "device_id", "device_name", "nonce"}
@@ -65,6 +67,8 @@ class OAuth(Section):
     """Our application's id at the provider."""
     client_secret: Secret | None = None
     """Our application's secret; leave it out for a public client."""
+    client_secret_expires_at: date | None = None
+    """The day on which the secret ends, as the provider's console tells it (2027-01-31): you are warned before."""
     token_auth_method: TokenAuthMethod | None = None
     """How the secret is shown to the token address; when left out, client_secret_basic with a secret, else none."""
     scopes: tuple[Text, ...] = ("openid", "email", "offline_access")
@@ -81,6 +85,12 @@ class OAuth(Section):
     """What `revoke_url` takes: `rfc7009` (the refresh token, as token) or `access_token` (that one, by this name)."""
     revoke_ends_all: bool = False
     """Whether a revocation ends all that the owner gave us (Google): then no refused grant is given back."""
+    refresh_idle_days: Days | None = None
+    """After so many days without a refresh the provider ends a grant; left out where it does not, or does not say."""
+    testing: bool = False
+    """Whether the application is in a trial state in which the provider ends grants early (Google: Testing, 7 days)."""
+    publisher_verified: bool = True
+    """Set it to false while the provider has not verified who publishes the application: owners may be refused."""
     device_id: bool = False
     """Whether each linking gets a device id of its own, without which the provider (Yandex) revokes nothing."""
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)

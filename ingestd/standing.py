@@ -13,6 +13,7 @@ from config import Settings
 from connectors.base import Trouble
 from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
 from ingestd.desk import MailboxView
+from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
 from storage import edits, outbox, quarantine, sending
 from storage.database import Database
@@ -73,11 +74,11 @@ class Warned:
     """Something that a person should know of, while the mailbox is read all the same."""
 
     kind: str
-    """folders_missing, sending or budget."""
+    """folders_missing, sending, access or budget."""
     trouble: str
     since: datetime | None
     until: datetime | None
-    """When it is tried again, or there is room again."""
+    """When it is tried again, there is room again, or the access ends."""
     meaning: str
     cure: str
 
@@ -131,13 +132,18 @@ async def counts_of(content: Database, mailbox: Mailbox) -> Counts:
     return await content.read(mailbox.account_id, _counts, mailbox.mailbox_id)
 
 
-async def waits_of(content: Database, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[Waiting | None]:
-    """Return, for each mailbox, what waits because it has sent enough. Raises StorageUnavailable."""
-    return await content.read(account_id, _waits, mailbox_ids)
+async def stand(
+    content: Database, settings: Settings, account_id: UUID, views: Sequence[MailboxView]
+) -> list[tuple[Standing, list[Warned]]]:
+    """Return how mailboxes of an account stand, and what is wrong beside the reading. Raises StorageUnavailable."""
+    mailbox_ids = [one.mailbox.mailbox_id for one in views]
+    waits = await content.read(account_id, _waits, mailbox_ids)
+    risks = await foreseen(content, settings, account_id, mailbox_ids)
+    stands = [standing_of(settings, one) for one in views]
+    return [(one, _warnings(one, waiting, risked)) for one, waiting, risked in zip(stands, waits, risks, strict=True)]
 
 
-def warnings_of(standing: Standing, waits: Waiting | None) -> list[Warned]:
-    """Return what is wrong beside the reading."""
+def _warnings(standing: Standing, waits: Waiting | None, risks: Sequence[Foreseen]) -> list[Warned]:
     found = []
     if standing.folders_meaning is not None:
         found.append(
@@ -161,6 +167,7 @@ def warnings_of(standing: Standing, waits: Waiting | None) -> list[Warned]:
                 cure=standing.send_cure or "",
             )
         )
+    found += [Warned("access", one.risk, one.since, one.ends_at, one.meaning, one.cure) for one in risks]
     if waits is not None:
         meaning = WORDS[Spent(waits.reason)]
         found.append(Warned("budget", waits.reason, None, waits.until, meaning, "Nothing: it goes on by itself."))

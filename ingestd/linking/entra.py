@@ -53,7 +53,7 @@ from ingestd.linking.http import (
 from ingestd.linking.identity import Identity, id_token_claims, identity_of
 from ingestd.linking.oauth import read_device_code, utc_now
 from ingestd.linking.retry import Waits, repeating
-from ingestd.linking.tokens import TokenSet, read_tokens, verdict
+from ingestd.linking.tokens import TokenSet, permission_of, read_tokens, verdict
 from ingestd.records import GrantRecord
 
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -206,9 +206,9 @@ class MsalClient:
 
     def require_all(self, tokens: TokenSet) -> None:
         """As ProviderClient.require_all. Permissions are compared by their own names, without the resource's."""
-        granted = {_permission(scope) for scope in tokens.scopes or self._scopes}
+        granted = {permission_of(scope) for scope in tokens.scopes or self._scopes}
         wanted = self.config.scopes_needed or self._scopes
-        missing = [scope for scope in wanted if _permission(scope) not in granted and scope not in _RESERVED_SCOPES]
+        missing = [scope for scope in wanted if permission_of(scope) not in granted and scope not in _RESERVED_SCOPES]
         if tokens.refresh_token is None:
             missing.append("offline_access")
         if missing:
@@ -361,15 +361,6 @@ def _in_query(address: str) -> str:
     parts = urlsplit(address)
     params = [(name, "query" if name == "response_mode" else value) for name, value in parse_qsl(parts.query)]
     return urlunsplit(parts._replace(query=urlencode(params)))
-
-
-def _permission(scope: str) -> str:
-    """Return a permission's own name; answers may spell its resource differently.
-
-    >>> _permission("https://outlook.office.com/SMTP.Send") == _permission("https://outlook.office365.com/smtp.send")
-    True
-    """
-    return scope.rpartition("/")[2].lower()
 
 
 def _tenant_in(issuer: str) -> str:

@@ -215,11 +215,21 @@ class TokenKeeper:
                 mailbox.mailbox_id,
                 version=grant.version,
                 expires_at=tokens.expires_at,
+                # As before, where the provider says nothing of it (RFC 6749 §5.1, §6).
+                scopes=tokens.scopes or grant.scopes or record.scopes or None,
+                refresh_ends_at=_end_of(tokens, grant),
                 sealed=key.seal_record(GrantRecord.place(mailbox.mailbox_id), renewed),
             )
         except CursorMoved as error:
             # It was linked again while we asked: the newer grant counts.
             raise TemporaryError("the grant was renewed meanwhile") from error
+
+
+def _end_of(tokens: TokenSet, grant: Grant) -> datetime | None:
+    """Return when the refresh token ends that is kept now; a new one without an end has none."""
+    if tokens.refresh_ends_at is None and tokens.refresh_token is None:
+        return grant.refresh_ends_at
+    return tokens.refresh_ends_at
 
 
 def as_connector_error(error: LinkingError) -> ConnectorError:

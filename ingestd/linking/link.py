@@ -392,6 +392,7 @@ class Linking:
             mailbox_sealed=key.seal_record(MailboxRecord.place(flow.mailbox_id), mailbox),
             grant_sealed=key.seal_record(GrantRecord.place(flow.mailbox_id), grant),
             tokens=tokens,
+            asked=self._provider(flow.provider).oauth.scopes,
         )
 
     async def _relinked(self, flow: Flow, identity: Identity) -> tuple[DataKey, MailboxRecord]:

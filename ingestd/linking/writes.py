@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -54,8 +55,12 @@ def store_link(
     mailbox_sealed: bytes,
     grant_sealed: bytes,
     tokens: TokenSet,
+    asked: Sequence[str] = (),
 ) -> None:
-    """Write the mailbox, its grant and the event in one transaction."""
+    """Write the mailbox, its grant and the event in one transaction.
+
+    Where the provider does not say what it granted, that is what was `asked` for (RFC 6749 §5.1).
+    """
     if flow.relink:
         mailboxes.relink(conn, account_id, flow.mailbox_id, mailbox_sealed)
         outbox.make_due(conn, account_id, flow.mailbox_id)
@@ -69,7 +74,15 @@ def store_link(
             start_days=start_days,
             sealed=mailbox_sealed,
         )
-    grants.put_grant(conn, account_id, flow.mailbox_id, tokens.expires_at, grant_sealed)
+    grants.put_grant(
+        conn,
+        account_id,
+        flow.mailbox_id,
+        tokens.expires_at,
+        grant_sealed,
+        scopes=asked if tokens.scopes is None else tokens.scopes,
+        refresh_ends_at=tokens.refresh_ends_at,
+    )
     flows.end_flow(conn, account_id, flow.flow_id, status="completed")
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     kind = "mailbox.relinked" if flow.relink else "mailbox.linked"

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ingestd.keys import KeyRing
 from ingestd.verify import (
+    access,
     backfills,
     borders,
     edits,
@@ -66,6 +67,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.replies_were_announced_once,
     floods.muted_messages_are_told_as_such,
     floods.floods_are_announced,
+    access.access_warnings_were_told,
     edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,

@@ -15,10 +15,9 @@ from ingestd.desk import BackfillView, MailboxView
 from ingestd.options import FOLDER_CHARS_MAX, FOLDERS_MAX, NAME_CHARS_MAX, SIGNATURE_CHARS_MAX, Options, effective
 from ingestd.options import mirrored as mirrored_of
 from ingestd.records import TOKEN_OFF
-from ingestd.standing import Counts, Spending, Standing, Warned, lag_of, warnings_of
+from ingestd.standing import Counts, Spending, Standing, Warned, lag_of
 from storage.backfills import BackfillStatus
 from storage.mailboxes import MailboxState
-from storage.sending import Waiting
 
 Spelled = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -26,10 +25,10 @@ Spelled = Annotated[str, Field(min_length=1, max_length=300)]
 class WarningShown(Shown):
     """Something that a person should know of, while the mailbox is read all the same."""
 
-    kind: Literal["folders_missing", "sending", "budget"]
+    kind: Literal["folders_missing", "sending", "access", "budget"]
     trouble: str = Field(examples=["folders_missing"], description="A fixed word.")
     since: datetime | None
-    until: datetime | None = Field(description="When it is tried again, or there is room again.")
+    until: datetime | None = Field(description="When it is tried again, there is room again, or the access ends.")
     meaning: str = Field(description="For people: what is wrong.")
     cure: str = Field(description="For people: what to do about it.")
 
@@ -159,22 +158,22 @@ class OptionsChanged(Taken):
         return Options(**given)
 
 
-def summary_of(view: MailboxView, standing: Standing, waits: Waiting | None) -> MailboxSummary:
-    return MailboxSummary(**_summary(view, standing, warnings_of(standing, waits)))
+def summary_of(view: MailboxView, standing: Standing, warned: list[Warned]) -> MailboxSummary:
+    return MailboxSummary(**_summary(view, standing, warned))
 
 
 def shown_of(
     settings: Settings,
     view: MailboxView,
     standing: Standing,
-    waits: Waiting | None,
+    warned: list[Warned],
     spending: Spending,
     counts: Counts,
     backfill: BackfillView | None,
 ) -> MailboxShown:
     assert view.record is not None
     return MailboxShown(
-        **_summary(view, standing, warnings_of(standing, waits)),
+        **_summary(view, standing, warned),
         aliases=list(view.record.addresses),
         start_from=view.mailbox.start_from,
         created_at=view.mailbox.created_at,
