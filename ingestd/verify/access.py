@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import and_, select
 
 from ingestd.verify.log import is_forgotten
-from ingestd.verify.look import Look
+from ingestd.verify.look import Look, live
 from ingestd.verify.report import Findings
 from storage.tables import access_warnings, events
 
@@ -30,8 +30,8 @@ _NEWEST = (
 
 async def access_warnings_were_told(look: Look, found: Findings) -> None:
     """Every warning of a mailbox's access that lasts was told, and was not told to be over since."""
-    await look.count(found, access_warnings)
-    query = select(access_warnings.c.account_id, access_warnings.c.mailbox_id)
+    await look.count(found, access_warnings, live(access_warnings))
+    query = select(access_warnings.c.account_id, access_warnings.c.mailbox_id).where(live(access_warnings))
     untold = _NEWEST.is_(None) & ~is_forgotten(access_warnings, access_warnings.c.since)
     await look.flag(found, query.where(untold), "the warning was not told")
     await look.flag(found, query.where(_NEWEST == _OVER), "the warning was told to be over")
