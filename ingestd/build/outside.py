@@ -64,6 +64,10 @@ class Outside:
         """Return a provider as it is configured now, also after a reload. Raises KeyError."""
         return self._settings.provider(name)
 
+    def removal_page(self, name: str) -> str | None:
+        """Return where a provider's owners take our access away; None where that is not known."""
+        return self.provider(name).removal_page if name in self._settings.providers else None
+
     async def reload(self, settings: Settings) -> None:
         """Go on with changed providers and hosts."""
         self._settings = settings
@@ -122,7 +126,7 @@ def new_metrics() -> Metrics:
 
 
 def new_eraser(store: Store, outside: Outside, metrics: Metrics) -> tuple[Eraser, Revoker]:
-    revoker = Revoker(store.keystore, store.keys, outside.clients)
+    revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page)
     tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
     return Eraser(tools), revoker
 
