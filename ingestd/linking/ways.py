@@ -1,0 +1,145 @@
+"""By which way a mailbox is read and sent from: what each needs of a grant, and the choice among them. Pure.
+
+A *way* is a protocol or an API with a connector of its own. One mailbox can be read by one
+and sent from by another; which can be is decided by the scopes that its owner granted, and
+which of these is taken by the operator's order.
+
+| kind | way | needs |
+|---|---|---|
+| google | imap, smtp | `https://mail.google.com/` |
+| google | gmail, to read | `gmail.modify` or `https://mail.google.com/` |
+| google | gmail, to send | one of these two, `gmail.send` or `gmail.compose` |
+| microsoft | imap | Outlook's `IMAP.AccessAsUser.All` |
+| microsoft | smtp | Outlook's `SMTP.Send` |
+| microsoft | graph, to read | Graph's `Mail.ReadWrite` |
+| microsoft | graph, to send | Graph's `Mail.ReadWrite` (the draft) and `Mail.Send` |
+| any other | imap, smtp | whatever was granted: the mail server decides |
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+
+class Way(enum.StrEnum):
+    IMAP = "imap"
+    SMTP = "smtp"
+    GMAIL = "gmail"
+    GRAPH = "graph"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The choice for one mailbox."""
+
+    read: Way | None
+    """None where the grant opens none of the ways that are offered."""
+    send: Way | None
+    send_instead: Way | None = None
+    """The next one, for a provider that has switched `send` off (Microsoft: 535 5.7.139)."""
+
+
+_GOOGLE = "https://www.googleapis.com/auth/"
+_ALL_OF_GMAIL = frozenset({"https://mail.google.com/"})
+_MODIFY = frozenset({f"{_GOOGLE}gmail.modify"})
+_Enough = tuple[frozenset[str], ...]
+"""Alternatives: all scopes of one of them are enough."""
+
+READING: Final[Mapping[str, Mapping[Way, _Enough]]] = MappingProxyType(
+    {
+        "google": {Way.GMAIL: (_MODIFY, _ALL_OF_GMAIL), Way.IMAP: (_ALL_OF_GMAIL,)},
+        "microsoft": {
+            Way.GRAPH: (frozenset({"graph/mail.readwrite"}),),
+            Way.IMAP: (frozenset({"outlook/imap.accessasuser.all"}),),
+        },
+    }
+)
+SENDING: Final[Mapping[str, Mapping[Way, _Enough]]] = MappingProxyType(
+    {
+        "google": {
+            Way.GMAIL: (
+                _MODIFY,
+                _ALL_OF_GMAIL,
+                frozenset({f"{_GOOGLE}gmail.send"}),
+                frozenset({f"{_GOOGLE}gmail.compose"}),
+            ),
+            Way.SMTP: (_ALL_OF_GMAIL,),
+        },
+        "microsoft": {
+            Way.GRAPH: (frozenset({"graph/mail.readwrite", "graph/mail.send"}),),
+            Way.SMTP: (frozenset({"outlook/smtp.send"}),),
+        },
+    }
+)
+_BY_IMAP: Final[Mapping[Way, _Enough]] = MappingProxyType({Way.IMAP: (frozenset(),)})
+_BY_SMTP: Final[Mapping[Way, _Enough]] = MappingProxyType({Way.SMTP: (frozenset(),)})
+
+
+def choose(
+    kind: str,
+    granted: Sequence[str] | None,
+    *,
+    read_by: Sequence[Way],
+    send_by: Sequence[Way],
+    offered: Collection[Way],
+) -> Ways:
+    """Return the ways for a mailbox of a provider of this kind.
+
+    `granted` are the scopes of its grant, None where they are not known: then it is of a time when there was
+    nothing but IMAP and SMTP. `read_by` and `send_by` are the operator's order, what is not in it is not taken;
+    `offered` are those that there are connectors for.
+
+    >>> order = {"read_by": (Way.GRAPH, Way.IMAP), "send_by": (Way.SMTP, Way.GRAPH), "offered": tuple(Way)}
+    >>> outlook, graph = "https://outlook.office.com/", "https://graph.microsoft.com/"
+    >>> ways = choose("microsoft", [outlook + "SMTP.Send", graph + "Mail.ReadWrite", graph + "Mail.Send"], **order)
+    >>> ways.read.value, ways.send.value, ways.send_instead.value
+    ('graph', 'smtp', 'graph')
+    """
+    reading, sending = READING.get(kind, _BY_IMAP), SENDING.get(kind, _BY_SMTP)
+    if granted is None:
+        reading, sending, granted = _BY_IMAP, _BY_SMTP, ()
+    have = {spelled(kind, scope) for scope in granted}
+    read = [way for way in read_by if way in offered and _is_open(reading, way, have)]
+    send = [way for way in send_by if way in offered and _is_open(sending, way, have)]
+    return Ways(read[0] if read else None, send[0] if send else None, send[1] if len(send) > 1 else None)
+
+
+def audience(kind: str, way: Way, granted: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the scopes to ask for, so that a token opens a way; None where every token opens all of them.
+
+    A token of Microsoft's is good for one resource, Outlook or Graph.
+
+    >>> audience("microsoft", Way.SMTP, ["Mail.Send", "https://outlook.office.com/SMTP.Send", "openid"])
+    ('https://outlook.office.com/SMTP.Send',)
+    """
+    if kind != "microsoft":
+        return None
+    resource = "graph/" if way is Way.GRAPH else "outlook/"
+    return tuple(scope for scope in granted if scope not in _OPENID and spelled(kind, scope).startswith(resource))
+
+
+_OPENID: Final = frozenset({"openid", "email", "profile", "offline_access"})
+"""They are of no resource."""
+
+
+def spelled(kind: str, scope: str) -> str:
+    """Return a scope as the tables above spell it: Microsoft's answers spell its hosts and names in several ways.
+
+    What has no host is Graph's: it is the resource of scopes that name none.
+
+    >>> spelled("microsoft", "https://outlook.office365.com/smtp.send"), spelled("microsoft", "Mail.Send")
+    ('outlook/smtp.send', 'graph/mail.send')
+    """
+    if kind != "microsoft":
+        return scope
+    host = urlsplit(scope).hostname or ""
+    return f"{'outlook' if 'outlook' in host else 'graph'}/{scope.rpartition('/')[2].lower()}"
+
+
+def _is_open(table: Mapping[Way, _Enough], way: Way, have: set[str]) -> bool:
+    return any(enough <= have for enough in table.get(way, ()))
