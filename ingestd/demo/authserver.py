@@ -75,7 +75,7 @@ class _BrokenResponse(Response):
         await send({"type": "http.response.body", "body": b'{"access_', "more_body": True})
 
 
-class _QuietServer(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: the process belongs to somebody else."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -172,7 +172,7 @@ class AuthServer(Dialects):
             ssl_certfile=tls.cert_file if tls else None,
             ssl_keyfile=tls.key_file if tls else None,
         )
-        server = _QuietServer(config)
+        server = QuietServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
