@@ -158,6 +158,9 @@ class AuthServer(Dialects):
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the issuer, e.g. http://127.0.0.1:40123."""
         listener = socket.create_server(("127.0.0.1", self._port))
+        # Accepted connections inherit it; asyncio does not set it on those of a listener that it did not make, and each
+        # answer, in two packets, would wait 40 ms for the client's delayed ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tls = self._certificates
         self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self._loop = asyncio.get_running_loop()

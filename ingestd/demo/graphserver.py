@@ -111,6 +111,9 @@ class GraphServer:
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the address of the API, e.g. http://127.0.0.1:40123/v1.0."""
         listener = socket.create_server(("127.0.0.1", self._port), backlog=512)
+        # Accepted connections inherit it; asyncio does not set it on those of a listener that it did not make, and each
+        # answer, in two packets, would wait 40 ms for the client's delayed ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1.0"
         self._loop = self.subscriptions.loop = asyncio.get_running_loop()
         config = uvicorn.Config(

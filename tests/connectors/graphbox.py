@@ -95,7 +95,7 @@ class GraphBox:
     def __post_init__(self) -> None:
         self.tokens = TestTokens(self.auth_server, self.user)
         self.access = GraphAccess(
-            base_url=self.graph.url, connect_seconds=10, read_seconds=10, poll_seconds_min=3, poll_seconds=60
+            base_url=self.graph.url, connect_seconds=10, read_seconds=10, poll_seconds_min=1.4, poll_seconds=60
         )
         self.server = GraphFolders(self.graph)
         guard = EgressGuard([("127.0.0.1", int(self.graph.url.split(":")[2].partition("/")[0]))])
