@@ -20,7 +20,9 @@ from config.providers import (
     Mechanism,
     OAuth,
     OAuthLibrary,
+    ReadBy,
     RevokeForm,
+    SendBy,
     SendingLimits,
     Server,
     Tls,
@@ -179,7 +181,7 @@ class MicrosoftOAuth(OAuth):
 
 
 class MicrosoftProvider(GenericProvider):
-    """Microsoft 365 and Outlook.com by IMAP and SMTP."""
+    """Microsoft 365 and Outlook.com by IMAP and SMTP, or by Microsoft Graph where its scopes are asked for."""
 
     kind: Literal["microsoft"]  # type: ignore[assignment]  # the union is discriminated by it
     """`microsoft`: Microsoft 365 and Outlook.com."""
@@ -187,6 +189,17 @@ class MicrosoftProvider(GenericProvider):
     """The server that mail is read from."""
     smtp: MicrosoftSmtp = MicrosoftSmtp()
     """The server that replies are sent through."""
+    read_by: Annotated[tuple[ReadBy, ...], Field(min_length=1)] = ("graph", "imap")
+    """By which ways mailboxes may be read: by Graph where its scopes were granted, else by IMAP."""
+    send_by: Annotated[tuple[SendBy, ...], Field(min_length=1)] = ("graph", "smtp")
+    """By which ways replies may be sent: by Graph where its scopes were granted, else by SMTP."""
+    graph_url: WebUrl | None = "https://graph.microsoft.com/v1.0"
+    """The address of Microsoft Graph's API; national clouds have others."""
+    upload_urls: Annotated[tuple[WebUrl, ...], Field(max_length=20)] = (
+        "https://outlook.office.com",
+        "https://outlook.office365.com",
+    )
+    """Where Microsoft Graph lets large attachments be put."""
     oauth: MicrosoftOAuth
     """How the mailboxes' owners give access: `client_id`, `client_secret`, `tenant`."""
     limits: MicrosoftLimits = MicrosoftLimits()

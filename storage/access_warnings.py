@@ -30,6 +30,8 @@ class Access:
     """What it allows; None where that is not known."""
     refresh_ends_at: datetime | None
     """When the refresh token ends, however often it is used; None where the provider told no end."""
+    read_way: str | None = None
+    """By which way the mailbox is read; None before anybody began."""
 
 
 def list_access(conn: Connection, *, after: UUID | None, limit: int) -> list[Access]:
@@ -86,6 +88,7 @@ _SELECT: Select[Any] = (
         grants.c.refreshed_at,
         grants.c.scopes,
         grants.c.refresh_ends_at,
+        mailboxes.c.read_way,
     )
     .join(grants, and_(grants.c.account_id == mailboxes.c.account_id, grants.c.mailbox_id == mailboxes.c.mailbox_id))
     .where(mailboxes.c.state != MailboxState.DISCONNECTING)
@@ -93,10 +96,8 @@ _SELECT: Select[Any] = (
 
 
 def _access(row: Any) -> Access:
-    account_id, mailbox_id, provider, state, refreshed_at, scopes, refresh_ends_at = row
-    return Access(
-        account_id, mailbox_id, provider, MailboxState(state), refreshed_at, scopes_of(scopes), refresh_ends_at
-    )
+    account_id, mailbox_id, provider, state, refreshed_at, scopes, *others = row
+    return Access(account_id, mailbox_id, provider, MailboxState(state), refreshed_at, scopes_of(scopes), *others)
 
 
 def _is(account_id: UUID, mailbox_id: UUID) -> ColumnElement[bool]:

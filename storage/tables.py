@@ -91,6 +91,7 @@ mailboxes = Table(
     Column("start_days", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("read_at", Instant),
+    Column("read_way", Text),
     Column("sent_found", Integer, nullable=False),
     Column("sent_appended", Integer, nullable=False),
     Column("sent_rewritten", Integer, nullable=False, server_default="0"),

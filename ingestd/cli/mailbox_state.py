@@ -17,17 +17,19 @@ from ingestd.desk import MailboxView
 from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
 from ingestd.linking.foresight import foreseen
-from ingestd.standing import spending_of, standing_of
+from ingestd.standing import spending_of, standing_of, ways_at
 
 _COLUMNS = 100
 
 
 async def standing(store: Store, view: MailboxView) -> dict[str, object]:
     """Return what `mailbox show` tells of reading and sending."""
-    stands = standing_of(store.settings, view)
-    spent = await spending_of(store.content, store.settings, view.mailbox)
     mailbox = view.mailbox
-    (risks,) = await foreseen(store.content, store.settings, mailbox.account_id, [mailbox.mailbox_id])
+    where = (store.content, store.settings, mailbox.account_id, [mailbox.mailbox_id])
+    (ways,) = await ways_at(*where)
+    stands = standing_of(store.settings, view, ways)
+    spent = await spending_of(store.content, store.settings, mailbox)
+    (risks,) = await foreseen(*where)
     return {
         **asdict(stands),
         "folders_missing": ", ".join(stands.folders_missing),

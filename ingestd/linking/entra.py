@@ -53,7 +53,7 @@ from ingestd.linking.http import (
 from ingestd.linking.identity import Identity, id_token_claims, identity_of
 from ingestd.linking.oauth import read_device_code, utc_now
 from ingestd.linking.retry import Waits, repeating
-from ingestd.linking.tokens import TokenSet, permission_of, read_tokens, verdict
+from ingestd.linking.tokens import UNCHECKED_SCOPES, TokenSet, permission_of, read_tokens, verdict
 from ingestd.records import GrantRecord
 
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -197,9 +197,13 @@ class MsalClient:
         return self._tokens(made, refreshing=False)
 
     async def refresh(self, grant: GrantRecord) -> TokenSet:
-        """As ProviderClient.refresh. Microsoft gives a new refresh token each time."""
+        """As ProviderClient.refresh. Microsoft gives a new refresh token each time.
+
+        Asked for is what was granted: more would want a new consent, after every change of the configuration.
+        """
+        scopes = [one for one in grant.scopes if one not in UNCHECKED_SCOPES] or self._scopes
         made = await self._with_msal(
-            lambda app: app.acquire_token_by_refresh_token(grant.refresh_token or "", self._scopes),
+            lambda app: app.acquire_token_by_refresh_token(grant.refresh_token or "", scopes),
             public=grant.by_device_code,
         )
         return self._tokens(made, refreshing=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
 from config import Provider
 from ingestd.linking.tokens import lacking
+from ingestd.linking.ways import opens_a_way, ways_of
 from storage.access_warnings import Access
 from storage.mailboxes import MailboxState
 
@@ -80,10 +81,21 @@ def _of_grant(provider: Provider, access: Access, now: datetime, ahead: timedelt
     elif access.refresh_ends_at is not None and access.refresh_ends_at - ahead <= now:
         found[Risk.GRANT_ENDING] = Threat(access.refresh_ends_at)
     if access.scopes is not None:
-        missing = lacking(oauth.scopes, access.scopes, by_permission=oauth.client == "msal")
+        missing = _missing(provider, access, access.scopes)
         if missing:
             found[Risk.SCOPE_MISSING] = Threat(scopes=missing)
     return found
+
+
+def _missing(provider: Provider, access: Access, granted: Sequence[str]) -> tuple[str, ...]:
+    """Return what was asked for and is not granted, but for ways that are not needed: a grant for IMAP and SMTP goes
+    on to be good where new ones are for an API."""
+    oauth = provider.oauth
+    missing = lacking(oauth.scopes, granted, by_permission=oauth.client == "msal")
+    ways = ways_of(provider, granted, access.read_way)
+    if ways.read is None or ways.send is None:
+        return missing
+    return tuple(scope for scope in missing if not opens_a_way(provider.kind, scope))
 
 
 def is_in_testing(provider: Provider, access: Access) -> bool:

@@ -30,7 +30,7 @@ _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 # What the mail scopes are not: providers rename these in their answers or leave them
 # out (Google: email → …/auth/userinfo.email; Microsoft: no offline_access). What they
 # give is looked at itself: the ID token, the address, the refresh token.
-_UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "phone", "offline_access"})
+UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "phone", "offline_access"})
 
 _OWNER_IS_WANTED: Final = frozenset(
     {"interaction_required", "login_required", "consent_required", "account_selection_required"}
@@ -140,7 +140,7 @@ def lacking(asked: Sequence[str], granted: Sequence[str], *, by_permission: bool
     """
     spelled = permission_of if by_permission else str
     have = {spelled(scope) for scope in granted}
-    return tuple(scope for scope in asked if spelled(scope) not in have and scope not in _UNCHECKED_SCOPES)
+    return tuple(scope for scope in asked if spelled(scope) not in have and scope not in UNCHECKED_SCOPES)
 
 
 def permission_of(scope: str) -> str:

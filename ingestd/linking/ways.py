@@ -25,12 +25,18 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
+from config import Provider
+
 
 class Way(enum.StrEnum):
     IMAP = "imap"
     SMTP = "smtp"
     GMAIL = "gmail"
     GRAPH = "graph"
+
+
+OFFERED: Final = frozenset({Way.IMAP, Way.SMTP, Way.GRAPH})
+"""The ways that have connectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,24 @@ def choose(
     read = [way for way in read_by if way in offered and _is_open(reading, way, have)]
     send = [way for way in send_by if way in offered and _is_open(sending, way, have)]
     return Ways(read[0] if read else None, send[0] if send else None, send[1] if len(send) > 1 else None)
+
+
+def ways_of(provider: Provider, granted: Sequence[str] | None, read_way: str | None = None) -> Ways:
+    """Return the choice for a mailbox of a provider as it is configured.
+
+    A mailbox that was read goes on to be read by the same way, `read_way`: another one knows the same messages by
+    other ids, and would bring them in a second time.
+    """
+    read_by = tuple(map(Way, provider.read_by)) if read_way is None else (Way(read_way),)
+    send_by = tuple(map(Way, provider.send_by))
+    return choose(provider.kind, granted, read_by=read_by, send_by=send_by, offered=OFFERED)
+
+
+def opens_a_way(kind: str, scope: str) -> bool:
+    """Tell whether a scope is one of those that ways need."""
+    tables = (READING.get(kind, _BY_IMAP), SENDING.get(kind, _BY_SMTP))
+    scopes = {one for table in tables for enough in table.values() for some in enough for one in some}
+    return spelled(kind, scope) in scopes
 
 
 def audience(kind: str, way: Way, granted: Sequence[str]) -> tuple[str, ...] | None:

@@ -48,6 +48,12 @@ class MailboxSummary(Shown):
     lag_seconds: float | None = Field(
         examples=[12.5], description="Seconds since then; null where it is not active, or was not read yet."
     )
+    read_by: Literal["imap", "graph"] | None = Field(
+        examples=["imap"], description="The way by which it is read; null where its grant opens none."
+    )
+    send_by: Literal["smtp", "graph"] | None = Field(
+        examples=["smtp"], description="The way by which its replies are sent; null where its grant opens none."
+    )
     warnings: list[WarningShown]
 
 
@@ -223,6 +229,8 @@ def _summary(view: MailboxView, standing: Standing, warned: list[Warned]) -> dic
         "next_try": standing.next_try,
         "read_at": mailbox.read_at,
         "lag_seconds": lag_of(mailbox, datetime.now(UTC)),
+        "read_by": standing.read_by,
+        "send_by": standing.send_by,
         "warnings": [WarningShown(**asdict(one)) for one in warned],
     }
 

@@ -1,4 +1,4 @@
-"""What will end the access to a mailbox: what its grant allows and how long, and the warnings that were told."""
+"""What a mailbox's grant allows and how long, by which way it is read, and the warnings of what will end its access."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +15,8 @@ def upgrade() -> None:
     # Null until the next refresh: what an older grant allows lies sealed.
     op.add_column("grants", sa.Column("scopes", sa.Text(), nullable=True))
     op.add_column("grants", sa.Column("refresh_ends_at", Instant(), nullable=True))
+    # Null, too, for what was read before: then there was IMAP alone.
+    op.add_column("mailboxes", sa.Column("read_way", sa.Text(), nullable=True))
     op.create_table(
         "access_warnings",
         sa.Column("account_id", Id(), nullable=False),
