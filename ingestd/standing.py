@@ -48,6 +48,8 @@ class Standing:
     """The way by which it is read; None where its grant opens none, or its provider is not configured any more."""
     send_by: str | None
     """The way by which its replies are sent; None likewise."""
+    send_by_instead: str | None
+    """The way by which they are sent where the provider has switched that one off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def standing_of(settings: Settings, view: MailboxView, ways: Ways) -> Standing:
         send_cure=send.cure if send else None,
         read_by=ways.read.value if ways.read else None,
         send_by=ways.send.value if ways.send else None,
+        send_by_instead=ways.send_instead.value if ways.send_instead else None,
     )
 
 

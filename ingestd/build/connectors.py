@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,7 +16,8 @@ from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap
 from ingestd.build.outside import Outside
 from ingestd.inbound.alerts import note_alerts
 from ingestd.linking.keeper import MailboxTokens
-from ingestd.linking.ways import Way, Ways
+from ingestd.linking.ways import Way, Ways, audience
+from ingestd.outbound.fallback import FallbackSender
 from ingestd.telemetry.metrics import Metrics
 
 _POLL_SECONDS_MIN: Final = 15.0
@@ -29,8 +31,14 @@ class Reached:
     mailbox_id: UUID
     login: str
     provider: Provider
-    tokens: MailboxTokens
     ways: Ways
+    granted: tuple[str, ...] | None
+    """The scopes of its grant; None where they are not known."""
+    tokens: Callable[[tuple[str, ...] | None], MailboxTokens]
+    """Returns the source of tokens for some of them."""
+
+    def tokens_for(self, way: Way) -> MailboxTokens:
+        return self.tokens(None if self.granted is None else audience(self.provider.kind, way, self.granted))
 
 
 class Connectors:
@@ -50,7 +58,7 @@ class Connectors:
         if one.ways.read is Way.GRAPH:
             return graph_reader(
                 self._graph(one.provider),
-                one.tokens,
+                one.tokens_for(Way.GRAPH),
                 transport=self._outside.graph(one.provider),
                 limiter=self._limiter(one.mailbox_id),
                 plan=plan,
@@ -58,7 +66,7 @@ class Connectors:
             )
         return imap_reader(
             self._imap(one.login, one.provider),
-            one.tokens,
+            one.tokens_for(Way.IMAP),
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,
@@ -67,16 +75,22 @@ class Connectors:
         )
 
     def sender(self, one: Reached) -> Sender:
-        if one.ways.send is Way.GRAPH:
+        """Return a sender; where its way is switched off at the provider, it sends by the next one."""
+        first = self._sender(one, one.ways.send)
+        instead = one.ways.send_instead
+        return first if instead is None else FallbackSender(first, self._sender(one, instead))
+
+    def _sender(self, one: Reached, way: Way | None) -> Sender:
+        if way is Way.GRAPH:
             return graph_sender(
                 self._graph(one.provider),
-                one.tokens,
+                one.tokens_for(Way.GRAPH),
                 transport=self._outside.graph(one.provider),
                 limiter=self._limiter(one.mailbox_id),
             )
         return smtp_sender(
             self._imap(one.login, one.provider),
-            one.tokens,
+            one.tokens_for(Way.SMTP),
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,

@@ -150,12 +150,12 @@ class Mailboxes:
         mailbox = await self._store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
         context = await open_context(self._store, mailbox)
         provider = self._store.settings.provider(mailbox.provider)
-        tokens = self._keeper.source(account_id, mailbox_id, mailbox.provider)
+        tokens = partial(self._keeper.source, account_id, mailbox_id, mailbox.provider)
         _, entries = effective(context.record, self._store.settings.mailbox_defaults)
         folders = open_folders(context.key, mailbox)
         grant = await self._store.content.read(account_id, grants.get_grant, mailbox_id)
         ways = ways_of(provider, grant.scopes, _read_way(mailbox))
-        reached = Reached(mailbox_id, context.record.login, provider, tokens, ways)
+        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, tokens)
         return _Opened(mailbox, context, reached, entries, folders)
 
     async def _bound(self, held: Held, one: _Opened) -> _Opened:

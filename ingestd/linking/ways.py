@@ -25,7 +25,8 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from config import Provider
+from config import OAuth, Provider
+from ingestd.linking.tokens import UNCHECKED_SCOPES, TokenSet
 
 
 class Way(enum.StrEnum):
@@ -144,11 +145,61 @@ def audience(kind: str, way: Way, granted: Sequence[str]) -> tuple[str, ...] | N
     if kind != "microsoft":
         return None
     resource = "graph/" if way is Way.GRAPH else "outlook/"
-    return tuple(scope for scope in granted if scope not in _OPENID and spelled(kind, scope).startswith(resource))
+    return tuple(
+        scope for scope in granted if scope not in UNCHECKED_SCOPES and spelled(kind, scope).startswith(resource)
+    )
 
 
-_OPENID: Final = frozenset({"openid", "email", "profile", "offline_access"})
-"""They are of no resource."""
+def granted_of(oauth: OAuth, tokens: TokenSet) -> tuple[str, ...]:
+    """Return what a consent granted: what the provider says, else what was asked for (RFC 6749 §5.1).
+
+    Microsoft tells of the first token's resource only; consent to the others was asked for and given together.
+    """
+    if tokens.scopes is None:
+        return oauth.scopes
+    if oauth.client != "msal":
+        return tokens.scopes
+    told = {_resource(one) for one in tokens.scopes if one not in UNCHECKED_SCOPES}
+    untold = [one for one in oauth.scopes if one not in UNCHECKED_SCOPES and _resource(one) not in told]
+    return (*tokens.scopes, *untold)
+
+
+def still_granted(before: Sequence[str], told: Sequence[str]) -> tuple[str, ...]:
+    """Return what is granted after a refresh that told of some scopes: at Microsoft those of other resources, too.
+
+    >>> still_granted(["https://outlook.office.com/SMTP.Send", "https://graph.microsoft.com/Mail.Send"], ["Mail.Send"])
+    ('Mail.Send', 'https://outlook.office.com/SMTP.Send')
+    >>> still_granted(["https://mail.google.com/", "openid"], ["openid"])
+    ('openid',)
+    """
+    hosts = [urlsplit(one).hostname or "" for one in (*before, *told)]
+    if not any("outlook" in host or "graph" in host for host in hosts):
+        return tuple(told)
+    resources = {_resource(one) for one in told if one not in UNCHECKED_SCOPES}
+    return (*told, *(one for one in before if one not in UNCHECKED_SCOPES and _resource(one) not in resources))
+
+
+def of_one_resource(scopes: Sequence[str]) -> list[str]:
+    """Return those of Microsoft's scopes that are of the same resource as the first one.
+
+    >>> of_one_resource(["email", "Mail.Send", "https://outlook.office.com/SMTP.Send"])
+    ['email', 'Mail.Send']
+    """
+    first = next((_resource(one) for one in scopes if one not in UNCHECKED_SCOPES), "")
+    return [one for one in scopes if one in UNCHECKED_SCOPES or _resource(one) == first]
+
+
+def is_of(have: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Tell whether a token of Microsoft's with some scopes has wanted ones, too.
+
+    >>> is_of(["https://outlook.office.com/SMTP.Send"], ["Mail.Send"])
+    False
+    """
+    return {spelled("microsoft", one) for one in wanted} <= {spelled("microsoft", one) for one in have}
+
+
+def _resource(scope: str) -> str:
+    return spelled("microsoft", scope).partition("/")[0]
 
 
 def spelled(kind: str, scope: str) -> str:

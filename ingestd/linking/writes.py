@@ -55,12 +55,9 @@ def store_link(
     mailbox_sealed: bytes,
     grant_sealed: bytes,
     tokens: TokenSet,
-    asked: Sequence[str] = (),
+    granted: Sequence[str],
 ) -> None:
-    """Write the mailbox, its grant and the event in one transaction.
-
-    Where the provider does not say what it granted, that is what was `asked` for (RFC 6749 §5.1).
-    """
+    """Write the mailbox, its grant and the event in one transaction."""
     if flow.relink:
         mailboxes.relink(conn, account_id, flow.mailbox_id, mailbox_sealed)
         outbox.make_due(conn, account_id, flow.mailbox_id)
@@ -80,7 +77,7 @@ def store_link(
         flow.mailbox_id,
         tokens.expires_at,
         grant_sealed,
-        scopes=asked if tokens.scopes is None else tokens.scopes,
+        scopes=granted,
         refresh_ends_at=tokens.refresh_ends_at,
     )
     flows.end_flow(conn, account_id, flow.flow_id, status="completed")

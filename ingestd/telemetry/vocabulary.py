@@ -32,6 +32,7 @@ MAILBOX_BUDGET_SPENT: Final = "mailbox.budget_spent"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
 MAILBOX_FOLDERS_FOUND: Final = "mailbox.folders_found"
+MAILBOX_SEND_FELL_BACK: Final = "mailbox.send_fell_back"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MAILBOX_ACCESS_WARNING: Final = "mailbox.access_warning"
 MAILBOX_ACCESS_WARNING_ENDED: Final = "mailbox.access_warning_ended"
@@ -94,6 +95,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_FOLDERS_MISSING: "So many watched folders are not there; `mailbox show` names them. The others are read.",
     MAILBOX_FOLDERS_FOUND: "All watched folders are there again.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
+    MAILBOX_SEND_FELL_BACK: "The provider has switched the mailbox's way of sending off: mail leaves by its other one.",
     MAILBOX_ACCESS_WARNING: "This will end the access to the mailbox; `mailbox show` tells when, and what to do.",
     MAILBOX_ACCESS_WARNING_ENDED: "A warning of the mailbox's access is over: cured, or come true.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",

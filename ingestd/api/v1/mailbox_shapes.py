@@ -54,6 +54,9 @@ class MailboxSummary(Shown):
     send_by: Literal["smtp", "graph"] | None = Field(
         examples=["smtp"], description="The way by which its replies are sent; null where its grant opens none."
     )
+    send_by_instead: Literal["smtp", "graph"] | None = Field(
+        examples=[None], description="The way by which they are sent where the provider has switched that one off."
+    )
     warnings: list[WarningShown]
 
 
@@ -231,6 +234,7 @@ def _summary(view: MailboxView, standing: Standing, warned: list[Warned]) -> dic
         "lag_seconds": lag_of(mailbox, datetime.now(UTC)),
         "read_by": standing.read_by,
         "send_by": standing.send_by,
+        "send_by_instead": standing.send_by_instead,
         "warnings": [WarningShown(**asdict(one)) for one in warned],
     }
 
