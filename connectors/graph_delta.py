@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from connectors.base import Batch, ReadPlan
+from connectors.base import Batch, ReadPlan, TemporaryError
 from connectors.graph_aside import Witness, ask_again, put_aside
 from connectors.graph_client import GraphClient
 from connectors.graph_cursor import CLOCK_SLACK, FolderCursor, Locator, Position, format_cursor
@@ -28,6 +28,7 @@ from connectors.graph_fetch import Fetched, fetch_groups
 from connectors.graph_folders import Folder
 from connectors.graph_listing import (
     BASELINE_PAGE,
+    DeltaPage,
     Listed,
     delta_page,
     first_delta,
@@ -40,6 +41,8 @@ Known = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 
 SEEN_MAX: Final = 20_000
 """Messages that are remembered as yielded; one that is forgotten is fetched again when somebody marks it."""
+EMPTY_PAGES_MAX: Final = 1000
+"""Pages without anything in a row: a server that goes on like that never ends."""
 _LATE_MAX: Final = 5000
 _JUST_NOW: Final = timedelta(minutes=10)
 _WRITE_AFTER: Final = timedelta(hours=1)
@@ -130,8 +133,10 @@ class FolderReading:
         came after `before` began and have an older date than is wanted."""
         link, begun = first_delta(self._client, folder), None
         late: list[Listed] = []
+        empty = 0
         while True:
             page = await delta_page(self._client, link, size=BASELINE_PAGE)
+            empty = self._count_empty(page, empty)
             begun = begun or self._client.server_now
             if before is not None and len(late) < _LATE_MAX:
                 came_after = before.begun + CLOCK_SLACK
@@ -184,10 +189,11 @@ class FolderReading:
     async def _rounds(
         self, folder: Folder, state: dict[str, FolderCursor], written: FolderCursor
     ) -> AsyncIterator[Batch]:
-        more = True
+        more, empty = True, 0
         while more:
             at = state[folder.id]
             page = await delta_page(self._client, at.link)
+            empty = self._count_empty(page, empty)
             more = page.more
             for message_id in page.gone:
                 self._seen.discard(folder, message_id)
@@ -222,6 +228,13 @@ class FolderReading:
                 messages = [one.message for one in fetched if one.message is not None]
                 yield Batch(messages, format_cursor(state), more=step.more or left > 0, recovering=step.recovering)
                 self._seen.add(folder, taken)
+
+    def _count_empty(self, page: DeltaPage, empty: int) -> int:
+        """Return how many pages in a row have nothing. Raises TemporaryError where they are too many."""
+        empty = 0 if page.items or page.gone else empty + 1
+        if empty > EMPTY_PAGES_MAX:
+            raise TemporaryError(f"GET delta at {self._client.where}: too many pages without anything")
+        return empty
 
     async def _unknown(self, folder: Folder, items: Sequence[Listed]) -> Sequence[Listed]:
         """Return those that the caller does not have, or has elsewhere."""

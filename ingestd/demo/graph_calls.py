@@ -115,6 +115,7 @@ class MailboxCalls:
         """So many of the last changes come again with each round of delta."""
         self.page_max = _PAGE_MAX
         """More than this no page of delta holds, whatever is asked for."""
+        self.deletion_moves_to = "recoverableitemsdeletions"
         self.rewrites_message_ids = False
         """Whether a message that leaves gets a Message-ID of the server's own."""
 
@@ -205,7 +206,7 @@ class MailboxCalls:
             state: dict[str, Any] = {
                 "since": 0,
                 "at": 0,
-                "upto": 0,
+                "upto": None,
                 "select": call.select,
                 "generation": mailbox.generation,
             }
@@ -213,7 +214,7 @@ class MailboxCalls:
             state = _opened(token)
         if state.get("generation") != mailbox.generation:
             raise Refused(410, "SyncStateNotFound")
-        if not state["upto"]:
+        if state["upto"] is None:
             state |= {"upto": mailbox.sequence, "at": max(0, state["since"] - self.replays), "empty": self.empty_pages}
         value: list[Any] = []
         if state["empty"] > 0:
@@ -230,7 +231,7 @@ class MailboxCalls:
         if more:
             document["@odata.nextLink"] = f"{base}?$skiptoken={_closed(state)}"
         else:
-            done = {**state, "since": state["upto"], "upto": 0}
+            done = {**state, "since": state["upto"], "upto": None}
             document["@odata.deltaLink"] = f"{base}?$deltatoken={_closed(done)}"
         return JSONResponse(document)
 
@@ -282,8 +283,12 @@ class MailboxCalls:
         return JSONResponse(resource(item, immutable=call.immutable), 201)
 
     def delete(self, mailbox: Mailbox, call: Call, names: Mapping[str, str]) -> Response:
-        """As a soft delete: into the dumpster, where no folder that is shown has it."""
-        mailbox.move(self._item(mailbox, names), "recoverableitemsdeletions")
+        """Move into the dumpster, where no folder that is shown has it, or only into Deleted Items: accounts differ."""
+        item = self._item(mailbox, names)
+        if item.folder == mailbox.folder(self.deletion_moves_to).id:
+            mailbox.remove(item)
+        else:
+            mailbox.move(item, self.deletion_moves_to)
         return Response(status_code=204)
 
     def delete_for_good(self, mailbox: Mailbox, call: Call, names: Mapping[str, str]) -> Response:

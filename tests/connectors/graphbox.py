@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from connectors.base import ReadPlan
 from connectors.egress import EgressGuard
@@ -153,3 +154,10 @@ class GraphBox:
         for one in self.opened:
             await one.close()
         await self.transport.aclose()
+
+
+@pytest.fixture
+async def box(user: str, graph: GraphServer, auth_server: AuthServer) -> AsyncIterator[GraphBox]:
+    box = GraphBox(user, graph, auth_server)
+    yield box
+    await box.close()

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 
 from connectors.base import OWN_HEADER, Envelope, PermanentError, SendStatus
-from ingestd.demo.authserver import AuthServer
 from ingestd.demo.graph_faults import Fault
-from ingestd.demo.graphserver import GraphServer
 from tests.connectors.contract import EditContract, HistoryContract, ReaderContract, SenderContract
-from tests.connectors.graphbox import GraphBox, mail_to
+from tests.connectors.graphbox import GraphBox, box, mail_to
 from tests.servers.graph import graph
 
-__all__ = ["graph"]
-
-
-@pytest.fixture
-async def box(user: str, graph: GraphServer, auth_server: AuthServer) -> AsyncIterator[GraphBox]:
-    box = GraphBox(user, graph, auth_server)
-    yield box
-    await box.close()
+__all__ = ["box", "graph"]
 
 
 class TestGraph(ReaderContract, HistoryContract, EditContract, SenderContract):
