@@ -170,7 +170,7 @@ class MicrosoftOAuth(OAuth):
         "https://outlook.office.com/IMAP.AccessAsUser.All",
         "https://outlook.office.com/SMTP.Send",
     )
-    """What is asked for: of one resource only, as a token is good for one."""
+    """What is asked for. Scopes of Microsoft Graph can be beside Outlook's: each gets tokens of its own."""
     address_claim: Text = "preferred_username"
     """The claim that holds the mailbox's address: the sign-in name; `email` is not confirmed by Microsoft."""
     # The browser is often signed in already, as an agent and not as the support mailbox.

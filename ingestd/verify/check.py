@@ -68,6 +68,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     floods.muted_messages_are_told_as_such,
     floods.floods_are_announced,
     access.access_warnings_were_told,
+    access.read_ways_are_known,
     edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,

@@ -391,6 +391,7 @@ DAMAGES: tuple[Damage, ...] = (
         "never",
         drop(events, "ticket_id", "follow_up", events.c.type == "ticket.flooded"),
     ),
+    Damage("read_ways_are_known", "pigeons", put(mailboxes, "mailbox_id", "mailbox", read_way="pigeons")),
     Damage(
         "access_warnings_were_told",
         "never",
