@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ingestd.linking.ways import READING, SENDING, Way, Ways, audience, choose, spelled
+from config.presets import PRESETS
+from config.providers import resolve
+from ingestd.linking.ways import READING, SENDING, Way, Ways, audience, choose, opens_a_way, spelled, ways_of
 
 IMAP, SMTP, GMAIL, GRAPH = Way.IMAP, Way.SMTP, Way.GMAIL, Way.GRAPH
 ALL_OF_GMAIL = "https://mail.google.com/"
@@ -94,3 +96,23 @@ def test_a_token_of_microsofts_is_asked_for_one_resource() -> None:
 def test_national_clouds_have_other_hosts(scope: str) -> None:
     assert spelled("microsoft", scope) == "outlook/smtp.send"
     assert spelled("generic", scope) == scope
+
+
+def test_a_mailbox_goes_on_to_be_read_by_the_way_that_it_was_first_read_by() -> None:
+    """Whatever the configuration prefers by now; and by no other way where its grant does not open that one."""
+    provider = resolve(
+        "office",
+        PRESETS["microsoft"].model_validate({"kind": "microsoft", "oauth": {"client_id": "c"}}),
+        sent_wait_seconds=1,
+    )
+    both = [*CLASSIC, *API]
+    assert ways_of(provider, both) == Ways(GRAPH, GRAPH, SMTP)
+    assert ways_of(provider, both, "imap") == Ways(IMAP, GRAPH, SMTP)
+    assert ways_of(provider, API, "imap") == Ways(None, GRAPH)
+    assert ways_of(provider, CLASSIC) == Ways(IMAP, SMTP)
+
+
+def test_a_grant_for_imap_lacks_nothing_where_new_ones_are_for_graph() -> None:
+    assert opens_a_way("microsoft", "https://graph.microsoft.com/Mail.Send")
+    assert not opens_a_way("microsoft", "User.Read")
+    assert not opens_a_way("generic", "mail")
