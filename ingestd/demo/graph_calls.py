@@ -113,6 +113,8 @@ class MailboxCalls:
         """So many pages without anything begin each round of delta."""
         self.replays = 0
         """So many of the last changes come again with each round of delta."""
+        self.partial_updates = False
+        """Whether delta tells of a change only what has changed."""
         self.page_max = _PAGE_MAX
         """More than this no page of delta holds, whatever is asked for."""
         self.deletion_moves_to = "recoverableitemsdeletions"
@@ -208,6 +210,7 @@ class MailboxCalls:
                 "at": 0,
                 "upto": None,
                 "select": call.select,
+                "kinds": call.query.get("changeType"),
                 "generation": mailbox.generation,
             }
         else:
@@ -236,12 +239,17 @@ class MailboxCalls:
         return JSONResponse(document)
 
     def _changed(self, mailbox: Mailbox, change: Any, call: Call, state: Mapping[str, Any]) -> Any:
+        if state["kinds"] == "created" and state["since"] and (change.gone or change.entered <= state["since"]):
+            return None
         if change.gone:
             if state["since"] == 0:
                 return None
             gone = Item(change.number, b"", "x" * 12, mailbox.now, mailbox.now, mailbox.now)
             return {"id": gone.id(immutable=call.immutable), "@removed": {"reason": "deleted"}}
         item = mailbox.items[change.number]
+        if self.partial_updates and change.entered <= state["since"]:
+            identity = item.id(immutable=call.immutable)
+            return {"@odata.type": "#microsoft.graph.message", "id": identity, "isRead": item.is_read}
         shown = resource(item, select=state["select"], immutable=call.immutable)
         return {"@odata.type": "#microsoft.graph.message", **shown}
 

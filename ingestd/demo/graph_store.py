@@ -100,6 +100,8 @@ class Change:
     sequence: int
     number: int
     gone: bool
+    entered: int
+    """When the message came into the folder; earlier than `sequence` where it was changed there since."""
 
 
 def _locked(
@@ -196,8 +198,9 @@ class Mailbox:
     def _note(self, folder: str, number: int, *, gone: bool = False) -> None:
         self._sequence += 1
         journal = self.journals[folder]
-        journal.pop(number, None)
-        journal[number] = Change(self._sequence, number, gone)
+        before = journal.pop(number, None)
+        entered = self._sequence if before is None or before.gone else before.entered
+        journal[number] = Change(self._sequence, number, gone, entered)
 
     @_locked
     def put(
