@@ -102,7 +102,8 @@ class Course:
             pass
 
     async def _deliver(self) -> None:
-        self.must.add(self._box.deliver("new").id(immutable=True))
+        for _ in range(self._chance.choice([1, 1, 6])):
+            self.must.add(self._box.deliver("new").id(immutable=True))
 
     async def _mark(self) -> None:
         if lying := self._box.mailbox.in_folder(self.inbox):
