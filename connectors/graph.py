@@ -221,7 +221,7 @@ class GraphReader:
         link, more = at.link, True
         while more:
             page = await delta_page(self._client, link)
-            found |= {item.id for item in page.items if item.id not in at.done}
+            found |= {item.id for item in page.items if item.id not in at.done} | set(page.partial)
             link, more = page.link, page.more
         return found
 

@@ -9,14 +9,15 @@ The cursor is JSON, one record a folder, by the folder's id (which a rename does
 `from` is the moment from which on mail is wanted, as far as it was there when reading began (`begun`, by the server's
 clock); what came into the folder after that is wanted whatever its date says. Where there is something to say, a
 record also has `done`, the messages of that page that were read already, `backlog`, how far the mail has been read
-that was there when reading began, `anew`, while that is read again, and `aside`, the messages that are withheld.
+that was there when reading began, `anew`, while that is read again, `aside`, the messages that are withheld, and
+`came_link` with `came`: a second delta, which tells old mail that is moved in from old mail that somebody marks.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,9 +82,14 @@ class FolderCursor:
     recovering: bool = False
     """Whether the backlog is read again, because the server forgot how far we were."""
     aside: tuple[Aside, ...] = ()
+    came_link: str | None = None
+    """Of a second delta, which tells only of what has come in; None where the folder had no old mail."""
+    came: tuple[str, ...] = ()
+    """Messages with old dates that came in by that, and that the first has not told of yet."""
 
-    def behind_page(self, link: str, at: datetime) -> FolderCursor:
-        return replace(self, link=link, at=at, done=())
+    def looks_old(self, received_at: datetime, created_at: datetime) -> bool:
+        """Whether a message may be one of those that were there when reading began, and are not wanted."""
+        return received_at < self.wanted_from and created_at <= self.begun
 
 
 Cursor = Mapping[str, FolderCursor]
@@ -119,6 +125,8 @@ def format_cursor(folders: Cursor) -> str:
             **({"backlog": folder.backlog.row()} if folder.backlog else {}),
             **({"anew": True} if folder.recovering else {}),
             **({"aside": [one.row() for one in folder.aside]} if folder.aside else {}),
+            **({"came_link": folder.came_link} if folder.came_link else {}),
+            **({"came": list(folder.came)} if folder.came else {}),
         }
         for name, folder in folders.items()
     }
@@ -127,11 +135,8 @@ def format_cursor(folders: Cursor) -> str:
 
 def _folder(record: Mapping[str, Any]) -> FolderCursor:
     backlog = record.get("backlog")
-    link = str(record["link"])
-    if not link.startswith("/"):
-        raise ValueError("a link is kept below the API's address")
     return FolderCursor(
-        link,
+        _link(record["link"]),
         moment(record["from"]),
         moment(record["begun"]),
         moment(record["at"]),
@@ -139,7 +144,15 @@ def _folder(record: Mapping[str, Any]) -> FolderCursor:
         backlog=Position.of_row(backlog) if backlog is not None else None,
         recovering=record.get("anew") is True,
         aside=tuple(_aside(record.get("aside") or ())),
+        came_link=_link(record["came_link"]) if record.get("came_link") else None,
+        came=tuple(map(str, record.get("came") or ())),
     )
+
+
+def _link(link: object) -> str:
+    if not isinstance(link, str) or not link.startswith("/"):
+        raise ValueError("a link is kept below the API's address")
+    return link
 
 
 def _aside(rows: Sequence[Any]) -> Iterable[Aside]:

@@ -22,7 +22,7 @@ from typing import Final
 from connectors.base import Batch, ReadPlan, TemporaryError
 from connectors.graph_aside import Witness, ask_again, put_aside
 from connectors.graph_client import GraphClient
-from connectors.graph_cursor import CLOCK_SLACK, FolderCursor, Locator, Position, format_cursor
+from connectors.graph_cursor import FolderCursor, Locator, Position, format_cursor
 from connectors.graph_errors import DeltaExpired
 from connectors.graph_fetch import Fetched, fetch_groups
 from connectors.graph_folders import Folder
@@ -34,6 +34,7 @@ from connectors.graph_listing import (
     first_delta,
     list_from,
     list_ids,
+    look_up,
 )
 
 Known = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
@@ -44,6 +45,8 @@ SEEN_MAX: Final = 20_000
 EMPTY_PAGES_MAX: Final = 1000
 """Pages without anything in a row: a server that goes on like that never ends."""
 _LATE_MAX: Final = 5000
+_CAME_MAX: Final = 1000
+"""Of one folder: messages with old dates that came in and that delta has not told of yet."""
 _JUST_NOW: Final = timedelta(minutes=10)
 _WRITE_AFTER: Final = timedelta(hours=1)
 """A link that is older is written down although nothing came: links do not last for ever."""
@@ -66,8 +69,8 @@ class Seen:
     def discard(self, folder: Folder, message_id: str) -> None:
         self._places.pop(Locator(folder.id, message_id), None)
 
-    def has(self, folder: Folder, item: Listed) -> bool:
-        return Locator(folder.id, item.id) in self._places
+    def has(self, folder: Folder, message_id: str) -> bool:
+        return Locator(folder.id, message_id) in self._places
 
 
 class FolderReading:
@@ -116,41 +119,54 @@ class FolderReading:
         if start_at is not None:
             # receivedDateTime knows whole seconds.
             wanted_from = start_at.replace(microsecond=0)
-            link, begun, _ = await self._baseline(folder, None)
-            return FolderCursor(link, wanted_from, begun, begun, backlog=Position(wanted_from))
+            return await self._baseline(folder, wanted_from, Position(wanted_from))
         # From now on. What comes while the folder is counted is told from what was there by its id: it may be of the
         # same second.
         since = self._client.server_now - _JUST_NOW
         there = await list_ids(self._client, folder, since)
-        link, begun, _ = await self._baseline(folder, None)
-        backlog = Position(since, tuple(item.id for item in there))
         # Behind those that were there: they are passed over, whatever their second.
         self._seen.add(folder, there)
-        return FolderCursor(link, begun, begun, begun, backlog=backlog)
+        return await self._baseline(folder, None, Position(since, tuple(item.id for item in there)))
 
-    async def _baseline(self, folder: Folder, before: FolderCursor | None) -> tuple[str, datetime, list[Listed]]:
-        """Count what is there; return the link behind it, the server's time at its beginning, and those messages that
-        came after `before` began and have an older date than is wanted."""
-        link, begun = first_delta(self._client, folder), None
-        late: list[Listed] = []
+    async def _baseline(self, folder: Folder, wanted_from: datetime | None, backlog: Position) -> FolderCursor:
+        """Count what is there, and return the cursor behind it, with `backlog` still to be read."""
+        client = self._client
+        # The second delta first: what comes between the two was there for the one that counts.
+        came_link, _, _ = await self._count(first_delta(client, folder, created=True), None)
+        link, begun, oldest = await self._count(first_delta(client, folder), None)
+        wanted_from = begun if wanted_from is None else wanted_from
+        has_old = oldest is not None and oldest < wanted_from
+        return FolderCursor(link, wanted_from, begun, begun, backlog=backlog, came_link=came_link if has_old else None)
+
+    async def _count(
+        self, link: str, late: tuple[FolderCursor, list[Listed]] | None
+    ) -> tuple[str, datetime, datetime | None]:
+        """Go through a first round of delta; return the link behind it, the server's time at its beginning, and the
+        oldest date. `late` collects what has an older date than is wanted, and came after its cursor began."""
+        begun: datetime | None = None
+        oldest: datetime | None = None
         empty = 0
         while True:
             page = await delta_page(self._client, link, size=BASELINE_PAGE)
             empty = self._count_empty(page, empty)
             begun = begun or self._client.server_now
-            if before is not None and len(late) < _LATE_MAX:
-                came_after = before.begun + CLOCK_SLACK
-                late += [
-                    one for one in page.items if one.received_at < before.wanted_from and one.created_at > came_after
-                ]
+            if page.items:
+                oldest = min(oldest or page.items[0].received_at, page.items[0].received_at)
+            if late is not None:
+                at, found = late
+                found += [one for one in page.items if one.received_at < at.wanted_from and one.created_at > at.begun]
+                if len(found) > _LATE_MAX:
+                    raise TemporaryError(f"GET delta at {self._client.where}: too many messages with old dates")
             link = page.link
             if not page.more:
-                return link, begun, late
+                return link, begun, oldest
 
     async def _begin_anew(self, folder: Folder, state: dict[str, FolderCursor]) -> AsyncIterator[Batch]:
         """Count again what is there, and read it again from the first reading's `from` on."""
         before = state[folder.id]
-        link, begun, late = await self._baseline(folder, before)
+        late: list[Listed] = []
+        came_link, _, _ = await self._count(first_delta(self._client, folder, created=True), None)
+        link, begun, oldest = await self._count(first_delta(self._client, folder), (before, late))
         # Under the old cursor: a crash in between begins here again.
         async for batch in self._fetch(folder, state, late, _Step(more=True, recovering=True)):
             yield batch
@@ -162,6 +178,8 @@ class FolderReading:
             backlog=Position(before.wanted_from),
             recovering=True,
             aside=state[folder.id].aside,
+            came_link=came_link if oldest is not None and oldest < before.wanted_from else None,
+            came=(),
         )
 
     # -- what was there ------------------------------------------------------------------------------
@@ -177,7 +195,7 @@ class FolderReading:
                 partial(replace, backlog=following, recovering=recovering and page.more),
                 recovering=recovering,
             )
-            items = [item for item in page.items if not self._seen.has(folder, item)]
+            items = [item for item in page.items if not self._seen.has(folder, item.id)]
             async for batch in self._fetch(folder, state, items, step):
                 yield batch
             if state[folder.id].backlog != following:
@@ -197,17 +215,56 @@ class FolderReading:
             more = page.more
             for message_id in page.gone:
                 self._seen.discard(folder, message_id)
-            items = [one for one in page.items if one.id not in at.done and not self._seen.has(folder, one)]
-            last = partial(replace, link=page.link, at=self._client.server_now, done=())
+            items, came_link, came = await self._new_ones(folder, at, page)
+            last = partial(
+                replace,
+                link=page.link,
+                at=self._client.server_now,
+                done=(),
+                came_link=came_link,
+                came=tuple(came),
+            )
             async for batch in self._fetch(folder, state, items, _Step(more, _behind_some, last)):
                 yield batch
                 written = state[folder.id]
             if state[folder.id].link == at.link:
                 state[folder.id] = behind = last(state[folder.id])
-                if page.items or page.gone or behind.at - written.at > _WRITE_AFTER:
+                if page.items or page.partial or page.gone or behind.at - written.at > _WRITE_AFTER:
                     yield Batch((), format_cursor(state), more=more)
                     written = behind
             self._latest[folder.id] = (written, state[folder.id])
+
+    async def _new_ones(
+        self, folder: Folder, at: FolderCursor, page: DeltaPage
+    ) -> tuple[list[Listed], str | None, Sequence[str]]:
+        """Return those messages of a page that are to be read, not what was yielded, nor old mail that somebody
+        marks; and what of the second delta is to be kept behind them.
+
+        Delta tells of what is marked as of what has come in. Mail with an old date may be either: then the second
+        delta is asked, which tells only of what has come in.
+        """
+        partial = [message_id for message_id in page.partial if not self._seen.has(folder, message_id)]
+        looked_up = [await look_up(self._client, message_id) for message_id in partial]
+        items = [*page.items, *(one for one in looked_up if one is not None)]
+        items = [one for one in items if one.id not in at.done and not self._seen.has(folder, one.id)]
+        doubtful = {one.id for one in items if at.looks_old(one.received_at, one.created_at)}
+        if not doubtful or at.came_link is None:
+            return items, at.came_link, at.came
+        came_link, came = await self._came_in(at, at.came_link)
+        accepted = doubtful & came.keys()
+        rest = [message_id for message_id in came if message_id not in accepted]
+        return [one for one in items if one.id not in doubtful or one.id in accepted], came_link, rest[-_CAME_MAX:]
+
+    async def _came_in(self, at: FolderCursor, link: str) -> tuple[str, dict[str, None]]:
+        """Read the second delta to its end; return its link, and what came in with an old date."""
+        came = dict.fromkeys(at.came)
+        more, empty = True, 0
+        while more:
+            page = await delta_page(self._client, link, size=BASELINE_PAGE)
+            empty = self._count_empty(page, empty)
+            came |= {one.id: None for one in page.items if at.looks_old(one.received_at, one.created_at)}
+            link, more = page.link, page.more
+        return link, came
 
     # -- both ----------------------------------------------------------------------------------------
 
@@ -231,7 +288,7 @@ class FolderReading:
 
     def _count_empty(self, page: DeltaPage, empty: int) -> int:
         """Return how many pages in a row have nothing. Raises TemporaryError where they are too many."""
-        empty = 0 if page.items or page.gone else empty + 1
+        empty = 0 if page.items or page.partial or page.gone else empty + 1
         if empty > EMPTY_PAGES_MAX:
             raise TemporaryError(f"GET delta at {self._client.where}: too many pages without anything")
         return empty

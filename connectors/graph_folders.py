@@ -41,6 +41,7 @@ class Folders:
     def begin_round(self) -> None:
         """Look again for folders that are not found, and for all of them where the list has become old."""
         self._fresh = False
+        self._well_known = {name: folder for name, folder in self._well_known.items() if folder is not None}
         oldest = time.monotonic() - self._client.access.folders_seconds
         if self._listed_at is not None and self._listed_at < oldest:
             self.forget()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from connectors.base import TemporaryError
 from connectors.graph_client import GraphClient
 from connectors.graph_cursor import Position, literal, moment
+from connectors.graph_errors import ItemMissing
 from connectors.graph_folders import Folder
 
 PAGE: Final = 100
@@ -42,6 +43,8 @@ class ListPage:
 class DeltaPage:
     items: Sequence[Listed]
     """New or changed messages, each once, by `receivedDateTime`."""
+    partial: Collection[str]
+    """Messages of which only what has changed is told: `look_up` tells the rest."""
     gone: Collection[str]
     link: str
     """The page that follows, or the one that the next round begins with."""
@@ -102,9 +105,13 @@ async def count(client: GraphClient, folder: Folder, filter_: str) -> int:
     return int((await client.get(url, "messages")).get("@odata.count") or 0)
 
 
-def first_delta(client: GraphClient, folder: Folder) -> str:
-    """Return the link that begins delta: without a filter, as that would hide mail that is moved in later."""
-    return client.relative(client.url("mailFolders", folder.id, "messages", "delta", select=FIELDS))
+def first_delta(client: GraphClient, folder: Folder, *, created: bool = False) -> str:
+    """Return the link that begins delta: without a filter, as that would hide mail that is moved in later.
+
+    `created`: of what comes in alone (graph/delta-query-messages).
+    """
+    link = client.relative(client.url("mailFolders", folder.id, "messages", "delta", select=FIELDS))
+    return f"{link}&changeType=created" if created else link
 
 
 async def delta_page(client: GraphClient, link: str, *, size: int = PAGE) -> DeltaPage:
@@ -112,22 +119,36 @@ async def delta_page(client: GraphClient, link: str, *, size: int = PAGE) -> Del
     page = await client.get(client.absolute(link), "messages/delta", page_size=size)
     items: dict[str, Listed] = {}
     gone: dict[str, None] = {}
+    partial: dict[str, None] = {}
     for row in _rows(page):
         message_id = str(row.get("id"))
         # The last word on a message counts; what was moved out and back is there.
-        items.pop(message_id, None)
         gone.pop(message_id, None)
         if "@removed" in row:
+            items.pop(message_id, None)
+            partial.pop(message_id, None)
             gone[message_id] = None
-        else:
+        elif "receivedDateTime" in row and "createdDateTime" in row:
+            partial.pop(message_id, None)
             items[message_id] = _listed(row)
+        elif message_id not in items:
+            partial[message_id] = None
     following = page.get("@odata.nextLink")
     return DeltaPage(
         sorted(items.values(), key=lambda item: item.received_at),
+        partial.keys(),
         gone.keys(),
         client.relative(following or page.get("@odata.deltaLink")),
         bool(following),
     )
+
+
+async def look_up(client: GraphClient, message_id: str) -> Listed | None:
+    """Return what a list would tell of a message; None where it is gone."""
+    try:
+        return _listed(await client.get(client.url("messages", message_id, select=FIELDS), "messages"))
+    except ItemMissing:
+        return None
 
 
 def _rows(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -12,22 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
 
 from ingestd.demo import graph_mime as mime
+from ingestd.demo.graph_call import Call, Refused
 from ingestd.demo.graph_faults import error
 from ingestd.demo.graph_odata import BadQuery, select_rows
-from ingestd.demo.graph_store import (
-    Folder,
-    FolderExists,
-    Item,
-    Mailbox,
-    NotFound,
-    folder_resource,
-    resource,
-    row_of,
-)
+from ingestd.demo.graph_resources import folder_resource, resource, row_of
+from ingestd.demo.graph_store import FolderExists, Item, Mailbox, NotFound
 
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of one call's body; more is 413."""
@@ -35,60 +27,6 @@ UPLOAD_BYTES_MAX: Final = 150 * 1024 * 1024
 ATTACHMENT_BYTES_MAX: Final = 3 * 1024 * 1024
 _PAGE: Final = 10
 _PAGE_MAX: Final = 1000
-_SIZE = re.compile(r"odata\.maxpagesize\s*=\s*(\d+)", re.IGNORECASE)
-_EXPANDED = re.compile(r"id eq '([^']+)'", re.IGNORECASE)
-
-
-class Refused(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(code)
-        self.status, self.code = status, code
-
-
-@dataclass
-class Call:
-    """One request on a mailbox."""
-
-    method: str
-    path: str
-    """Below the mailbox, decoded: "messages/{id}/move"."""
-    query: QueryParams
-    headers: Mapping[str, str]
-    body: bytes
-    base: str
-    """The mailbox's address, for links: http://127.0.0.1:4000/v1.0/me."""
-
-    @property
-    def prefer(self) -> str:
-        return self.headers.get("prefer", "").lower()
-
-    @property
-    def immutable(self) -> bool:
-        return 'idtype="immutableid"' in self.prefer
-
-    @property
-    def document(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self.body or b"{}")
-        except ValueError:
-            raise Refused(400, "BadRequest") from None
-        if not isinstance(found, dict):
-            raise Refused(400, "BadRequest")
-        return found
-
-    def parameter(self, name: str) -> Any:
-        """Return a parameter of an action, however it is spelt: Microsoft's own client says `DestinationId`."""
-        return next((value for key, value in self.document.items() if key.lower() == name.lower()), None)
-
-    @property
-    def select(self) -> list[str]:
-        return [name.strip() for name in self.query.get("$select", "").split(",") if name.strip()]
-
-    @property
-    def expand(self) -> list[str]:
-        return _EXPANDED.findall(self.query.get("$expand", ""))
 
 
 @dataclass
@@ -113,6 +51,8 @@ class MailboxCalls:
         """So many pages without anything begin each round of delta."""
         self.replays = 0
         """So many of the last changes come again with each round of delta."""
+        self.partial_updates = False
+        """Whether delta tells of a change only what has changed."""
         self.page_max = _PAGE_MAX
         """More than this no page of delta holds, whatever is asked for."""
         self.deletion_moves_to = "recoverableitemsdeletions"
@@ -183,7 +123,7 @@ class MailboxCalls:
     def _page(
         self, call: Call, path: str, rows: Sequence[Any], show: Callable[[Any], Any] = lambda row: row
     ) -> Response:
-        top = min(int(call.query.get("$top") or self._asked(call) or _PAGE), _PAGE_MAX)
+        top = min(int(call.query.get("$top") or call.page_size or _PAGE), _PAGE_MAX)
         skip = int(call.query.get("$skip") or 0)
         document: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata"}
         if call.query.get("$count") == "true":
@@ -195,10 +135,6 @@ class MailboxCalls:
             document["@odata.nextLink"] = f"{call.base}{quote(path)}?{query}"
         return JSONResponse(document)
 
-    def _asked(self, call: Call) -> int | None:
-        found = _SIZE.search(call.prefer)
-        return int(found.group(1)) if found else None
-
     def delta(self, mailbox: Mailbox, call: Call, names: Mapping[str, str]) -> Response:
         folder = mailbox.folder(names["folder"])
         token = call.query.get("$deltatoken") or call.query.get("$skiptoken")
@@ -208,6 +144,7 @@ class MailboxCalls:
                 "at": 0,
                 "upto": None,
                 "select": call.select,
+                "kinds": call.query.get("changeType"),
                 "generation": mailbox.generation,
             }
         else:
@@ -220,7 +157,7 @@ class MailboxCalls:
         if state["empty"] > 0:
             state, more = {**state, "empty": state["empty"] - 1}, True
         else:
-            size = min(self._asked(call) or _PAGE, _PAGE_MAX, self.page_max)
+            size = min(call.page_size or _PAGE, _PAGE_MAX, self.page_max)
             changes = mailbox.changes(folder.id, state["at"], state["upto"], size)
             more = len(changes) == size
             state = {**state, "at": changes[-1].sequence if changes else state["at"]}
@@ -236,12 +173,17 @@ class MailboxCalls:
         return JSONResponse(document)
 
     def _changed(self, mailbox: Mailbox, change: Any, call: Call, state: Mapping[str, Any]) -> Any:
+        if state["kinds"] == "created" and state["since"] and (change.gone or change.entered <= state["since"]):
+            return None
         if change.gone:
             if state["since"] == 0:
                 return None
             gone = Item(change.number, b"", "x" * 12, mailbox.now, mailbox.now, mailbox.now)
             return {"id": gone.id(immutable=call.immutable), "@removed": {"reason": "deleted"}}
         item = mailbox.items[change.number]
+        if self.partial_updates and change.entered <= state["since"]:
+            identity = item.id(immutable=call.immutable)
+            return {"@odata.type": "#microsoft.graph.message", "id": identity, "isRead": item.is_read}
         shown = resource(item, select=state["select"], immutable=call.immutable)
         return {"@odata.type": "#microsoft.graph.message", **shown}
 
@@ -440,5 +382,3 @@ _ROUTES: Sequence[tuple[str, re.Pattern[str], Handler]] = [
         ),
     )
 ]
-
-__all__ = ["Call", "Folder", "MailboxCalls", "Refused"]

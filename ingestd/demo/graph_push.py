@@ -20,7 +20,8 @@ import httpx2
 from starlette.responses import JSONResponse, Response
 
 from ingestd.demo.graph_faults import error
-from ingestd.demo.graph_store import Item, Mailbox, NotFound, moment
+from ingestd.demo.graph_resources import moment
+from ingestd.demo.graph_store import Item, Mailbox, NotFound
 
 MINUTES_MAX: Final = 10_080
 """The longest that a subscription to messages lasts."""

@@ -9,10 +9,10 @@ import base64
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from datetime import datetime, timedelta
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from ingestd.demo import graph_mime as mime
 
@@ -30,7 +30,6 @@ WELL_KNOWN: Final[Mapping[str, str]] = {
     "recoverableitemsdeletions": "Deletions",
 }
 _HIDDEN = frozenset({"recoverableitemsdeletions"})
-PROPERTY_SIZE = "Integer 0x0E08"
 
 
 class NotFound(Exception):
@@ -81,12 +80,12 @@ class Item:
     def id(self, *, immutable: bool) -> str:
         """Return its id; the ordinary one changes with every move."""
         if immutable:
-            return _encode(f"immutable/{self.number:012}", "AAkALg")
-        return _encode(f"{self.folder[-12:]}/{self.number:012}/{self.moves:04}", "AAMkAG")
+            return encode(f"immutable/{self.number:012}", "AAkALg")
+        return encode(f"{self.folder[-12:]}/{self.number:012}/{self.moves:04}", "AAMkAG")
 
     @property
     def change_key(self) -> str:
-        return _encode(f"{self.number}/{self.change}", "CQAAAB")
+        return encode(f"{self.number}/{self.change}", "CQAAAB")
 
     @property
     def message_id(self) -> str:
@@ -100,6 +99,8 @@ class Change:
     sequence: int
     number: int
     gone: bool
+    entered: int
+    """When the message came into the folder; earlier than `sequence` where it was changed there since."""
 
 
 def _locked(
@@ -146,7 +147,7 @@ class Mailbox:
 
     def _add_folder(self, name: str, parent: str | None, well_known: str | None = None) -> Folder:
         self._numbers += 1
-        folder = Folder(_encode(f"folder/{self._numbers:012}", "AQMkAD"), name, parent, well_known)
+        folder = Folder(encode(f"folder/{self._numbers:012}", "AQMkAD"), name, parent, well_known)
         self.folders[folder.id] = folder
         self.journals[folder.id] = {}
         return folder
@@ -196,8 +197,9 @@ class Mailbox:
     def _note(self, folder: str, number: int, *, gone: bool = False) -> None:
         self._sequence += 1
         journal = self.journals[folder]
-        journal.pop(number, None)
-        journal[number] = Change(self._sequence, number, gone)
+        before = journal.pop(number, None)
+        entered = self._sequence if before is None or before.gone else before.entered
+        journal[number] = Change(self._sequence, number, gone, entered)
 
     @_locked
     def put(
@@ -290,7 +292,7 @@ def _head(changes: Iterator[Change], limit: int) -> list[Change]:
     return found
 
 
-def _encode(text: str, prefix: str) -> str:
+def encode(text: str, prefix: str) -> str:
     return prefix + base64.urlsafe_b64encode(text.encode()).decode()
 
 
@@ -299,102 +301,3 @@ def _decode(text: str) -> str:
         return base64.urlsafe_b64decode(text[6:]).decode()
     except ValueError:
         return ""
-
-
-# -- as JSON ---------------------------------------------------------------------------------------
-
-
-def moment(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_FIELDS: Mapping[str, Callable[[Item], Any]] = {
-    "createdDateTime": lambda item: moment(item.created),
-    "lastModifiedDateTime": lambda item: moment(item.modified),
-    "changeKey": lambda item: item.change_key,
-    "categories": lambda item: list(item.categories),
-    "receivedDateTime": lambda item: moment(item.received),
-    "sentDateTime": lambda item: moment(mime.sent_at(item.headers) or item.received),
-    "hasAttachments": lambda item: mime.has_attachments(item.content),
-    "internetMessageId": lambda item: item.message_id,
-    "subject": lambda item: mime.decoded(mime.first(item.headers, "Subject")),
-    "bodyPreview": lambda item: mime.body_of(item.content)["content"][:255],
-    "importance": lambda _: "normal",
-    "parentFolderId": lambda item: item.folder,
-    "conversationId": lambda item: _encode(
-        re.sub(r"(?i)^(?:re|fwd?):\s*", "", mime.first(item.headers, "Subject")), "AAQkAD"
-    ),
-    "isDeliveryReceiptRequested": lambda _: False,
-    "isReadReceiptRequested": lambda _: False,
-    "isRead": lambda item: item.is_read,
-    "isDraft": lambda item: item.is_draft,
-    "webLink": lambda item: f"https://outlook.office365.com/owa/?ItemID={item.number}",
-    "inferenceClassification": lambda _: "focused",
-    "body": lambda item: mime.body_of(item.content),
-    "sender": lambda item: _first_of(mime.recipients([mime.first(item.headers, "From")])),
-    "from": lambda item: _first_of(mime.recipients([mime.first(item.headers, "From")])),
-    "toRecipients": lambda item: mime.recipients(_values(item, "To")),
-    "ccRecipients": lambda item: mime.recipients(_values(item, "Cc")),
-    "bccRecipients": lambda item: mime.recipients(_values(item, "Bcc")),
-    "replyTo": lambda item: mime.recipients(_values(item, "Reply-To")),
-    "flag": lambda _: {"flagStatus": "notFlagged"},
-}
-_ON_REQUEST: Mapping[str, Callable[[Item], Any]] = {
-    "internetMessageHeaders": lambda item: [
-        {"name": name, "value": value}
-        for name, value in item.headers
-        if not item.composed or name.lower().startswith("x-")
-    ],
-}
-
-
-def resource(item: Item, *, select: Sequence[str] = (), expand: Sequence[str] = (), immutable: bool) -> dict[str, Any]:
-    """Return a `message` resource; `expand` names extended properties. Raises KeyError for a name that is none."""
-    known = {**_FIELDS, **_ON_REQUEST}
-    names = [name for name in select if name != "id"] if select else list(_FIELDS)
-    shown: dict[str, Any] = {"@odata.etag": f'W/"{item.change_key}"', "id": item.id(immutable=immutable)}
-    shown |= {name: known[name](item) for name in names}
-    if expand:
-        properties = {**item.properties, PROPERTY_SIZE: str(len(item.content))}
-        shown["singleValueExtendedProperties"] = [
-            {"id": name, "value": properties[name]} for name in expand if name in properties
-        ]
-        if not shown["singleValueExtendedProperties"]:
-            del shown["singleValueExtendedProperties"]
-    return shown
-
-
-def row_of(item: Item) -> dict[str, Any]:
-    """Return what a filter sees of a message."""
-    return {
-        "receivedDateTime": item.received,
-        "createdDateTime": item.created,
-        "lastModifiedDateTime": item.modified,
-        "internetMessageId": item.message_id,
-        "isRead": item.is_read,
-        "isDraft": item.is_draft,
-        "properties": item.properties,
-        "item": item,
-    }
-
-
-def folder_resource(mailbox: Mailbox, folder: Folder) -> dict[str, Any]:
-    """Return a `mailFolder` resource."""
-    items = mailbox.in_folder(folder.id)
-    return {
-        "id": folder.id,
-        "displayName": folder.name,
-        "parentFolderId": folder.parent or _encode("root", "AQMkAD"),
-        "childFolderCount": len(mailbox.children(folder.id)),
-        "unreadItemCount": sum(not item.is_read for item in items),
-        "totalItemCount": len(items),
-        "isHidden": False,
-    }
-
-
-def _values(item: Item, name: str) -> list[str]:
-    return [value for one, value in item.headers if one.lower() == name.lower()]
-
-
-def _first_of(found: Sequence[Any]) -> Any:
-    return found[0] if found else None

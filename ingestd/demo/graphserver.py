@@ -29,7 +29,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingestd.demo import graph_mime as mime
 from ingestd.demo.authserver import QuietServer
-from ingestd.demo.graph_calls import Call, MailboxCalls
+from ingestd.demo.graph_call import Call
+from ingestd.demo.graph_calls import MailboxCalls
 from ingestd.demo.graph_faults import Fault, Faults, error
 from ingestd.demo.graph_push import Subscriptions
 from ingestd.demo.graph_store import Item, Mailbox

@@ -78,6 +78,60 @@ class TestDelta:
         assert (await read_messages(reader, cursor))[0] == []
         assert box.calls("GET", "$value") == before
 
+    @pytest.mark.parametrize("partial", [True, False])
+    async def test_old_mail_that_somebody_marks_is_not_new(
+        self, box: GraphBox, monkeypatch: pytest.MonkeyPatch, partial: bool
+    ) -> None:
+        """Delta tells of it; after a restart, too."""
+        monkeypatch.setattr(box.graph.calls, "partial_updates", partial)
+        old = box.graph.deliver(box.user, b"Subject: old\r\n\r\n", received=LINKED - timedelta(days=9))
+        plan = ReadPlan(start_at=LINKED)
+        reader = box.reader(plan)
+        read = box.deliver("new")
+        messages, cursor = await read_messages(reader, None)
+        assert subjects(messages) == ["new"]
+        for item in (old, read):
+            item.is_read = True
+            box.mailbox.changed(item)
+        assert (await read_messages(reader, cursor))[0] == []
+        # Without the memory of what it has yielded, the reader fetches the new one again, and the caller knows it.
+        assert subjects((await read_messages(box.reader(plan), cursor))[0]) == ["new"]
+        box.deliver("newer")
+        assert "newer" in subjects((await read_messages(reader, cursor))[0])
+
+    @pytest.mark.parametrize("restarts", [True, False])
+    async def test_old_mail_that_is_moved_in_is_new_and_old_mail_that_is_marked_is_not(
+        self, box: GraphBox, monkeypatch: pytest.MonkeyPatch, restarts: bool
+    ) -> None:
+        """Although delta tells of both alike, and their dates are as old."""
+        monkeypatch.setattr(box.graph.calls, "page_max", 2)
+        there = [
+            box.graph.deliver(box.user, b"Subject: there %d\r\n\r\n" % number, received=LINKED - timedelta(days=9))
+            for number in range(3)
+        ]
+        elsewhere = [
+            box.graph.deliver(
+                box.user, b"Subject: moved %d\r\n\r\n" % number, "archive", received=LINKED - timedelta(days=9)
+            )
+            for number in range(5)
+        ]
+        plan = ReadPlan(start_at=LINKED)
+        reader = box.reader(plan)
+        _, cursor = await read_messages(reader, None)
+        read: list[str] = []
+        for at, item in enumerate(elsewhere):
+            box.mailbox.move(item, "inbox")
+            for other in there:
+                other.is_read = not other.is_read
+                box.mailbox.changed(other)
+            if at % 2:
+                reader = box.reader(plan) if restarts else reader
+                messages, cursor = await read_messages(reader, cursor)
+                read += subjects(messages)
+        messages, cursor = await read_messages(reader, cursor)
+        read += subjects(messages)
+        assert sorted(read) == [f"moved {number}" for number in range(5)]
+
     async def test_after_a_restart_a_known_message_is_not_fetched_again(self, box: GraphBox) -> None:
         item = box.deliver("known")
         messages, cursor = await read_messages(box.reader(EVERYTHING), None)
