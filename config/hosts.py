@@ -76,6 +76,10 @@ def _of_provider(provider: Provider) -> Iterator[Host]:
     prefix = f"providers.{provider.name}"
     yield Host(provider.imap.host, provider.imap.port, f"{prefix}.imap")
     yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
+    if provider.graph_url is not None and "graph" in {*provider.read_by, *provider.send_by}:
+        yield Host(*_address(provider.graph_url), f"{prefix}.graph_url")
+        for url in provider.upload_urls:
+            yield Host(*_address(url), f"{prefix}.upload_urls")
     oauth = provider.oauth
     if oauth.issuer:
         why = f"{prefix}.oauth.issuer, and what its discovery document names on the same host and port"

@@ -14,12 +14,15 @@ from pydantic import Field, model_validator
 
 from config.checks import AuthservId, HostName, Port, Tenant, Text, WebUrl
 from config.providers import (
+    Days,
     GenericProvider,
     Limit,
     Mechanism,
     OAuth,
     OAuthLibrary,
+    ReadBy,
     RevokeForm,
+    SendBy,
     SendingLimits,
     Server,
     Tls,
@@ -89,6 +92,8 @@ class GoogleOAuth(OAuth):
     """More parameters for the authorize address."""
     revoke_ends_all: bool = True
     """A revocation ends every grant of the owner to this client."""
+    refresh_idle_days: Days | None = 180
+    """Google ends a grant that was not used for six months."""
     # No device_authorization_url: Google's flow for devices does not give the mail scope.
 
 
@@ -165,16 +170,18 @@ class MicrosoftOAuth(OAuth):
         "https://outlook.office.com/IMAP.AccessAsUser.All",
         "https://outlook.office.com/SMTP.Send",
     )
-    """What is asked for: of one resource only, as a token is good for one."""
+    """What is asked for. Scopes of Microsoft Graph can be beside Outlook's: each gets tokens of its own."""
     address_claim: Text = "preferred_username"
     """The claim that holds the mailbox's address: the sign-in name; `email` is not confirmed by Microsoft."""
     # The browser is often signed in already, as an agent and not as the support mailbox.
     extra_authorize_params: dict[Text, str] = Field(default_factory=lambda: {"prompt": "select_account"})
     """More parameters for the authorize address: prompt and domain_hint can be given."""
+    refresh_idle_days: Days | None = 90
+    """Microsoft ends a refresh token that was not used for 90 days."""
 
 
 class MicrosoftProvider(GenericProvider):
-    """Microsoft 365 and Outlook.com by IMAP and SMTP."""
+    """Microsoft 365 and Outlook.com by IMAP and SMTP, or by Microsoft Graph where its scopes are asked for."""
 
     kind: Literal["microsoft"]  # type: ignore[assignment]  # the union is discriminated by it
     """`microsoft`: Microsoft 365 and Outlook.com."""
@@ -182,6 +189,17 @@ class MicrosoftProvider(GenericProvider):
     """The server that mail is read from."""
     smtp: MicrosoftSmtp = MicrosoftSmtp()
     """The server that replies are sent through."""
+    read_by: Annotated[tuple[ReadBy, ...], Field(min_length=1)] = ("graph", "imap")
+    """By which ways mailboxes may be read: by Graph where its scopes were granted, else by IMAP."""
+    send_by: Annotated[tuple[SendBy, ...], Field(min_length=1)] = ("graph", "smtp")
+    """By which ways replies may be sent: by Graph where its scopes were granted, else by SMTP."""
+    graph_url: WebUrl | None = "https://graph.microsoft.com/v1.0"
+    """The address of Microsoft Graph's API; national clouds have others."""
+    upload_urls: Annotated[tuple[WebUrl, ...], Field(max_length=20)] = (
+        "https://outlook.office.com",
+        "https://outlook.office365.com",
+    )
+    """Where Microsoft Graph lets large attachments be put."""
     oauth: MicrosoftOAuth
     """How the mailboxes' owners give access: `client_id`, `client_secret`, `tenant`."""
     limits: MicrosoftLimits = MicrosoftLimits()
@@ -268,6 +286,8 @@ class YandexOAuth(OAuth):
     """What `revoke_url` takes."""
     device_id: bool = True
     """Whether each linking gets a device id: without one, Yandex revokes nothing."""
+    refresh_idle_days: Days | None = 365
+    """Yandex's tokens live for a year, and each refresh begins it anew."""
 
 
 class YandexProvider(GenericProvider):

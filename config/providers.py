@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -17,7 +18,10 @@ TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 OAuthLibrary = Literal["standard", "msal"]
 UserinfoAuth = Literal["Bearer", "OAuth", "query"]
 Limit = Annotated[int, Field(ge=1, le=10_000_000)]
+ReadBy = Literal["imap", "graph"]
+SendBy = Literal["smtp", "graph"]
 RevokeForm = Literal["rfc7009", "access_token"]
+Days = Annotated[int, Field(ge=1, le=3660)]
 
 _RESERVED_PARAMS: Final = frozenset(
     {"client_id", "client_secret", "code_challenge", "code_challenge_method", "device_id", "device_name", "nonce"}
@@ -65,6 +69,8 @@ class OAuth(Section):
     """Our application's id at the provider."""
     client_secret: Secret | None = None
     """Our application's secret; leave it out for a public client."""
+    client_secret_expires_at: date | None = None
+    """The day on which the secret ends, as the provider's console tells it (2027-01-31): you are warned before."""
     token_auth_method: TokenAuthMethod | None = None
     """How the secret is shown to the token address; when left out, client_secret_basic with a secret, else none."""
     scopes: tuple[Text, ...] = ("openid", "email", "offline_access")
@@ -81,6 +87,12 @@ class OAuth(Section):
     """What `revoke_url` takes: `rfc7009` (the refresh token, as token) or `access_token` (that one, by this name)."""
     revoke_ends_all: bool = False
     """Whether a revocation ends all that the owner gave us (Google): then no refused grant is given back."""
+    refresh_idle_days: Days | None = None
+    """After so many days without a refresh the provider ends a grant; left out where it does not, or does not say."""
+    testing: bool = False
+    """Whether the application is in a trial state in which the provider ends grants early (Google: Testing, 7 days)."""
+    publisher_verified: bool = True
+    """Set it to false while the provider has not verified who publishes the application: owners may be refused."""
     device_id: bool = False
     """Whether each linking gets a device id of its own, without which the provider (Yandex) revokes nothing."""
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
@@ -146,6 +158,14 @@ class GenericProvider(Section):
     """The server that mail is read from."""
     smtp: Server
     """The server that replies are sent through."""
+    read_by: Annotated[tuple[ReadBy, ...], Field(min_length=1)] = ("imap",)
+    """By which ways mailboxes may be read, the preferred one first: the first that a mailbox's grant opens is taken."""
+    send_by: Annotated[tuple[SendBy, ...], Field(min_length=1)] = ("smtp",)
+    """By which ways replies may be sent, likewise."""
+    graph_url: WebUrl | None = None
+    """The address of Microsoft Graph's API, with its version; needed for the way `graph`."""
+    upload_urls: Annotated[tuple[WebUrl, ...], Field(max_length=20)] = ()
+    """Further hosts that Microsoft Graph may name for the upload of large attachments."""
     oauth: OAuth
     """How the mailboxes' owners give access."""
     mechanisms: Annotated[tuple[Mechanism, ...], Field(min_length=1)] = ("OAUTHBEARER", "XOAUTH2")
@@ -168,6 +188,13 @@ class GenericProvider(Section):
     """Whether the provider ends an IMAP session when its token runs out, so that we leave before."""
     removal_page: WebUrl | None = None
     """The provider's page where the owner takes our access away; told where we cannot revoke it ourselves."""
+
+    @model_validator(mode="after")
+    def _has_the_ways_servers(self) -> Self:
+        kind: str = self.kind  # of a preset it is another one
+        if "graph" in {*self.read_by, *self.send_by} and (self.graph_url is None or kind != "microsoft"):
+            raise ValueError("the way graph is for kind microsoft, and needs graph_url")
+        return self
 
 
 class Endpoint(Section):
@@ -192,6 +219,14 @@ class Provider(Section):
     """The server that mail is read from."""
     smtp: Endpoint
     """The server that replies are sent through."""
+    read_by: tuple[ReadBy, ...]
+    """The ways by which mailboxes may be read, the preferred one first."""
+    send_by: tuple[SendBy, ...]
+    """The ways by which replies may be sent, the preferred one first."""
+    graph_url: str | None
+    """The address of Microsoft Graph's API; None where it is not used."""
+    upload_urls: tuple[str, ...]
+    """Further hosts for the upload of large attachments."""
     oauth: OAuth
     """How access is asked for; `token_auth_method` is never None."""
     mechanisms: tuple[Mechanism, ...]
@@ -225,6 +260,10 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         kind=configured.kind,
         imap=_endpoint(configured.imap, implicit_port=993, starttls_port=143),
         smtp=_endpoint(configured.smtp, implicit_port=465, starttls_port=587),
+        read_by=configured.read_by,
+        send_by=configured.send_by,
+        graph_url=configured.graph_url,
+        upload_urls=configured.upload_urls,
         oauth=oauth.model_copy(update={"token_auth_method": oauth.token_auth_method or method}),
         mechanisms=configured.mechanisms,
         sent_copy=configured.sent_copy,

@@ -379,6 +379,10 @@ class Linking(Section):
     """The largest answer that is read from a provider."""
     discovery_seconds: Seconds = 86_400.0
     """How long a discovery document is believed; while the issuer does not answer, longer."""
+    warning_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """So many days before a client secret or a grant ends, its mailboxes are warned of; after half its life at most."""
+    warning_check_seconds: Seconds = 60.0
+    """How often the grants are looked at for what will end them."""
     threads: Annotated[int, Field(ge=1, le=1000)] = 8
     """Threads for Microsoft's library, which blocks: so many of its requests can be under way at once."""
 

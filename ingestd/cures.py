@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from config import Provider
@@ -106,6 +107,10 @@ _AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
 )
 
 
+_OF_MAIL_SERVERS: Final = frozenset({Trouble.ADMIN_BLOCKED, Trouble.PROTOCOL_DISABLED})
+"""Where what is to be changed at the provider concerns IMAP and SMTP."""
+
+
 def explain_unconfigured(provider: str) -> Words:
     """Return what it means that a mailbox's provider is not in the configuration."""
     return Words(
@@ -129,7 +134,9 @@ def explain_missing(folders: Sequence[str], provider: str, mailbox_id: UUID) -> 
     )
 
 
-def explain(trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: bool = False) -> Words:
+def explain(
+    trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: bool = False, by_graph: bool = False
+) -> Words:
     """Return what a trouble of a mailbox means, of its reading or its `sending`, and what to do."""
     endpoint = provider.smtp if sending else provider.imap
     names = {
@@ -140,8 +147,13 @@ def explain(trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: 
         "host": endpoint.host,
         "port": str(endpoint.port),
     }
+    if by_graph:
+        host = urlsplit(provider.graph_url or "").hostname or ""
+        names |= {"protocol": "Microsoft Graph", "server": "Microsoft Graph", "host": host, "port": "443"}
     words = WORDS[trouble]
     cure = words.cure.format(**names)
+    if by_graph and trouble in _OF_MAIL_SERVERS:
+        return Words(words.meaning.format(**names), cure)
     if (more := _AT_THE_PROVIDER.get((provider.kind, trouble))) is not None:
         cure = f"{cure} {more}"
     return Words(words.meaning.format(**names), cure)

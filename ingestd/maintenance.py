@@ -1,4 +1,4 @@
-"""What a daemon does beside mail: erasures, revocations and sweeps."""
+"""What a daemon does beside mail: erasures, revocations, sweeps and warnings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from ingestd.keys import KeyRing
+from ingestd.linking.foresight import Foresight
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -42,12 +43,14 @@ class Maintenance:
     bell: Bell
     metrics: Metrics
     retention: Retention
+    foresight: Foresight
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._erase())
             group.create_task(self._revoke())
             group.create_task(self._sweep())
+            group.create_task(self.foresight.run())
 
     async def _erase(self) -> None:
         with self.bell.subscribe("erasures") as listener:

@@ -334,3 +334,7 @@ class Receipt(msgspec.Struct, frozen=True):
     """revoked, unsupported, pending (the ledger tells later what came of it), failed or nothing_to_revoke."""
     left: dict[str, int]
     """Rows that a scan after the deletion still found; empty when all is well."""
+    refresh_after: str = "not_tried"
+    """What came of a refresh after the revocation: refused (the proof), accepted, unknown or not_tried."""
+    removal_page: str | None = None
+    """Where the owner can take our access away, as we could not; None where it is revoked, pending, or not known."""

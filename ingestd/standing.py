@@ -13,8 +13,11 @@ from config import Settings
 from connectors.base import Trouble
 from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
 from ingestd.desk import MailboxView
+from ingestd.linking.foresight import Foreseen, foreseen
+from ingestd.linking.ways import Way, Ways, ways_of
 from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
 from storage import edits, outbox, quarantine, sending
+from storage.access_warnings import Access, find_access
 from storage.database import Database
 from storage.edits import EditStatus
 from storage.mailboxes import Mailbox, MailboxState
@@ -41,6 +44,12 @@ class Standing:
     send_next_try: datetime | None
     send_meaning: str | None
     send_cure: str | None
+    read_by: str | None
+    """The way by which it is read; None where its grant opens none, or its provider is not configured any more."""
+    send_by: str | None
+    """The way by which its replies are sent; None likewise."""
+    send_by_instead: str | None
+    """The way by which they are sent where the provider has switched that one off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +82,20 @@ class Warned:
     """Something that a person should know of, while the mailbox is read all the same."""
 
     kind: str
-    """folders_missing, sending or budget."""
+    """folders_missing, sending, access or budget."""
     trouble: str
     since: datetime | None
     until: datetime | None
-    """When it is tried again, or there is room again."""
+    """When it is tried again, there is room again, or the access ends."""
     meaning: str
     cure: str
 
 
-def standing_of(settings: Settings, view: MailboxView) -> Standing:
-    """Return how a mailbox stands."""
+def standing_of(settings: Settings, view: MailboxView, ways: Ways) -> Standing:
+    """Return how a mailbox stands; `ways_at` gives its ways."""
     mailbox = view.mailbox
-    read = _words(settings, mailbox, mailbox.trouble)
-    send = _words(settings, mailbox, mailbox.send_trouble, sending=True)
+    read = _words(settings, mailbox, mailbox.trouble, ways.read)
+    send = _words(settings, mailbox, mailbox.send_trouble, ways.send, sending=True)
     missing = view.folders.missing if view.folders else ()
     folders = explain_missing(missing, mailbox.provider, mailbox.mailbox_id) if missing else None
     return Standing(
@@ -105,7 +114,22 @@ def standing_of(settings: Settings, view: MailboxView) -> Standing:
         send_next_try=mailbox.send_retry_at,
         send_meaning=send.meaning if send else None,
         send_cure=send.cure if send else None,
+        read_by=ways.read.value if ways.read else None,
+        send_by=ways.send.value if ways.send else None,
+        send_by_instead=ways.send_instead.value if ways.send_instead else None,
     )
+
+
+async def ways_at(content: Database, settings: Settings, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[Ways]:
+    """Return by which ways mailboxes are read and sent from. Raises StorageUnavailable."""
+    found = await content.read(account_id, find_access, mailbox_ids)
+    return [_ways(settings, found.get(one)) for one in mailbox_ids]
+
+
+def _ways(settings: Settings, access: Access | None) -> Ways:
+    if access is None or access.provider not in settings.providers:
+        return Ways(None, None)
+    return ways_of(settings.provider(access.provider), access.scopes, access.read_way)
 
 
 async def spending_of(content: Database, settings: Settings, mailbox: Mailbox) -> Spending:
@@ -131,13 +155,19 @@ async def counts_of(content: Database, mailbox: Mailbox) -> Counts:
     return await content.read(mailbox.account_id, _counts, mailbox.mailbox_id)
 
 
-async def waits_of(content: Database, account_id: UUID, mailbox_ids: Sequence[UUID]) -> list[Waiting | None]:
-    """Return, for each mailbox, what waits because it has sent enough. Raises StorageUnavailable."""
-    return await content.read(account_id, _waits, mailbox_ids)
+async def stand(
+    content: Database, settings: Settings, account_id: UUID, views: Sequence[MailboxView]
+) -> list[tuple[Standing, list[Warned]]]:
+    """Return how mailboxes of an account stand, and what is wrong beside the reading. Raises StorageUnavailable."""
+    mailbox_ids = [one.mailbox.mailbox_id for one in views]
+    waits = await content.read(account_id, _waits, mailbox_ids)
+    risks = await foreseen(content, settings, account_id, mailbox_ids)
+    ways = await ways_at(content, settings, account_id, mailbox_ids)
+    stands = [standing_of(settings, view, taken) for view, taken in zip(views, ways, strict=True)]
+    return [(one, _warnings(one, waiting, risked)) for one, waiting, risked in zip(stands, waits, risks, strict=True)]
 
 
-def warnings_of(standing: Standing, waits: Waiting | None) -> list[Warned]:
-    """Return what is wrong beside the reading."""
+def _warnings(standing: Standing, waits: Waiting | None, risks: Sequence[Foreseen]) -> list[Warned]:
     found = []
     if standing.folders_meaning is not None:
         found.append(
@@ -161,6 +191,7 @@ def warnings_of(standing: Standing, waits: Waiting | None) -> list[Warned]:
                 cure=standing.send_cure or "",
             )
         )
+    found += [Warned("access", one.risk, one.since, one.ends_at, one.meaning, one.cure) for one in risks]
     if waits is not None:
         meaning = WORDS[Spent(waits.reason)]
         found.append(Warned("budget", waits.reason, None, waits.until, meaning, "Nothing: it goes on by itself."))
@@ -196,10 +227,12 @@ def _waits(conn: Connection, account_id: UUID, mailbox_ids: Sequence[UUID]) -> l
     return [sending.waiting(conn, account_id, one, BUDGET_REASONS) for one in mailbox_ids]
 
 
-def _words(settings: Settings, mailbox: Mailbox, trouble: str | None, *, sending: bool = False) -> Words | None:
+def _words(
+    settings: Settings, mailbox: Mailbox, trouble: str | None, way: Way | None, *, sending: bool = False
+) -> Words | None:
     if mailbox.provider not in settings.providers:
         return None if sending else explain_unconfigured(mailbox.provider)
     if trouble is None:
         return None
     provider = settings.provider(mailbox.provider)
-    return explain(Trouble(trouble), provider, mailbox.mailbox_id, sending=sending)
+    return explain(Trouble(trouble), provider, mailbox.mailbox_id, sending=sending, by_graph=way is Way.GRAPH)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, union
 
+from storage.access_warnings import count_by_risk
 from storage.backfills import UNFINISHED
 from storage.database import now
 from storage.deliveries import greatest_lag
@@ -36,6 +37,8 @@ class Figures:
     """By state, of those that want work: the longest time since one was read through (or was linked)."""
     folders_missing: int
     """Watched folders that are not there, of mailboxes that want work."""
+    access_warnings: Mapping[str, int]
+    """By risk; a mailbox that has several counts for each."""
     outbox: Mapping[str, int]
     """By status: replies with which something is still to happen, by itself or by a person."""
     outbox_oldest_seconds: Mapping[str, float]
@@ -90,6 +93,7 @@ def read_figures(conn: Connection) -> Figures:
         folders_missing=sum(
             conn.execute(select(mailboxes.c.folders_missing).where(_WORKED, mailboxes.c.folders_missing > 0)).scalars()
         ),
+        access_warnings=count_by_risk(conn),
         outbox=_counts(conn.execute(select(outbox.c.status, func.count()).where(_OPEN).group_by(outbox.c.status))),
         outbox_oldest_seconds=_ages(at, _accepted_since(conn)),
         edits=count_edits(conn),

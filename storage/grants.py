@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,6 +21,10 @@ class Grant:
     refreshed_at: datetime
     expires_at: datetime | None
     """When the access token ends."""
+    scopes: tuple[str, ...] | None
+    """What it allows; None where that is not known."""
+    refresh_ends_at: datetime | None
+    """When the refresh token ends, however often it is used; None where the provider told no end."""
     sealed: bytes
 
 
@@ -30,12 +35,24 @@ def get_grant(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Grant:
             grants.c.version,
             grants.c.refreshed_at,
             grants.c.expires_at,
+            grants.c.scopes,
+            grants.c.refresh_ends_at,
             grants.c.sealed,
         ).where(grants.c.account_id == account_id, grants.c.mailbox_id == mailbox_id)
     ).one_or_none()
     if row is None:
         raise NotFound(f"mailbox {mailbox_id} has no grant")
-    return Grant(*row)
+    version, refreshed_at, expires_at, scopes, refresh_ends_at, sealed = row
+    return Grant(version, refreshed_at, expires_at, scopes_of(scopes), refresh_ends_at, sealed)
+
+
+def scopes_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the scopes that a row names.
+
+    >>> scopes_of("openid mail"), scopes_of(None)
+    (('openid', 'mail'), None)
+    """
+    return None if text is None else tuple(text.split())
 
 
 def put_grant(
@@ -44,10 +61,20 @@ def put_grant(
     mailbox_id: UUID,
     expires_at: datetime | None,
     sealed: bytes,
+    *,
+    scopes: Sequence[str] | None = None,
+    refresh_ends_at: datetime | None = None,
 ) -> None:
     """Store the tokens of a new link, in place of older ones."""
     hold_unfenced(conn, account_id, mailbox_id)
-    values = {"refreshed_at": now(conn), "expires_at": expires_at, "renewing_until": None, "sealed": sealed}
+    values = {
+        "refreshed_at": now(conn),
+        "expires_at": expires_at,
+        "renewing_until": None,
+        "scopes": _text(scopes),
+        "refresh_ends_at": refresh_ends_at,
+        "sealed": sealed,
+    }
     same = (grants.c.account_id == account_id) & (grants.c.mailbox_id == mailbox_id)
     if conn.execute(update(grants).where(same).values(version=grants.c.version + 1, **values)).rowcount == 0:
         conn.execute(insert(grants).values(account_id=account_id, mailbox_id=mailbox_id, version=1, **values))
@@ -91,6 +118,8 @@ def replace_grant(
     version: int,
     expires_at: datetime | None,
     sealed: bytes,
+    scopes: Sequence[str] | None = None,
+    refresh_ends_at: datetime | None = None,
 ) -> None:
     """Store refreshed tokens. Raises CursorMoved if the grant is not `version` any more: it was
     linked again, or refreshed by another process, meanwhile. Raises NotFound once it is being disconnected."""
@@ -107,8 +136,14 @@ def replace_grant(
             refreshed_at=now(conn),
             expires_at=expires_at,
             renewing_until=None,
+            scopes=_text(scopes),
+            refresh_ends_at=refresh_ends_at,
             sealed=sealed,
         )
     )
     if changed.rowcount != 1:
         raise CursorMoved(f"the grant of mailbox {mailbox_id} has changed")
+
+
+def _text(scopes: Sequence[str] | None) -> str | None:
+    return None if scopes is None else " ".join(scopes)

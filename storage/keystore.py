@@ -168,7 +168,8 @@ def list_revocations(conn: Connection) -> list[Revocation]:
     return [Revocation(**row._mapping) for row in conn.execute(select(revocations).order_by(revocations.c.due_at))]
 
 
-def postpone_revocation(conn: Connection, account_id: UUID, mailbox_id: UUID, seconds: float) -> None:
+def postpone_revocation(conn: Connection, account_id: UUID, mailbox_id: UUID, seconds: float, wrapped: bytes) -> None:
+    """Try later, with what is `wrapped` then: the provider may have given other tokens meanwhile."""
     conn.execute(
         update(revocations)
         .where(
@@ -178,6 +179,7 @@ def postpone_revocation(conn: Connection, account_id: UUID, mailbox_id: UUID, se
         .values(
             attempts=revocations.c.attempts + 1,
             due_at=now(conn) + timedelta(seconds=seconds),
+            wrapped=wrapped,
         )
     )
 

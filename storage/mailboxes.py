@@ -76,6 +76,8 @@ class Mailbox:
     start_days: int
     created_at: datetime
     read_at: datetime | None
+    read_way: str | None
+    """By which way it is read; None before anybody began, and for IMAP where that was before there was another."""
     sent_found: int
     sent_appended: int
     sent_rewritten: int
@@ -252,6 +254,11 @@ def set_folders(conn: Connection, account_id: UUID, mailbox_id: UUID, *, sealed:
     if missing != before.folders_missing:
         values["folders_missing_since"] = (before.folders_missing_since or now(conn)) if missing else None
     conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(values))
+
+
+def bind_read_way(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, way: str) -> None:
+    """Note by which way the mailbox is read from now on, for good. Raises FenceLost."""
+    _guarded_update(conn, account_id, mailbox_id, fence, {"read_way": way}, worked=True)
 
 
 def set_state(

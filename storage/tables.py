@@ -91,6 +91,7 @@ mailboxes = Table(
     Column("start_days", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("read_at", Instant),
+    Column("read_way", Text),
     Column("sent_found", Integer, nullable=False),
     Column("sent_appended", Integer, nullable=False),
     Column("sent_rewritten", Integer, nullable=False, server_default="0"),
@@ -110,10 +111,24 @@ grants = Table(
     Column("refreshed_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("renewing_until", Instant),
+    Column("scopes", Text),
+    Column("refresh_ends_at", Instant),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
     comment="the OAuth tokens of a mailbox",
+)
+
+access_warnings = Table(
+    "access_warnings",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "mailbox_id", "risk"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    comment="what will end the access to a mailbox, and was told; gone once it is cured",
 )
 
 link_flows = Table(
@@ -572,6 +587,7 @@ MAILBOX_TABLES = (
     tickets,
     link_flows,
     events,
+    access_warnings,
     grants,
 )
 """Every table with rows of a mailbox, but for `mailboxes` itself and `erasures`."""

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-from config import Provider
+from config import Provider, Settings
 from ingestd.linking.clients import OAuthClients
+from ingestd.linking.foresight import Foresight
 from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
 from ingestd.privacy.disconnect import Eraser, EraserTools
@@ -35,6 +36,7 @@ def maintenance(office: Office) -> Maintenance:
     metrics = Metrics(version="0", python_version="3")
     revoker = Revoker(stores.keystore, office.keys, clients)
     tools = EraserTools(stores.content, stores.keystore, stores.blobs, office.keys, metrics, revoker.revoke)
+    settings = Settings.model_validate({"keys": {"master_key": "A" * 43 + "="}})
     return Maintenance(
         content=stores.content,
         keystore=stores.keystore,
@@ -45,6 +47,7 @@ def maintenance(office: Office) -> Maintenance:
         bell=Bell(),
         metrics=metrics,
         retention=Retention(stores.content, event_days=lambda: 90, delivery_days=lambda: 30),
+        foresight=Foresight(stores.content, lambda: settings),
     )
 
 

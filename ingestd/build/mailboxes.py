@@ -8,12 +8,10 @@ from functools import partial
 from uuid import UUID
 
 from config import Provider
-from connectors.base import ReadPlan
-from connectors.imap import ImapReader
-from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
+from connectors.base import Reader, ReadPlan
+from ingestd.build.connectors import Connectors, Reached
 from ingestd.build.outside import Outside
 from ingestd.build.store import Store
-from ingestd.inbound.alerts import note_alerts
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
@@ -24,7 +22,8 @@ from ingestd.inbound.rules import rules_of
 from ingestd.inbound.taking import ReaderTools
 from ingestd.inbound.work import HeldMailbox
 from ingestd.linking.diagnosis import Diagnostician
-from ingestd.linking.keeper import MailboxTokens, TokenKeeper
+from ingestd.linking.keeper import TokenKeeper
+from ingestd.linking.ways import Way, ways_of
 from ingestd.mail.addresses import normalize
 from ingestd.mirror import edit_of, mirror_of
 from ingestd.options import effective, mirrored
@@ -34,7 +33,7 @@ from ingestd.outbound.sender import MailboxOutbox
 from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.records import FoldersRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
-from storage import mailboxes
+from storage import grants, mailboxes
 from storage.leases import Held
 from storage.mailboxes import Mailbox
 
@@ -45,9 +44,7 @@ class _Opened:
 
     mailbox: Mailbox
     context: MailboxContext
-    provider: Provider
-    access: ImapAccess
-    tokens: MailboxTokens
+    reached: Reached
     entries: tuple[str, ...]
     """The folders that are to be watched."""
     folders: FoldersRecord | None
@@ -95,6 +92,7 @@ class Mailboxes:
             rejection_pause_seconds=settings.linking.rejection_pause_seconds,
             renewal_seconds_max=3 * settings.linking.http_timeout_seconds,  # it may connect more than once
         )
+        self._connectors = Connectors(settings, outside, metrics)
         self._diagnostician = Diagnostician(store.content, store.keys, outside.clients, self._keeper)
         self._reader_tools = ReaderTools(
             content=store.content,
@@ -123,10 +121,15 @@ class Mailboxes:
 
     async def begin(self, held: Held) -> HeldMailbox:
         """Raises KeyError for a provider that is not configured, StorageError; FenceLost."""
-        one = await self._watched(held, await self._open(held.account_id, held.mailbox_id))
+        one = await self._bound(held, await self._watched(held, await self._open(held.account_id, held.mailbox_id)))
         why_refused = partial(self._diagnostician.why_refused, held.account_id, held.mailbox_id, one.mailbox.provider)
         reader = MailboxReader(
-            held, one.context, self._reader(one), self._reader_tools, why_refused, folders=one.folders
+            held,
+            one.context,
+            self._connectors.reader(one.reached, self._plan(one)),
+            self._reader_tools,
+            why_refused,
+            folders=one.folders,
         )
         return HeldMailbox(
             reader,
@@ -135,23 +138,34 @@ class Mailboxes:
             lambda: self._forget(held.mailbox_id),
         )
 
-    async def look(self, account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, ImapReader]:
+    async def look(self, account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, Reader]:
         """Build a reader for somebody who only looks, beside whoever works on the mailbox.
 
         Raises KeyError for a provider that is not configured, StorageError.
         """
         one = await self._open(account_id, mailbox_id)
-        return one.context, self._reader(one)
+        return one.context, self._connectors.reader(one.reached, self._plan(one), name="look")
 
     async def _open(self, account_id: UUID, mailbox_id: UUID) -> _Opened:
         mailbox = await self._store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
         context = await open_context(self._store, mailbox)
         provider = self._store.settings.provider(mailbox.provider)
-        tokens = self._keeper.source(account_id, mailbox_id, mailbox.provider)
+        tokens = partial(self._keeper.source, account_id, mailbox_id, mailbox.provider)
         _, entries = effective(context.record, self._store.settings.mailbox_defaults)
         folders = open_folders(context.key, mailbox)
-        access = self._access(context.record.login, provider)
-        return _Opened(mailbox, context, provider, access, tokens, entries, folders)
+        grant = await self._store.content.read(account_id, grants.get_grant, mailbox_id)
+        ways = ways_of(provider, grant.scopes, _read_way(mailbox))
+        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, tokens)
+        return _Opened(mailbox, context, reached, entries, folders)
+
+    async def _bound(self, held: Held, one: _Opened) -> _Opened:
+        """Note the way by which a mailbox is read for the first time: no other one must read it later."""
+        way = one.reached.ways.read
+        if way is not None and one.mailbox.read_way is None:
+            await self._store.content.transaction(
+                held.account_id, mailboxes.bind_read_way, held.mailbox_id, fence=held.fence, way=way.value
+            )
+        return one
 
     async def _watched(self, held: Held, one: _Opened) -> _Opened:
         """Note the folders that are watched from now on, where they are others than before."""
@@ -162,37 +176,21 @@ class Mailboxes:
         )
         return replace(one, folders=folders)
 
-    def _reader(self, one: _Opened, plan: ReadPlan | None = None) -> ImapReader:
-        return imap_reader(
-            one.access,
-            one.tokens,
-            ssl_context=self._outside.ssl_context(one.provider),
-            guard=self._outside.guard,
-            executor=self._outside.executor,
-            alerted=partial(note_alerts, self._metrics, one.mailbox.mailbox_id),
-            plan=plan or self._plan(one),
-        )
-
     def _history(self, held: Held, one: _Opened, caught_up: asyncio.Event) -> MailboxBackfill:
         """On a connection of its own: new mail is waited for in the other one."""
         plan = replace(self._plan(one), batch_messages_max=self._store.settings.backfill.batch_messages_max)
-        return MailboxBackfill(held, one.context, self._reader(one, plan), caught_up, self._backfill_tools)
+        reader = self._connectors.reader(one.reached, plan, name="history")
+        return MailboxBackfill(held, one.context, reader, caught_up, self._backfill_tools)
 
     def _forget(self, mailbox_id: UUID) -> None:
         self._store.keys.forget(mailbox_id)
         self._keeper.forget(mailbox_id)
+        self._connectors.forget(mailbox_id)
 
     def _outbox(self, held: Held, one: _Opened, why_refused: WhyRefused) -> MailboxOutbox:
-        sender = smtp_sender(
-            one.access,
-            one.tokens,
-            ssl_context=self._outside.ssl_context(one.provider),
-            guard=self._outside.guard,
-            executor=self._outside.executor,
-            alerted=partial(note_alerts, self._metrics, one.mailbox.mailbox_id),
-        )
-        policy = SentPolicy(one.provider.sent_copy, one.provider.sent_wait_seconds)
-        allowance = Allowance(_budget(one.provider), self._connections_of(one.provider))
+        provider, sender = one.reached.provider, self._connectors.sender(one.reached)
+        policy = SentPolicy(provider.sent_copy, provider.sent_wait_seconds)
+        allowance = Allowance(_budget(provider), self._connections_of(provider))
         return MailboxOutbox(held, one.context.key, sender, policy, self._sender_tools, why_refused, allowance)
 
     def _connections_of(self, provider: Provider) -> Connections:
@@ -209,26 +207,11 @@ class Mailboxes:
             message_bytes_max=inbound.message_bytes_max,
         )
 
-    def _access(self, login: str, provider: Provider) -> ImapAccess:
-        inbound, outbound = self._store.settings.inbound, self._store.settings.outbound
-        roles = {"sent": provider.folders.sent, "trash": provider.folders.trash, "junk": provider.folders.spam}
-        return ImapAccess(
-            login=login,
-            imap=ImapEndpoint(provider.imap.host, provider.imap.port, provider.imap.tls),
-            smtp=SmtpEndpoint(provider.smtp.host, provider.smtp.port, provider.smtp.tls),
-            role_folders={role: folder for role, folder in roles.items() if folder},
-            mechanisms=provider.mechanisms,
-            session_ends_with_token=provider.session_ends_with_token,
-            connect_seconds=inbound.connect_timeout_seconds,
-            read_seconds=inbound.read_timeout_seconds,
-            smtp_connect_seconds=outbound.connect_timeout_seconds,
-            smtp_command_seconds=outbound.command_timeout_seconds,
-            dot_seconds=outbound.dot_timeout_seconds,
-            idle_renew_seconds=inbound.idle_renew_seconds,
-            idle_renew_jitter=inbound.idle_renew_jitter,
-            poll_seconds=inbound.poll_seconds,
-            connection_idle_seconds=outbound.connection_idle_seconds,
-        )
+
+def _read_way(mailbox: Mailbox) -> str | None:
+    """Return by which way a mailbox is read already; None where nobody began."""
+    begun = mailbox.cursor_sealed is not None or mailbox.cursor_sequence > 0
+    return mailbox.read_way or (Way.IMAP.value if begun else None)
 
 
 def _budget(provider: Provider) -> Budget:

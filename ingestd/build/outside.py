@@ -16,6 +16,7 @@ import structlog
 from config import Provider, Settings, allowed_hosts, hosts
 from connectors.base import TemporaryError
 from connectors.egress import EgressGuard
+from connectors.graph_transport import GraphTransport
 from connectors.tls import client_context
 from ingestd.build.store import Store
 from ingestd.linking.clients import OAuthClients
@@ -59,10 +60,17 @@ class Outside:
         self.executor = ThreadPoolExecutor(settings.inbound.imap_threads, thread_name_prefix="imap")
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._graphs: dict[str, GraphTransport] = {}
+        """By certificate file, too: kept connections are shared by all mailboxes."""
+        self._retired: list[GraphTransport] = []
 
     def provider(self, name: str) -> Provider:
         """Return a provider as it is configured now, also after a reload. Raises KeyError."""
         return self._settings.provider(name)
+
+    def removal_page(self, name: str) -> str | None:
+        """Return where a provider's owners take our access away; None where that is not known."""
+        return self.provider(name).removal_page if name in self._settings.providers else None
 
     async def reload(self, settings: Settings) -> None:
         """Go on with changed providers and hosts."""
@@ -70,6 +78,9 @@ class Outside:
         self._hosts = hosts(settings)
         self.guard.replace(self._allowed(), self._open_to_accounts())
         self._contexts.clear()
+        # Calls may still be under way in them, so they are closed with us.
+        self._retired += self._graphs.values()
+        self._graphs.clear()
         self.clients.forget()
         with contextlib.suppress(TemporaryError):  # `keep_permitting` tries again
             await self.permit_databases()
@@ -85,6 +96,13 @@ class Outside:
         if name not in self._contexts:
             self._contexts[name] = client_context(provider.tls_ca_file)
         return self._contexts[name]
+
+    def graph(self, provider: Provider) -> GraphTransport:
+        """Return what reaches Microsoft Graph's hosts."""
+        name = str(provider.tls_ca_file or "")
+        if name not in self._graphs:
+            self._graphs[name] = GraphTransport(self.guard, self.ssl_context(provider))
+        return self._graphs[name]
 
     async def permit_databases(self) -> None:
         """Let connections to the databases pass the audit hook, at the addresses that they have now.
@@ -104,6 +122,8 @@ class Outside:
 
     async def close(self) -> None:
         await self.clients.close()
+        for transport in (*self._graphs.values(), *self._retired):
+            await transport.aclose()
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     def _http(self, provider: Provider) -> httpx2.AsyncClient:
@@ -122,7 +142,7 @@ def new_metrics() -> Metrics:
 
 
 def new_eraser(store: Store, outside: Outside, metrics: Metrics) -> tuple[Eraser, Revoker]:
-    revoker = Revoker(store.keystore, store.keys, outside.clients)
+    revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page)
     tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
     return Eraser(tools), revoker
 

@@ -17,6 +17,7 @@ from ingestd.events.dispatcher import Dispatcher
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
+from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
@@ -86,6 +87,7 @@ async def new_worker(
             event_days=lambda: current().events.keep_days,
             delivery_days=lambda: current().webhooks.retention_days,
         ),
+        foresight=Foresight(store.content, current),
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()

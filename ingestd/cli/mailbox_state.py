@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
 import click
@@ -14,16 +16,31 @@ from ingestd.cli.common import account_option, choose_account, json_option, prin
 from ingestd.desk import MailboxView
 from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
-from ingestd.standing import spending_of, standing_of
+from ingestd.linking.foresight import foreseen
+from ingestd.standing import spending_of, standing_of, ways_at
 
 _COLUMNS = 100
 
 
 async def standing(store: Store, view: MailboxView) -> dict[str, object]:
     """Return what `mailbox show` tells of reading and sending."""
-    stands = standing_of(store.settings, view)
-    spent = await spending_of(store.content, store.settings, view.mailbox)
-    return {**asdict(stands), "folders_missing": ", ".join(stands.folders_missing), **asdict(spent)}
+    mailbox = view.mailbox
+    where = (store.content, store.settings, mailbox.account_id, [mailbox.mailbox_id])
+    (ways,) = await ways_at(*where)
+    stands = standing_of(store.settings, view, ways)
+    spent = await spending_of(store.content, store.settings, mailbox)
+    (risks,) = await foreseen(*where)
+    return {
+        **asdict(stands),
+        "folders_missing": ", ".join(stands.folders_missing),
+        **asdict(spent),
+        "access_warnings": [asdict(one) for one in risks],
+    }
+
+
+def access_line(row: Mapping[str, object]) -> str | None:
+    """Return the warnings of the access in one line: each with the day on which it ends."""
+    return "; ".join(f"{one['risk']}{_day(one['ends_at'])}" for one in _warnings(row)) or None
 
 
 TEXTS: Mapping[str, str] = {
@@ -43,7 +60,24 @@ def print_texts(row: Mapping[str, object]) -> None:
     for name, title in TEXTS.items():
         if row[name]:
             click.echo()
-            click.echo(textwrap.fill(f"{title}: {row[name]}", _COLUMNS, break_long_words=False, break_on_hyphens=False))
+            click.echo(_paragraph(f"{title}: {row[name]}"))
+    for one in _warnings(row):
+        click.echo()
+        click.echo(_paragraph(f"What will end the access: {one['meaning']}"))
+        click.echo()
+        click.echo(_paragraph(f"What to do before: {one['cure']}"))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, _COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+def _warnings(row: Mapping[str, object]) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", row["access_warnings"])
+
+
+def _day(ends_at: datetime | None) -> str:
+    return "" if ends_at is None else f" ({ends_at:%Y-%m-%d})"
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 from uuid import UUID
@@ -28,9 +28,10 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.cli.mailbox_options import mirror_line, reply_options, set_
-from ingestd.cli.mailbox_state import TEXTS, pause, print_texts, resume, standing
+from ingestd.cli.mailbox_state import TEXTS, access_line, pause, print_texts, resume, standing
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
+from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.linking.link import Linking, LinkRefused, LinkRequest
 from ingestd.linking.standing import link_words
 from ingestd.lock import StoreLock
@@ -224,7 +225,9 @@ async def _wait_for_link(store: Store, account_id: UUID, flow_id: UUID, wait_sec
 async def list_(store: Store, account: UUID | None, as_json: bool) -> None:
     """List the mailboxes."""
     account_id = await choose_account(store, account)
-    rows = [_summary(one) for one in await store.desk.mailboxes(account_id)]
+    views = await store.desk.mailboxes(account_id)
+    risks = await foreseen(store.content, store.settings, account_id, [one.mailbox.mailbox_id for one in views])
+    rows = [_summary(view, risked) for view, risked in zip(views, risks, strict=True)]
     print_rows(rows, as_json, none="no mailboxes; `ingestd mailbox link` links one")
 
 
@@ -265,7 +268,8 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     if as_json:
         print_json(row)
     else:
-        print_fields({name: value for name, value in row.items() if name not in TEXTS})
+        told = {**row, "access_warnings": access_line(row)}
+        print_fields({name: value for name, value in told.items() if name not in TEXTS})
         print_texts(row)
 
 
@@ -274,14 +278,16 @@ def _edit_line(one: EditCount) -> str:
     return f"{one.cause}: {one.kind} of {one.messages} ({one.status}{why})".replace("_", " ")
 
 
-def _summary(view: MailboxView) -> dict[str, object]:
+def _summary(view: MailboxView, risks: Sequence[Foreseen] = ()) -> dict[str, object]:
+    """Return a line of the list; `risks` show where nothing is wrong yet."""
     one = view.mailbox
+    foreseen_ = risks[0].risk.value if risks else None
     return {
         "mailbox": one.mailbox_id,
         "address": view.record.address if view.record else None,
         "provider": one.provider,
         "state": one.state.value,
-        "trouble": one.trouble or one.send_trouble or ("folders_missing" if one.folders_missing else None),
+        "trouble": one.trouble or one.send_trouble or ("folders_missing" if one.folders_missing else foreseen_),
         "since": one.state_since,
         "last_read": one.read_at,
     }

@@ -75,7 +75,7 @@ class _BrokenResponse(Response):
         await send({"type": "http.response.body", "body": b'{"access_', "more_body": True})
 
 
-class _QuietServer(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: the process belongs to somebody else."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -158,6 +158,9 @@ class AuthServer(Dialects):
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the issuer, e.g. http://127.0.0.1:40123."""
         listener = socket.create_server(("127.0.0.1", self._port))
+        # Accepted connections inherit it; asyncio does not set it on those of a listener that it did not make, and each
+        # answer, in two packets, would wait 40 ms for the client's delayed ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tls = self._certificates
         self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self._loop = asyncio.get_running_loop()
@@ -172,7 +175,7 @@ class AuthServer(Dialects):
             ssl_certfile=tls.cert_file if tls else None,
             ssl_keyfile=tls.key_file if tls else None,
         )
-        server = _QuietServer(config)
+        server = QuietServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with asyncio.timeout(START_SECONDS_MAX):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -25,8 +27,6 @@ PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 WORK_TENANT: Final = "11111111-2222-4333-8444-555555555555"
 """The directory that every user of Microsoft's addresses is in, but for `consumers`."""
 DEVICE_CODE_SECONDS: Final = 900
-
-_OUTLOOK: Final = "https://outlook.office.com/"
 
 
 class Dialects(Endpoints):
@@ -76,13 +76,15 @@ class Dialects(Endpoints):
         self.requests[f"token.{form.get('grant_type', '')}"] += 1
         if self.entra_error:
             return _entra_refusal("invalid_grant", self.entra_error)
+        if len({_resource(one) for one in form.get("scope", "").split()} - {""}) > 1:
+            return _entra_refusal("invalid_scope", 28000)  # a token is good for one resource
         try:
             client = self._client(request, form) if "client_secret" in form else self._public_client(form)
             tokens, address, nonce = self._granted(request, form, client)
         except OAuthError as error:
             return _entra_refusal(error.code, {"invalid_client": 7000215, "invalid_grant": 70008}.get(error.code, 0))
         # Microsoft's answers name the permissions of the one resource, and not those of OpenID Connect.
-        shown = replace(tokens, scopes=tuple(one for one in tokens.scopes if one.startswith(_OUTLOOK)))
+        shown = replace(tokens, scopes=_of_one_resource(tokens.scopes, form.get("scope", "").split()))
         if "openid" in tokens.scopes:
             claims = _entra_claims(self.users[address], request.path_params["tenant"], self.issuer)
             shown = replace(shown, id_token=self._id_token(client, self.users[address], nonce, claims))
@@ -161,3 +163,14 @@ def _entra_claims(user: User, tenant: str, issuer: str) -> dict[str, object]:
 def _entra_refusal(error: str, number: int) -> Response:
     described = {"error_codes": [number], "error_description": f"AADSTS{number}: no."} if number else {}
     return JSONResponse({"error": error, **described}, 400, headers=NO_STORE)
+
+
+def _resource(scope: str) -> str:
+    """Return the host of a permission's resource, "" for those of OpenID Connect."""
+    return urlsplit(scope).netloc
+
+
+def _of_one_resource(granted: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the permissions of the resource that was asked for, else of the first one."""
+    named = [one for one in (*asked, *granted) if _resource(one)]
+    return tuple(one for one in granted if named and _resource(one) == _resource(named[0]))

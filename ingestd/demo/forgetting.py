@@ -114,6 +114,7 @@ async def _disconnect(stage: Stage, mailbox_id: UUID) -> None:
     receipt = await stage.show("mailbox", "disconnect", mailbox_id)
     fields = dict(re.findall(r"^ {2}([a-z ]+?): +(.*)$", receipt, re.MULTILINE))
     teller.same("the receipt says that the provider has revoked the grant", fields.get("revocation"), "revoked")
+    teller.same("that a refresh was tried afterwards, and refused", fields.get("refresh after"), "refused")
     teller.same("and that a scan found no rows left", fields.get("left"), "nothing")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from connectors.base import Trouble
+from ingestd.linking.risks import Risk
 from ingestd.mail.types import Kind
 from storage.events import Event
 
@@ -40,6 +41,7 @@ class EventType:
 
 
 _TROUBLES: Final = tuple(one.value for one in Trouble)
+_RISKS: Final = tuple(one.value for one in Risk)
 _KINDS: Final = tuple(one.value for one in Kind)
 _COUNT: Final = ("3",)
 
@@ -73,6 +75,16 @@ EVENTS: Final[Mapping[str, EventType]] = {
         words=_COUNT,
     ),
     "mailbox.folders_found": EventType("The server has all of the watched folders again."),
+    "mailbox.access_warning": EventType(
+        "Something will end the access to the mailbox, which is read all the same; `mailbox show` tells what to do.",
+        "The risk.",
+        words=_RISKS,
+    ),
+    "mailbox.access_warning_ended": EventType(
+        "That risk is over: it is cured, or has come true (then the mailbox's own events tell).",
+        "The risk.",
+        words=_RISKS,
+    ),
     "mailbox.paused": EventType("Somebody paused the mailbox."),
     "mailbox.resumed": EventType("Somebody resumed the mailbox."),
     "mailbox.disconnected": EventType("The mailbox is being forgotten: delete your own copies of its content."),

@@ -7,7 +7,7 @@ Microsoft's own library speak. A setting of the provider chooses (`oauth.client`
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,8 +94,10 @@ class ProviderClient(Protocol):
         """Ask once whether the owner has consented. Raises as `exchange`; CodeRefused where the time is over."""
         ...
 
-    async def refresh(self, grant: GrantRecord) -> TokenSet:
-        """Get a new access token. Where the answer holds a refresh token, store it before using anything.
+    async def refresh(self, grant: GrantRecord, scopes: Sequence[str] | None = None) -> TokenSet:
+        """Get a new access token, with `scopes` one for those of the granted ones (RFC 6749 §6).
+
+        Where the answer holds a refresh token, store it before using anything.
 
         Raises GrantRevoked, ConsentNeeded, AdminBlocked, ClientRejected.
         """

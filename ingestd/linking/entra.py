@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -53,7 +53,8 @@ from ingestd.linking.http import (
 from ingestd.linking.identity import Identity, id_token_claims, identity_of
 from ingestd.linking.oauth import read_device_code, utc_now
 from ingestd.linking.retry import Waits, repeating
-from ingestd.linking.tokens import TokenSet, read_tokens, verdict
+from ingestd.linking.tokens import UNCHECKED_SCOPES, TokenSet, permission_of, read_tokens, verdict
+from ingestd.linking.ways import of_one_resource
 from ingestd.records import GrantRecord
 
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -140,6 +141,8 @@ class MsalClient:
         self._limits = limits
         self._now = now
         self._scopes = [scope for scope in config.scopes if scope not in _RESERVED_SCOPES]
+        # A token is good for one resource. Consent is asked for all of them at once, the first token for the first.
+        self._primary = of_one_resource(self._scopes)
 
     async def authorize(self, flow: Flow, *, login_hint: str | None = None) -> tuple[str, Flow]:
         """As ProviderClient.authorize. PKCE verifier and nonce are msal's; they are in the flow's `memory`."""
@@ -167,7 +170,9 @@ class MsalClient:
 
         def redeem(app: Any) -> dict[str, Any]:
             try:
-                made: dict[str, Any] = app.acquire_token_by_auth_code_flow(json.loads(flow.memory), answer)
+                made: dict[str, Any] = app.acquire_token_by_auth_code_flow(
+                    json.loads(flow.memory), answer, scopes=self._primary
+                )
             except RuntimeError as error:
                 raise IdentityUnproved("the ID token is not of this linking") from error
             return made
@@ -178,7 +183,7 @@ class MsalClient:
         """As ProviderClient.start_device."""
         if self.authority.device_authorization_endpoint is None:
             raise NoDeviceCode("the provider gives no device codes")
-        made = await self._with_msal(lambda app: app.initiate_device_flow(self._scopes), public=True)
+        made = await self._with_msal(lambda app: app.initiate_device_flow(self._primary), public=True)
         if "device_code" not in made:
             raise verdict(400, made, refreshing=False)
         return read_device_code(made)
@@ -196,19 +201,27 @@ class MsalClient:
             return _PENDING[error]
         return self._tokens(made, refreshing=False)
 
-    async def refresh(self, grant: GrantRecord) -> TokenSet:
-        """As ProviderClient.refresh. Microsoft gives a new refresh token each time."""
+    async def refresh(self, grant: GrantRecord, scopes: Sequence[str] | None = None) -> TokenSet:
+        """As ProviderClient.refresh. Microsoft gives a new refresh token each time.
+
+        Asked for is what was granted: more would want a new consent, after every change of the configuration.
+        """
+        granted = grant.scopes if scopes is None else scopes
+        asked = [one for one in granted if one not in UNCHECKED_SCOPES] or self._primary
         made = await self._with_msal(
-            lambda app: app.acquire_token_by_refresh_token(grant.refresh_token or "", self._scopes),
+            lambda app: app.acquire_token_by_refresh_token(grant.refresh_token or "", asked),
             public=grant.by_device_code,
         )
         return self._tokens(made, refreshing=True)
 
     def require_all(self, tokens: TokenSet) -> None:
-        """As ProviderClient.require_all. Permissions are compared by their own names, without the resource's."""
-        granted = {_permission(scope) for scope in tokens.scopes or self._scopes}
-        wanted = self.config.scopes_needed or self._scopes
-        missing = [scope for scope in wanted if _permission(scope) not in granted and scope not in _RESERVED_SCOPES]
+        """As ProviderClient.require_all. Permissions are compared by their own names, without the resource's.
+
+        Those of other resources than the first token's are not told: the first refresh for them shows them.
+        """
+        granted = {permission_of(scope) for scope in tokens.scopes or self._primary}
+        wanted = self.config.scopes_needed or self._primary
+        missing = [scope for scope in wanted if permission_of(scope) not in granted and scope not in _RESERVED_SCOPES]
         if tokens.refresh_token is None:
             missing.append("offline_access")
         if missing:
@@ -361,15 +374,6 @@ def _in_query(address: str) -> str:
     parts = urlsplit(address)
     params = [(name, "query" if name == "response_mode" else value) for name, value in parse_qsl(parts.query)]
     return urlunsplit(parts._replace(query=urlencode(params)))
-
-
-def _permission(scope: str) -> str:
-    """Return a permission's own name; answers may spell its resource differently.
-
-    >>> _permission("https://outlook.office.com/SMTP.Send") == _permission("https://outlook.office365.com/smtp.send")
-    True
-    """
-    return scope.rpartition("/")[2].lower()
 
 
 def _tenant_in(issuer: str) -> str:

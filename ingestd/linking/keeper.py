@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -38,6 +38,7 @@ from ingestd.linking.errors import (
     reason_of,
 )
 from ingestd.linking.tokens import TokenSet
+from ingestd.linking.ways import is_of, still_granted
 from ingestd.records import GrantRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import grants
@@ -59,6 +60,8 @@ class MailboxTokens:
     account_id: UUID
     mailbox_id: UUID
     provider: str
+    scopes: tuple[str, ...] | None = None
+    """What the token must open; None: whatever the grant is for. At Microsoft a token opens one resource alone."""
 
     async def __call__(self, *, rejected: str | None = None) -> AccessToken:
         return await self.keeper.token(self, rejected)
@@ -88,25 +91,48 @@ class TokenKeeper:
         self._renewal_seconds_max = renewal_seconds_max
         self._now = now
         self._locks: dict[UUID, asyncio.Lock] = {}
-        self._rejected_at: dict[UUID, datetime] = {}
+        self._rejected_at: dict[UUID, dict[tuple[str, ...] | None, datetime]] = {}
+        """By what the token is for: one server may refuse what another takes."""
+        self._beside: dict[UUID, dict[tuple[str, ...], AccessToken]] = {}
+        """Tokens for other scopes than the stored one's. They are not stored: a refresh brings another."""
 
-    def source(self, account_id: UUID, mailbox_id: UUID, provider: str) -> MailboxTokens:
-        return MailboxTokens(self, account_id, mailbox_id, provider)
+    def source(
+        self, account_id: UUID, mailbox_id: UUID, provider: str, scopes: tuple[str, ...] | None = None
+    ) -> MailboxTokens:
+        return MailboxTokens(self, account_id, mailbox_id, provider, scopes)
 
     def forget(self, mailbox_id: UUID) -> None:
         self._locks.pop(mailbox_id, None)
         self._rejected_at.pop(mailbox_id, None)
+        self._beside.pop(mailbox_id, None)
 
     async def token(self, mailbox: MailboxTokens, rejected: str | None) -> AccessToken:
         """Return a token that should work; see connectors.base.TokenSource for what it raises."""
         async with self._alone(mailbox):
             grant, record = await self._stored(mailbox)
+            if _is_beside(mailbox, record):
+                return await self._token_beside(mailbox, grant, record, rejected)
             if self._is_good(grant, record, rejected):
                 return AccessToken(record.access_token, grant.expires_at)
             if record.access_token == rejected:
-                self._limit_rejections(mailbox.mailbox_id)
+                self._limit_rejections(mailbox)
             tokens = await self._renew(mailbox, grant, record)
             return AccessToken(tokens.access_token, tokens.expires_at)
+
+    async def _token_beside(
+        self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord, rejected: str | None
+    ) -> AccessToken:
+        """Return a token for other scopes than those that the stored one is for."""
+        kept = self._beside.setdefault(mailbox.mailbox_id, {})
+        key = mailbox.scopes or ()
+        known = kept.get(key)
+        if known is not None and known.value != rejected and not self._ends(known.expires_at):
+            return known
+        if known is not None and known.value == rejected:
+            self._limit_rejections(mailbox)
+        tokens = await self._renew(mailbox, grant, record)
+        kept[key] = AccessToken(tokens.access_token, tokens.expires_at)
+        return kept[key]
 
     async def renew(self, mailbox: MailboxTokens) -> TokenSet:
         """Refresh now, however good the token looks, to hear the token endpoint's verdict; raises as `token`."""
@@ -131,14 +157,18 @@ class TokenKeeper:
     def _is_good(self, grant: Grant, record: GrantRecord, rejected: str | None) -> bool:
         if record.access_token == rejected:
             return False
-        return grant.expires_at is None or grant.expires_at - self._ahead > self._now()
+        return not self._ends(grant.expires_at)
 
-    def _limit_rejections(self, mailbox_id: UUID) -> None:
+    def _ends(self, expires_at: datetime | None) -> bool:
+        return expires_at is not None and expires_at - self._ahead <= self._now()
+
+    def _limit_rejections(self, mailbox: MailboxTokens) -> None:
         """A server that refuses even fresh tokens must not cost a new one each time it is asked."""
-        last = self._rejected_at.get(mailbox_id)
+        rejected_at = self._rejected_at.setdefault(mailbox.mailbox_id, {})
+        last = rejected_at.get(mailbox.scopes)
         if last is not None and self._now() - last < self._rejection_pause:
             raise AuthError("the server refuses the token, and refused a fresh one shortly before")
-        self._rejected_at[mailbox_id] = self._now()
+        rejected_at[mailbox.scopes] = self._now()
 
     async def _renew(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
         """Refresh, or wait for the process that is at it and return what it got."""
@@ -146,6 +176,9 @@ class TokenKeeper:
             # Not the provider's verdict: it never gave what it could have been asked with.
             raise PermanentError("the grant has no refresh token", trouble=Trouble.CONSENT_OR_MFA)
         if (theirs := await self._claim(mailbox, grant)) is not None:
+            # Theirs may be for other scopes: of such a refresh nothing is stored that opens anything.
+            if _is_beside(mailbox, record) or theirs.access_token == record.access_token:
+                raise TemporaryError("the grant was renewed meanwhile")
             return theirs
         try:
             return await self._refresh(mailbox, grant, record)
@@ -186,7 +219,7 @@ class TokenKeeper:
     async def _refresh(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
         try:
             client = await self._clients.get(mailbox.provider)
-            tokens = await client.refresh(record)
+            tokens = await client.refresh(record, mailbox.scopes)
         except LinkingError as error:
             self._metrics.token_refreshed(reason_of(error))
             log.warning("token.refresh_failed", mailbox_id=mailbox.mailbox_id, exc_info=error)
@@ -201,12 +234,13 @@ class TokenKeeper:
         return tokens
 
     async def _store(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord, tokens: TokenSet) -> None:
-        renewed = msgspec.structs.replace(
-            record,
-            access_token=tokens.access_token,
-            refresh_token=tokens.refresh_token or record.refresh_token,
-            scopes=tokens.scopes or record.scopes,
-        )
+        # The refresh token is the grant's, whatever it was used for.
+        renewed = msgspec.structs.replace(record, refresh_token=tokens.refresh_token or record.refresh_token)
+        expires_at = grant.expires_at
+        if not _is_beside(mailbox, record):
+            scopes = tokens.scopes or record.scopes
+            renewed = msgspec.structs.replace(renewed, access_token=tokens.access_token, scopes=scopes)
+            expires_at = tokens.expires_at
         key = await self._keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
         try:
             await self._content.transaction(
@@ -214,12 +248,32 @@ class TokenKeeper:
                 grants.replace_grant,
                 mailbox.mailbox_id,
                 version=grant.version,
-                expires_at=tokens.expires_at,
+                expires_at=expires_at,
+                scopes=_scopes_after(tokens, grant, record),
+                refresh_ends_at=_end_of(tokens, grant),
                 sealed=key.seal_record(GrantRecord.place(mailbox.mailbox_id), renewed),
             )
         except CursorMoved as error:
             # It was linked again while we asked: the newer grant counts.
             raise TemporaryError("the grant was renewed meanwhile") from error
+
+
+def _is_beside(mailbox: MailboxTokens, record: GrantRecord) -> bool:
+    """Whether the stored token is for other scopes than those that are wanted."""
+    return mailbox.scopes is not None and bool(record.scopes) and not is_of(record.scopes, mailbox.scopes)
+
+
+def _scopes_after(tokens: TokenSet, grant: Grant, record: GrantRecord) -> Sequence[str] | None:
+    """Return what is granted now: as before, where the provider says nothing of it (RFC 6749 §5.1, §6)."""
+    before = grant.scopes or record.scopes
+    return still_granted(before, tokens.scopes) if tokens.scopes else before or None
+
+
+def _end_of(tokens: TokenSet, grant: Grant) -> datetime | None:
+    """Return when the refresh token ends that is kept now; a new one without an end has none."""
+    if tokens.refresh_ends_at is None and tokens.refresh_token is None:
+        return grant.refresh_ends_at
+    return tokens.refresh_ends_at
 
 
 def as_connector_error(error: LinkingError) -> ConnectorError:

@@ -34,6 +34,7 @@ from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.paste import read_pasted
 from ingestd.linking.tokens import TokenSet
+from ingestd.linking.ways import granted_of
 from ingestd.linking.writes import begin_link, store_link
 from ingestd.records import FlowRecord, GrantRecord, MailboxRecord
 from storage import flows, grants, mailboxes
@@ -392,6 +393,7 @@ class Linking:
             mailbox_sealed=key.seal_record(MailboxRecord.place(flow.mailbox_id), mailbox),
             grant_sealed=key.seal_record(GrantRecord.place(flow.mailbox_id), grant),
             tokens=tokens,
+            granted=granted_of(self._provider(flow.provider).oauth, tokens),
         )
 
     async def _relinked(self, flow: Flow, identity: Identity) -> tuple[DataKey, MailboxRecord]:

@@ -9,7 +9,7 @@ or when the server turned the request away (429, 503) with a short Retry-After.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -108,9 +108,11 @@ class OAuthClient:
             return _PENDING[error]
         raise verdict(answer.status, answer.document, refreshing=False)
 
-    async def refresh(self, grant: GrantRecord) -> TokenSet:
+    async def refresh(self, grant: GrantRecord, scopes: Sequence[str] | None = None) -> TokenSet:
         """As ProviderClient.refresh."""
         form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token or ""}
+        if scopes is not None:
+            form["scope"] = " ".join(scopes)
         return await self._tokens({**form, **device_params(grant.device_id)}, refreshing=True)
 
     def require_all(self, tokens: TokenSet) -> None:

@@ -30,7 +30,7 @@ _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 # What the mail scopes are not: providers rename these in their answers or leave them
 # out (Google: email → …/auth/userinfo.email; Microsoft: no offline_access). What they
 # give is looked at itself: the ID token, the address, the refresh token.
-_UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "phone", "offline_access"})
+UNCHECKED_SCOPES: Final = frozenset({"openid", "email", "profile", "address", "phone", "offline_access"})
 
 _OWNER_IS_WANTED: Final = frozenset(
     {"interaction_required", "login_required", "consent_required", "account_selection_required"}
@@ -59,6 +59,8 @@ class TokenSet:
     scopes: tuple[str, ...] | None
     """What was granted; None means as asked for (RFC 6749 §5.1)."""
     id_token: str | None = field(default=None, repr=False)
+    refresh_ends_at: datetime | None = None
+    """When the refresh token ends, however often it is used; None where the provider tells no end."""
 
 
 def read_tokens(document: Mapping[str, Any] | None, now: datetime) -> TokenSet:
@@ -75,6 +77,8 @@ def read_tokens(document: Mapping[str, Any] | None, now: datetime) -> TokenSet:
         expires_at=_expiry(document.get("expires_in"), now),
         scopes=tuple(scope.split()) if isinstance(scope, str) and scope.strip() else None,
         id_token=_token(document.get("id_token")),
+        # Google says it for applications in Testing, and where the owner gave access for a limited time.
+        refresh_ends_at=_expiry(document.get("refresh_token_expires_in"), now),
     )
 
 
@@ -122,9 +126,30 @@ def missing_scopes(asked: Sequence[str], tokens: TokenSet) -> tuple[str, ...]:
     >>> missing_scopes(["openid", "mail"], TokenSet("a", "r", None, ("openid",)))
     ('mail',)
     """
-    granted = asked if tokens.scopes is None else tokens.scopes
-    missing = [scope for scope in asked if scope not in granted and scope not in _UNCHECKED_SCOPES]
+    missing = lacking(asked, asked if tokens.scopes is None else tokens.scopes)
     return (*missing, *(() if tokens.refresh_token else ("offline_access",)))
+
+
+def lacking(asked: Sequence[str], granted: Sequence[str], *, by_permission: bool = False) -> tuple[str, ...]:
+    """Return which scopes for mail were asked for and are not granted; `by_permission` as Microsoft spells them.
+
+    >>> lacking(["openid", "mail", "send"], ["mail"])
+    ('send',)
+    >>> lacking(["Mail.Send"], ["https://graph.microsoft.com/mail.send"], by_permission=True)
+    ()
+    """
+    spelled = permission_of if by_permission else str
+    have = {spelled(scope) for scope in granted}
+    return tuple(scope for scope in asked if spelled(scope) not in have and scope not in UNCHECKED_SCOPES)
+
+
+def permission_of(scope: str) -> str:
+    """Return a permission's own name, as Microsoft's answers may spell its resource differently.
+
+    >>> permission_of("https://outlook.office.com/SMTP.Send") == permission_of("https://outlook.office365.com/smtp.send")
+    True
+    """
+    return scope.rpartition("/")[2].lower()
 
 
 def require_scopes(asked: Sequence[str], tokens: TokenSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -54,6 +55,7 @@ def store_link(
     mailbox_sealed: bytes,
     grant_sealed: bytes,
     tokens: TokenSet,
+    granted: Sequence[str],
 ) -> None:
     """Write the mailbox, its grant and the event in one transaction."""
     if flow.relink:
@@ -69,7 +71,15 @@ def store_link(
             start_days=start_days,
             sealed=mailbox_sealed,
         )
-    grants.put_grant(conn, account_id, flow.mailbox_id, tokens.expires_at, grant_sealed)
+    grants.put_grant(
+        conn,
+        account_id,
+        flow.mailbox_id,
+        tokens.expires_at,
+        grant_sealed,
+        scopes=granted,
+        refresh_ends_at=tokens.refresh_ends_at,
+    )
     flows.end_flow(conn, account_id, flow.flow_id, status="completed")
     _, sequence = accounts.draw_numbers(conn, account_id, events=1)
     kind = "mailbox.relinked" if flow.relink else "mailbox.linked"

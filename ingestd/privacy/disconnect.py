@@ -166,6 +166,8 @@ class Eraser:
             deleted=erasure.deleted,
             revocation=revoked.get("outcome") or await self._open_revocation(mailbox_id),
             left=await tools.content.read(account_id, erasures.count_rows, mailbox_id),
+            refresh_after=revoked.get("refresh_after", "not_tried"),
+            removal_page=revoked.get("removal_page"),
         )
         await tools.keystore.transaction(
             account_id, keystore.append_ledger, mailbox_id, "receipt", msgspec.to_builtins(receipt)

@@ -23,6 +23,10 @@ class Forgetting:
     """None before it is written."""
     revocation: str | None
     """What came of the revocation of its grant, as far as it is known now; None before the receipt is written."""
+    refresh_after: str | None = None
+    """What came of a refresh that was tried afterwards; None as above."""
+    removal_page: str | None = None
+    """Where the owner can take our access away, as it was when the revocation was given up."""
 
 
 async def find_forgetting(content: Database, store: Database, account_id: UUID, mailbox_id: UUID) -> Forgetting:
@@ -52,5 +56,12 @@ def _forgetting(erasure: Erasure, written: LedgerEntry | None, revoked: LedgerEn
     if written is None:
         return Forgetting(erasure, None, None)
     receipt = msgspec.json.decode(written.detail, type=Receipt)
-    outcome = msgspec.json.decode(revoked.detail).get("outcome") if revoked is not None else None
-    return Forgetting(erasure, receipt, outcome or receipt.revocation)
+    # The newest word: a receipt may have been written while the revocation was still tried.
+    told = msgspec.json.decode(revoked.detail) if revoked is not None else {}
+    return Forgetting(
+        erasure,
+        receipt,
+        told.get("outcome") or receipt.revocation,
+        told.get("refresh_after") or receipt.refresh_after,
+        told.get("removal_page") or receipt.removal_page,
+    )

@@ -1,11 +1,18 @@
 """Revoking the grants of mailboxes that are being forgotten, for at most 24 hours.
 
-The grant's tokens lie wrapped in the key store, only for this. It is deleted once the
-provider has answered, or when its time is over; the ledger says what came of it.
+The grant's tokens lie wrapped in the key store, only for this. They are deleted once the
+provider has answered, or when their time is over; the ledger says what came of it.
+
+A provider's word is not the proof: afterwards a refresh is tried, which must be refused. A
+provider without a revocation is not asked for one, as it would only lengthen the grant: its
+owner can end it at the provider's own page, which the ledger names.
 """
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,9 +20,11 @@ import msgspec
 import structlog
 
 from ingestd.keys import KeyRing
+from ingestd.linking.client import ProviderClient
 from ingestd.linking.client import Revocation as Outcome
 from ingestd.linking.clients import OAuthClients
-from ingestd.linking.errors import LinkingError
+from ingestd.linking.errors import GrantRevoked, LinkingError
+from ingestd.linking.tokens import TokenSet
 from ingestd.records import GrantRecord
 from storage import keystore
 from storage.database import Database
@@ -27,13 +36,53 @@ _FIRST_PAUSE_SECONDS = 10.0
 _PAUSE_SECONDS_MAX = 1800.0
 
 
-class Revoker:
-    """Revokes what waits in the key store."""
+class RefreshAfter(enum.StrEnum):
+    """What came of a refresh that was tried after the revocation."""
 
-    def __init__(self, store: Database, keys: KeyRing, clients: OAuthClients) -> None:
+    REFUSED = "refused"
+    """The proof: the provider's token endpoint says that the grant is gone."""
+    ACCEPTED = "accepted"
+    """The provider gave tokens all the same. They were revoked, too."""
+    UNKNOWN = "unknown"
+    """It gave no answer that says anything about the grant."""
+    NOT_TRIED = "not_tried"
+    """Nothing was revoked, or there was no refresh token."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One attempt."""
+
+    outcome: Outcome
+    refresh_after: RefreshAfter = RefreshAfter.NOT_TRIED
+    grant: GrantRecord | None = None
+    """What is to be revoked next time, where that is not what it was."""
+
+    @property
+    def is_final(self) -> bool:
+        if self.outcome is Outcome.REVOKED:
+            return self.refresh_after in {RefreshAfter.REFUSED, RefreshAfter.NOT_TRIED}
+        return self.outcome is Outcome.UNSUPPORTED
+
+
+def _nowhere(_provider: str) -> str | None:
+    return None
+
+
+class Revoker:
+    """Revokes what waits in the key store. `removal_page` returns where the owner can do it, by a provider's name."""
+
+    def __init__(
+        self,
+        store: Database,
+        keys: KeyRing,
+        clients: OAuthClients,
+        removal_page: Callable[[str], str | None] = _nowhere,
+    ) -> None:
         self._store = store
         self._keys = keys
         self._clients = clients
+        self._removal_page = removal_page
 
     async def revoke(self, account_id: UUID, mailbox_id: UUID) -> None:
         """Try one mailbox's grant now. Never raises for what the provider does."""
@@ -48,25 +97,59 @@ class Revoker:
                 await self._try(waiting)
 
     async def _try(self, waiting: Revocation) -> None:
-        outcome = await self._ask(waiting)
+        account_id, mailbox_id = waiting.account_id, waiting.mailbox_id
+        tried = await self._ask(waiting)
         over = datetime.now(UTC) >= waiting.expires_at
-        if outcome is Outcome.FAILED and not over:
+        if not tried.is_final and not over:
             pause = min(_FIRST_PAUSE_SECONDS * 2**waiting.attempts, _PAUSE_SECONDS_MAX)
-            await self._store.transaction(waiting.account_id, keystore.postpone_revocation, waiting.mailbox_id, pause)
+            wrapped = waiting.wrapped
+            if tried.grant is not None:
+                wrapped = self._keys.wrap_token(account_id, mailbox_id, revocable_text(tried.grant))
+            await self._store.transaction(account_id, keystore.postpone_revocation, mailbox_id, pause, wrapped)
             return
-        detail = {"outcome": outcome.value, "attempts": waiting.attempts + 1}
-        await self._store.transaction(waiting.account_id, keystore.end_revocation, waiting.mailbox_id, detail)
-        log.info("revocation.settled", mailbox_id=waiting.mailbox_id, outcome=outcome.value)
+        # Whatever the provider said: a grant that still gives tokens is not revoked.
+        outcome = Outcome.FAILED if tried.refresh_after is RefreshAfter.ACCEPTED else tried.outcome
+        detail: dict[str, object] = {
+            "outcome": outcome.value,
+            "attempts": waiting.attempts + 1,
+            "refresh_after": tried.refresh_after.value,
+        }
+        if outcome is not Outcome.REVOKED and (page := self._removal_page(waiting.provider)):
+            detail["removal_page"] = page
+        await self._store.transaction(account_id, keystore.end_revocation, mailbox_id, detail)
+        log.info("revocation.settled", mailbox_id=mailbox_id, outcome=outcome.value, reason=tried.refresh_after.value)
 
-    async def _ask(self, waiting: Revocation) -> Outcome:
+    async def _ask(self, waiting: Revocation) -> _Tried:
         try:
             client = await self._clients.get(waiting.provider)
         except KeyError:
-            return Outcome.UNSUPPORTED  # the provider is configured no more
+            return _Tried(Outcome.UNSUPPORTED)  # the provider is configured no more
         except LinkingError:
-            return Outcome.FAILED
-        text = self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped)
-        return await client.revoke(read_revocable(text))
+            return _Tried(Outcome.FAILED)
+        grant = read_revocable(self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped))
+        outcome = await client.revoke(grant)
+        return await _prove(client, grant) if outcome is Outcome.REVOKED else _Tried(outcome)
+
+
+async def _prove(client: ProviderClient, grant: GrantRecord) -> _Tried:
+    """Try to refresh a grant that the provider says to have revoked."""
+    if grant.refresh_token is None:
+        return _Tried(Outcome.REVOKED)
+    try:
+        tokens = await client.refresh(grant)
+    except GrantRevoked:
+        return _Tried(Outcome.REVOKED, RefreshAfter.REFUSED)
+    except LinkingError:
+        return _Tried(Outcome.REVOKED, RefreshAfter.UNKNOWN)
+    # Some need a moment until a revocation is known everywhere. What they gave meanwhile must not be left.
+    given = _with(grant, tokens)
+    return _Tried(await client.revoke(given), RefreshAfter.ACCEPTED, given)
+
+
+def _with(grant: GrantRecord, tokens: TokenSet) -> GrantRecord:
+    return msgspec.structs.replace(
+        grant, access_token=tokens.access_token, refresh_token=tokens.refresh_token or grant.refresh_token
+    )
 
 
 def revocable_text(grant: GrantRecord) -> str:

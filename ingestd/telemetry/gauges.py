@@ -13,6 +13,7 @@ def show(metrics: Metrics, figures: Figures) -> None:
     metrics.set_mailboxes_unheld(figures.mailboxes_unheld)
     metrics.set_read_age(figures.read_age_seconds)
     metrics.set_folders_missing(figures.folders_missing)
+    metrics.set_access_warnings(figures.access_warnings)
     metrics.set_outbox(figures.outbox)
     metrics.set_outbox_oldest(figures.outbox_oldest_seconds)
     metrics.set_edits(figures.edits)

@@ -61,6 +61,9 @@ class Metrics:
             "read_age_seconds", "The longest time since a mailbox in this state was last read through.", "state"
         )
         self._folders_missing = self._gauge("folders_missing", "Watched folders that are not there.")
+        self._access_warnings = self._gauge(
+            "access_warnings", "Mailboxes whose access will end, or cannot be given, by risk.", "risk"
+        )
         self._outbox = self._gauge("outbox", "Replies in the outbox, by status.", "status")
         self._outbox_oldest = self._gauge(
             "outbox_oldest_seconds",
@@ -179,6 +182,10 @@ class Metrics:
     def set_folders_missing(self, count: int) -> None:
         """Replace the number of watched folders that are not there, of mailboxes that want work."""
         self._folders_missing.set(count)
+
+    def set_access_warnings(self, counts: Mapping[str, int]) -> None:
+        """Replace the numbers of mailboxes by the risk of their access; one that has two counts for both."""
+        self._replace(self._access_warnings, "access_warnings", counts)
 
     def set_outbox(self, counts: Mapping[str, int]) -> None:
         """Replace the numbers of replies by status; a status that is missing has none."""

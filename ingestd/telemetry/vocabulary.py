@@ -32,7 +32,10 @@ MAILBOX_BUDGET_SPENT: Final = "mailbox.budget_spent"
 MAILBOX_CURSOR_REPAIRED: Final = "mailbox.cursor_repaired"
 MAILBOX_FOLDERS_MISSING: Final = "mailbox.folders_missing"
 MAILBOX_FOLDERS_FOUND: Final = "mailbox.folders_found"
+MAILBOX_SEND_FELL_BACK: Final = "mailbox.send_fell_back"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
+MAILBOX_ACCESS_WARNING: Final = "mailbox.access_warning"
+MAILBOX_ACCESS_WARNING_ENDED: Final = "mailbox.access_warning_ended"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
 MESSAGE_MUTED: Final = "message.muted"
 PARSER_REPLACED: Final = "parser.replaced"
@@ -92,6 +95,9 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_FOLDERS_MISSING: "So many watched folders are not there; `mailbox show` names them. The others are read.",
     MAILBOX_FOLDERS_FOUND: "All watched folders are there again.",
     MAILBOX_EDIT_FAILED: "An edit in the mailbox failed; the ticket is not concerned.",
+    MAILBOX_SEND_FELL_BACK: "The provider has switched the mailbox's way of sending off: mail leaves by its other one.",
+    MAILBOX_ACCESS_WARNING: "This will end the access to the mailbox; `mailbox show` tells when, and what to do.",
+    MAILBOX_ACCESS_WARNING_ENDED: "A warning of the mailbox's access is over: cured, or come true.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
     MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…), or to spam: kept, but not announced.",
     PARSER_REPLACED: "A parser process died, hung, grew too large or had done its messages, and was replaced.",

@@ -9,6 +9,7 @@ from sqlalchemy import Table
 
 from ingestd.keys import KeyRing
 from ingestd.verify import (
+    access,
     backfills,
     borders,
     edits,
@@ -69,6 +70,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.replies_were_announced_once,
     floods.muted_messages_are_told_as_such,
     floods.floods_are_announced,
+    access.access_warnings_were_told,
+    access.read_ways_are_known,
     edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,

@@ -13,7 +13,7 @@ from connectors.base import Trouble
 from ingestd.access import Scope
 from ingestd.inbound.folders import open_folders
 from ingestd.records import FoldersRecord
-from storage import mailboxes, outbox
+from storage import grants, mailboxes, outbox
 from storage.mailboxes import MailboxState
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
@@ -91,15 +91,18 @@ async def test_warnings_of_an_active_mailbox(desk: ApiDesk) -> None:
     await office.take(mail())
     reply = await office.reply(1)
     await do(account_id, _wait_for_budget, reply.message_id)
+    await do(account_id, grants.put_grant, mailbox_id, None, b"sealed", scopes=("openid",))
     for shown in (await desk.get(path_of(desk)), (await desk.get("/mailboxes"))["items"][0]):
         assert [(one["kind"], one["trouble"]) for one in shown["warnings"]] == [
             ("folders_missing", "folders_missing"),
             ("sending", "transient"),
+            ("access", "scope_missing"),
             ("budget", "budget_day"),
         ]
-        folders, sending, budget = shown["warnings"]
+        folders, sending, access, budget = shown["warnings"]
         assert "Kunden" in folders["meaning"]
         assert sending["until"] > sending["since"]
+        assert "It lacks: mail." in access["meaning"]
         assert budget["until"]
         assert all(one["meaning"] and one["cure"] for one in shown["warnings"])
         assert shown["state"] == "active"

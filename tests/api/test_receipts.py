@@ -61,11 +61,18 @@ async def test_what_came_of_a_revocation_later_is_told(desk: ApiDesk) -> None:
     await desk.ask("DELETE", f"/mailboxes/{held.mailbox_id}")
     await store.transaction(held.account_id, keystore.append_ledger, held.mailbox_id, "receipt", detail)
     path = f"/receipts/{held.mailbox_id}"
-    assert (await desk.get(path))["receipt"]["revocation"] == "pending"
+    # As version 0.2 wrote it, without what came of a refresh.
+    receipt = (await desk.get(path))["receipt"]
+    assert (receipt["revocation"], receipt["refresh_after"]) == ("pending", "not_tried")
     await store.transaction(
-        held.account_id, keystore.append_ledger, held.mailbox_id, "revocation", {"outcome": "revoked"}
+        held.account_id,
+        keystore.append_ledger,
+        held.mailbox_id,
+        "revocation",
+        {"outcome": "revoked", "refresh_after": "refused"},
     )
-    assert (await desk.get(path))["receipt"]["revocation"] == "revoked"
+    receipt = (await desk.get(path))["receipt"]
+    assert (receipt["revocation"], receipt["refresh_after"]) == ("revoked", "refused")
 
 
 async def test_lists_are_paged_and_of_one_account(desk: ApiDesk) -> None:

@@ -64,7 +64,14 @@ def test_google_is_listed_whole(load_text: Load) -> None:
 
 
 PRESET_HOSTS = {
-    "microsoft": {"outlook.office365.com:993", "smtp.office365.com:587", "login.microsoftonline.com:443"},
+    "microsoft": {
+        "outlook.office365.com:993",
+        "smtp.office365.com:587",
+        "login.microsoftonline.com:443",
+        "graph.microsoft.com:443",
+        "outlook.office.com:443",
+        "outlook.office365.com:443",
+    },
     "yandex": {"imap.yandex.ru:993", "smtp.yandex.ru:465", "oauth.yandex.ru:443", "login.yandex.ru:443"},
     "mailru": {"imap.mail.ru:993", "smtp.mail.ru:465", "oauth.mail.ru:443"},
     "fastmail": {"imap.fastmail.com:993", "smtp.fastmail.com:465", "api.fastmail.com:443"},

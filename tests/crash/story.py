@@ -253,7 +253,7 @@ async def check_forgotten(world: World, house: House) -> Receipt:
     assert written is not None
     receipt = msgspec.json.decode(written.detail, type=Receipt)
     assert receipt.left == {}
-    assert receipt.revocation == "revoked"
+    assert (receipt.revocation, receipt.refresh_after) == ("revoked", "refused")
     assert world.provider.auth.grants.living_grants(house.address) == 0
     entries = await store.keystore.read(None, keystore.list_ledger)
     assert Counter(one.entry for one in entries if one.owner_id == house.mailbox_id)["receipt"] == 1

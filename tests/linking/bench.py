@@ -40,7 +40,8 @@ PUBLIC = "http://127.0.0.1:8025"
 LOCALHOST = "http://localhost/done"
 """A redirect address where nobody listens: what comes there is pasted."""
 OUTLOOK = ("https://outlook.office.com/IMAP.AccessAsUser.All", "https://outlook.office.com/SMTP.Send")
-SCOPES = ("openid", "email", "profile", "offline_access", "mail", *OUTLOOK)
+GRAPH = ("https://graph.microsoft.com/Mail.ReadWrite", "https://graph.microsoft.com/Mail.Send")
+SCOPES = ("openid", "email", "profile", "offline_access", "mail", *OUTLOOK, *GRAPH)
 _YANDEX_SCOPES = ("mail:imap_full", "mail:smtp", "login:email", "mail.imap")
 
 
@@ -141,6 +142,7 @@ def providers(issuer: str, ca_file: Path | None) -> dict[str, Provider]:
             "kind": "mailru",
             "oauth": {**_addresses(issuer), "userinfo_url": f"{issuer}/mailru/userinfo", **app},
         },
+        "both": {"kind": "microsoft", "oauth": {"authority": issuer, "scopes": (*OUTLOOK, *GRAPH), **app}},
         "microsoft": {"kind": "microsoft", "oauth": {"authority": issuer, **app}},
         "personal": {"kind": "microsoft", "oauth": {"authority": issuer, "tenant": "consumers", **app}},
     }

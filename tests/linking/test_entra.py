@@ -46,12 +46,13 @@ from ingestd.linking.errors import (
 )
 from ingestd.linking.flow import Flow, new_flow
 from ingestd.linking.http import HttpLimits, new_http
+from ingestd.linking.keeper import MailboxTokens
 from ingestd.linking.link import LinkRefused, LinkRequest
 from ingestd.linking.retry import Waits
 from ingestd.linking.tokens import TokenSet
 from ingestd.records import FlowRecord
-from storage import flows
-from tests.linking.bench import ADDRESS, OTHER, OUTLOOK, PUBLIC, Bench, Played, playing, running_bench
+from storage import flows, grants
+from tests.linking.bench import ADDRESS, GRAPH, OTHER, OUTLOOK, PUBLIC, Bench, Played, playing, running_bench
 from tests.linking.conftest import grant
 from tests.stores import Stores
 
@@ -394,3 +395,42 @@ def _with(client: MsalClient, **changes: Any) -> MsalClient:
     config, authority = changes.get("config", client.config), changes.get("authority", client.authority)
     assert isinstance(authority, Authority)
     return MsalClient(config, authority, client._http, client._executor)
+
+
+# -- two resources -----------------------------------------------------------------------------------
+
+
+async def test_a_grant_for_outlook_and_graph_gives_a_token_for_each(bench: Bench) -> None:
+    """One consent and one refresh token; each access token opens one of the two."""
+    mailbox_id = await bench.consent(ADDRESS, provider="both")
+    row = await bench.stores.content.read(bench.account_id, grants.get_grant, mailbox_id)
+    first = await bench.grant(mailbox_id)
+    assert (set(row.scopes or ()), set(first.scopes)) == ({*OUTLOOK, *GRAPH}, set(OUTLOOK))
+
+    def source(scopes: tuple[str, ...]) -> MailboxTokens:
+        return bench.keeper.source(bench.account_id, mailbox_id, "both", scopes)
+
+    assert (await source(OUTLOOK)()).value == first.access_token
+    graph = await source(GRAPH)()
+    info = bench.server.grants.check(graph.value)
+    assert info is not None
+    assert set(info.scopes) & {*OUTLOOK, *GRAPH} == set(GRAPH)
+    kept = await bench.grant(mailbox_id)
+    assert kept.access_token == first.access_token
+    assert kept.refresh_token not in {None, first.refresh_token}, "the rotated one is kept"
+    # It is remembered, and asked for anew where it is refused; the stored one is renewed for its own resource.
+    assert (await source(GRAPH)()).value == graph.value
+    assert (await source(GRAPH)(rejected=graph.value)).value != graph.value
+    renewed = await source(OUTLOOK)(rejected=first.access_token)
+    assert set((await bench.grant(mailbox_id)).scopes) == set(OUTLOOK)
+    after = await bench.stores.content.read(bench.account_id, grants.get_grant, mailbox_id)
+    assert set(after.scopes or ()) == {*OUTLOOK, *GRAPH}
+    assert bench.server.grants.check(renewed.value) is not None
+
+
+async def test_a_refresh_asks_for_what_was_granted_whatever_the_configuration_asks_for_now(bench: Bench) -> None:
+    mailbox_id = await bench.consent(ADDRESS, provider="microsoft")
+    old = (await bench.grant(mailbox_id)).access_token
+    wider = bench.keeper.source(bench.account_id, mailbox_id, "both")
+    await wider(rejected=old)
+    assert set((await bench.grant(mailbox_id)).scopes) == set(OUTLOOK)

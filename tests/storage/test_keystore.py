@@ -74,9 +74,9 @@ async def test_an_unused_key_goes_without_a_trace(stores: Stores) -> None:
 async def test_a_revocation_is_postponed_and_ends_once(stores: Stores) -> None:
     mailbox_id = await _key(stores)
     await _destroy(stores, mailbox_id)
-    await stores.keystore.transaction(ACCOUNT, keystore.postpone_revocation, mailbox_id, 60.0)
+    await stores.keystore.transaction(ACCOUNT, keystore.postpone_revocation, mailbox_id, 60.0, b"wrapped anew")
     (kept,) = await stores.keystore.read(None, keystore.list_revocations)
-    assert kept.attempts == 1
+    assert (kept.attempts, kept.wrapped) == (1, b"wrapped anew")
     assert kept.due_at > await stores.keystore.read(None, now)
     for _ in range(2):
         await stores.keystore.transaction(ACCOUNT, keystore.end_revocation, mailbox_id, {"outcome": "revoked"})

@@ -11,10 +11,11 @@ from ingestd.demo.authserver import AuthServer
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot
 from tests.servers.fixtures import USERS, auth_server, certificates, dovecot, postfix
+from tests.servers.graph import graph
 from tests.servers.postfix import Postfix
 from tests.story.house import Servers
 
-__all__ = ["auth_server", "certificates", "dovecot", "postfix"]
+__all__ = ["auth_server", "certificates", "dovecot", "graph", "postfix"]
 
 _users = itertools.cycle(USERS)
 

@@ -39,7 +39,7 @@ from tests.servers.process import free_port
 from tests.stores import StoreUrls
 from tests.story.daemon import DaemonProcess
 from tests.story.mails import Mail
-from tests.story.settings import provider_document, settings_document, write_settings
+from tests.story.settings import merged, provider_document, settings_document, write_settings
 
 T = TypeVar("T")
 
@@ -259,16 +259,16 @@ async def open_house(
     client = Client(f"ingestd-{port}", f"story-secret-{port}", (f"http://127.0.0.1:{port}/oauth/callback",))
     servers.auth.clients[client.client_id] = client
     assert client.client_secret is not None
-    local = provider_document(
+    document = provider_document(
         imap_port=imap_port or servers.dovecot.port_tls,
         smtp_port=smtp_port or servers.postfix.port_tls,
         ca_file=servers.certificates.ca_file,
         issuer=servers.auth.issuer,
         client_id=client.client_id,
         client_secret=client.client_secret,
-        **(provider or {}),
     )
-    document = settings_document(urls, folder, port=port, providers={PROVIDER: local}, **sections)
+    providers = {PROVIDER: merged(document, provider or {})}
+    document = settings_document(urls, folder, port=port, providers=providers, **sections)
     config = write_settings(folder / "ingestd.yaml", document)
     settings = load(config)
     async with DaemonProcess(config, program=program) as daemon:

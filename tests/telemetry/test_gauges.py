@@ -13,6 +13,7 @@ _FIGURES = Figures(
     mailboxes_unheld=4,
     read_age_seconds={"active": 5.0},
     folders_missing=14,
+    access_warnings={"scope_missing": 21},
     outbox={"queued": 6},
     outbox_oldest_seconds={"queued": 7.0},
     edits={"due": 8},
@@ -39,4 +40,4 @@ def test_every_figure_has_a_gauge_of_its_own() -> None:
         if family.type == "gauge" and family.name.startswith("ingestd_")
         for sample in family.samples
     }
-    assert set(range(1, 21)) <= served
+    assert set(range(1, 22)) <= served

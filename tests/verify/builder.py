@@ -14,12 +14,14 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from ingestd import records
+from ingestd.inbound.states import tell
 from ingestd.keys import KeyRing
 from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
 from ingestd.mail.types import Address, Attachment, Kind, ParsedMail
 from ingestd.verify import Report, verify
 from ingestd.verify.ledger import KNOWN_POSITION
 from storage import (
+    access_warnings,
     accounts,
     backfills,
     deliveries,
@@ -292,6 +294,9 @@ async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID)
         mailboxes.advance_cursor(conn, account, mailbox_id, fence=1, cursor_sequence=0, cursor_sealed=cursor)
         folders = key.seal_record(records.FoldersRecord.place(mailbox_id), records.FoldersRecord(missing=("Spam",)))
         mailboxes.set_folders(conn, account, mailbox_id, sealed=folders, missing=1)
+        mailboxes.bind_read_way(conn, account, mailbox_id, fence=1, way="imap")
+        access_warnings.begin(conn, account, mailbox_id, "scope_missing")
+        tell(conn, account, mailbox_id, "mailbox.access_warning", "scope_missing")
         _, sequence = accounts.draw_numbers(conn, account, events=1)
         events.insert_events(conn, account, sequence, [NewEvent("mailbox.linked", mailbox_id)])
 

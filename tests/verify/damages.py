@@ -391,6 +391,23 @@ DAMAGES: tuple[Damage, ...] = (
         "never",
         drop(events, "ticket_id", "follow_up", events.c.type == "ticket.flooded"),
     ),
+    Damage("read_ways_are_known", "pigeons", put(mailboxes, "mailbox_id", "mailbox", read_way="pigeons")),
+    Damage(
+        "access_warnings_were_told",
+        "never",
+        drop(events, "mailbox_id", "mailbox", events.c.type == "mailbox.access_warning"),
+    ),
+    Damage(
+        "access_warnings_were_told",
+        "told to be over",
+        put(
+            events,
+            "mailbox_id",
+            "mailbox",
+            events.c.type == "mailbox.access_warning",
+            type="mailbox.access_warning_ended",
+        ),
+    ),
     Damage(
         "backfills_move_with_their_cursor",
         "the cursor is gone",

@@ -15,10 +15,9 @@ from ingestd.desk import BackfillView, MailboxView
 from ingestd.options import FOLDER_CHARS_MAX, FOLDERS_MAX, NAME_CHARS_MAX, SIGNATURE_CHARS_MAX, Options, effective
 from ingestd.options import mirrored as mirrored_of
 from ingestd.records import TOKEN_OFF
-from ingestd.standing import Counts, Spending, Standing, Warned, lag_of, warnings_of
+from ingestd.standing import Counts, Spending, Standing, Warned, lag_of
 from storage.backfills import BackfillStatus
 from storage.mailboxes import MailboxState
-from storage.sending import Waiting
 
 Spelled = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -26,10 +25,10 @@ Spelled = Annotated[str, Field(min_length=1, max_length=300)]
 class WarningShown(Shown):
     """Something that a person should know of, while the mailbox is read all the same."""
 
-    kind: Literal["folders_missing", "sending", "budget"]
+    kind: Literal["folders_missing", "sending", "access", "budget"]
     trouble: str = Field(examples=["folders_missing"], description="A fixed word.")
     since: datetime | None
-    until: datetime | None = Field(description="When it is tried again, or there is room again.")
+    until: datetime | None = Field(description="When it is tried again, there is room again, or the access ends.")
     meaning: str = Field(description="For people: what is wrong.")
     cure: str = Field(description="For people: what to do about it.")
 
@@ -48,6 +47,15 @@ class MailboxSummary(Shown):
     read_at: datetime | None = Field(description="When it was last read to its end.")
     lag_seconds: float | None = Field(
         examples=[12.5], description="Seconds since then; null where it is not active, or was not read yet."
+    )
+    read_by: Literal["imap", "graph"] | None = Field(
+        examples=["imap"], description="The way by which it is read; null where its grant opens none."
+    )
+    send_by: Literal["smtp", "graph"] | None = Field(
+        examples=["smtp"], description="The way by which its replies are sent; null where its grant opens none."
+    )
+    send_by_instead: Literal["smtp", "graph"] | None = Field(
+        examples=[None], description="The way by which they are sent where the provider has switched that one off."
     )
     warnings: list[WarningShown]
 
@@ -159,22 +167,22 @@ class OptionsChanged(Taken):
         return Options(**given)
 
 
-def summary_of(view: MailboxView, standing: Standing, waits: Waiting | None) -> MailboxSummary:
-    return MailboxSummary(**_summary(view, standing, warnings_of(standing, waits)))
+def summary_of(view: MailboxView, standing: Standing, warned: list[Warned]) -> MailboxSummary:
+    return MailboxSummary(**_summary(view, standing, warned))
 
 
 def shown_of(
     settings: Settings,
     view: MailboxView,
     standing: Standing,
-    waits: Waiting | None,
+    warned: list[Warned],
     spending: Spending,
     counts: Counts,
     backfill: BackfillView | None,
 ) -> MailboxShown:
     assert view.record is not None
     return MailboxShown(
-        **_summary(view, standing, warnings_of(standing, waits)),
+        **_summary(view, standing, warned),
         aliases=list(view.record.addresses),
         start_from=view.mailbox.start_from,
         created_at=view.mailbox.created_at,
@@ -224,6 +232,9 @@ def _summary(view: MailboxView, standing: Standing, warned: list[Warned]) -> dic
         "next_try": standing.next_try,
         "read_at": mailbox.read_at,
         "lag_seconds": lag_of(mailbox, datetime.now(UTC)),
+        "read_by": standing.read_by,
+        "send_by": standing.send_by,
+        "send_by_instead": standing.send_by_instead,
         "warnings": [WarningShown(**asdict(one)) for one in warned],
     }
 

@@ -14,7 +14,7 @@ from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
 from ingestd.options import change_options
 from ingestd.privacy.requests import disconnect_mailbox
-from ingestd.standing import counts_of, spending_of, standing_of, waits_of
+from ingestd.standing import counts_of, spending_of, stand
 from storage.requests import once
 
 router = APIRouter(prefix="/accounts/{account_id}/mailboxes", tags=["mailboxes"])
@@ -28,8 +28,8 @@ async def list_(here: Reading, after: AfterId = None, limit: Limit = PAGE_DEFAUL
     """Oldest first. Those that are being forgotten are not there any more: `receipts` tells how far that has come."""
     backend, settings = here.backend, here.backend.settings()
     found, behind = await backend.desk.mailbox_page(here.account_id, after=after, limit=limit)
-    waits = await waits_of(backend.content, here.account_id, [one.mailbox.mailbox_id for one in found])
-    items = [summary_of(one, standing_of(settings, one), waiting) for one, waiting in zip(found, waits, strict=True)]
+    stands = await stand(backend.content, settings, here.account_id, found)
+    items = [summary_of(one, *stood) for one, stood in zip(found, stands, strict=True)]
     return MailboxPage(items=items, next=behind)
 
 
@@ -96,12 +96,11 @@ async def disconnect(here: Managing, mailbox_id: MailboxId, response: Response) 
 async def _show(here: Here, mailbox_id: UUID) -> MailboxShown:
     backend, settings = here.backend, here.backend.settings()
     view = await backend.desk.linked_mailbox(here.account_id, mailbox_id)
-    (waits,) = await waits_of(backend.content, here.account_id, [mailbox_id])
+    (stood,) = await stand(backend.content, settings, here.account_id, [view])
     return shown_of(
         settings,
         view,
-        standing_of(settings, view),
-        waits,
+        *stood,
         await spending_of(backend.content, settings, view.mailbox),
         await counts_of(backend.content, view.mailbox),
         await backend.desk.backfill(here.account_id, mailbox_id),

@@ -30,6 +30,11 @@ class ReceiptShown(Shown):
         description="What came of the revocation of the grant: revoked, unsupported, pending, failed or "
         "nothing_to_revoke. Where it is not revoked, the owner can take our access away at `removal_page`.",
     )
+    refresh_after: str = Field(
+        examples=["refused"],
+        description="What came of a refresh that was tried after the revocation: refused (the proof), accepted (the "
+        "grant lived on), unknown (no answer) or not_tried (nothing was revoked).",
+    )
     removal_page: str | None = Field(examples=["https://myaccount.example.com/connections"])
 
 
@@ -95,5 +100,6 @@ def _receipt(here: Here, one: Forgetting) -> ReceiptShown | None:
         deleted=receipt.deleted,
         left=receipt.left,
         revocation=one.revocation or receipt.revocation,
-        removal_page=settings.provider(receipt.provider).removal_page if known else None,
+        refresh_after=one.refresh_after or receipt.refresh_after,
+        removal_page=settings.provider(receipt.provider).removal_page if known else one.removal_page,
     )

@@ -1,0 +1,146 @@
+"""The connectors of a mailbox: its readers and its sender, by the ways that its grant opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from config import Provider, Settings
+from connectors.base import Reader, ReadPlan, Sender
+from connectors.graph_limiter import MailboxLimiter
+from connectors.graph_mailbox import GraphAccess, graph_reader, graph_sender
+from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
+from ingestd.build.outside import Outside
+from ingestd.inbound.alerts import note_alerts
+from ingestd.linking.keeper import MailboxTokens
+from ingestd.linking.ways import Way, Ways, audience
+from ingestd.outbound.fallback import FallbackSender
+from ingestd.telemetry.metrics import Metrics
+
+_POLL_SECONDS_MIN: Final = 15.0
+"""How soon Graph is asked again after something has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What is needed to reach a mailbox."""
+
+    mailbox_id: UUID
+    login: str
+    provider: Provider
+    ways: Ways
+    granted: tuple[str, ...] | None
+    """The scopes of its grant; None where they are not known."""
+    tokens: Callable[[tuple[str, ...] | None], MailboxTokens]
+    """Returns the source of tokens for some of them."""
+
+    def tokens_for(self, way: Way) -> MailboxTokens:
+        return self.tokens(None if self.granted is None else audience(self.provider.kind, way, self.granted))
+
+
+class Connectors:
+    """Builds connectors over the process's shared tools.
+
+    Where a grant opens none of the ways, it is IMAP or SMTP all the same: the server's refusal says what is wrong.
+    """
+
+    def __init__(self, settings: Settings, outside: Outside, metrics: Metrics) -> None:
+        self._settings = settings
+        self._outside = outside
+        self._metrics = metrics
+        self._limiters: dict[UUID, MailboxLimiter] = {}
+
+    def reader(self, one: Reached, plan: ReadPlan, *, name: str = "reader") -> Reader:
+        """Return a reader; two that share a mailbox have different names."""
+        if one.ways.read is Way.GRAPH:
+            return graph_reader(
+                self._graph(one.provider),
+                one.tokens_for(Way.GRAPH),
+                transport=self._outside.graph(one.provider),
+                limiter=self._limiter(one.mailbox_id),
+                plan=plan,
+                name=name,
+            )
+        return imap_reader(
+            self._imap(one.login, one.provider),
+            one.tokens_for(Way.IMAP),
+            ssl_context=self._outside.ssl_context(one.provider),
+            guard=self._outside.guard,
+            executor=self._outside.executor,
+            alerted=partial(note_alerts, self._metrics, one.mailbox_id),
+            plan=plan,
+        )
+
+    def sender(self, one: Reached) -> Sender:
+        """Return a sender; where its way is switched off at the provider, it sends by the next one."""
+        first = self._sender(one, one.ways.send)
+        instead = one.ways.send_instead
+        return first if instead is None else FallbackSender(first, self._sender(one, instead))
+
+    def _sender(self, one: Reached, way: Way | None) -> Sender:
+        if way is Way.GRAPH:
+            return graph_sender(
+                self._graph(one.provider),
+                one.tokens_for(Way.GRAPH),
+                transport=self._outside.graph(one.provider),
+                limiter=self._limiter(one.mailbox_id),
+            )
+        return smtp_sender(
+            self._imap(one.login, one.provider),
+            one.tokens_for(Way.SMTP),
+            ssl_context=self._outside.ssl_context(one.provider),
+            guard=self._outside.guard,
+            executor=self._outside.executor,
+            alerted=partial(note_alerts, self._metrics, one.mailbox_id),
+        )
+
+    def forget(self, mailbox_id: UUID) -> None:
+        """Keep nothing of a mailbox that this process has given up."""
+        self._limiters.pop(mailbox_id, None)
+
+    def _limiter(self, mailbox_id: UUID) -> MailboxLimiter:
+        """Graph counts the calls of a mailbox together, whoever of us makes them."""
+        return self._limiters.setdefault(mailbox_id, MailboxLimiter())
+
+    def _graph(self, provider: Provider) -> GraphAccess:
+        inbound, outbound = self._settings.inbound, self._settings.outbound
+        assert provider.graph_url is not None  # or the way would not be allowed
+        return GraphAccess(
+            base_url=provider.graph_url.rstrip("/"),
+            role_folders=_role_folders(provider),
+            upload_origins=tuple(one.rstrip("/") for one in provider.upload_urls),
+            connect_seconds=inbound.connect_timeout_seconds,
+            read_seconds=inbound.read_timeout_seconds,
+            send_seconds=outbound.dot_timeout_seconds,
+            poll_seconds=inbound.poll_seconds,
+            poll_seconds_min=min(_POLL_SECONDS_MIN, inbound.poll_seconds),
+        )
+
+    def _imap(self, login: str, provider: Provider) -> ImapAccess:
+        inbound, outbound = self._settings.inbound, self._settings.outbound
+        return ImapAccess(
+            login=login,
+            imap=ImapEndpoint(provider.imap.host, provider.imap.port, provider.imap.tls),
+            smtp=SmtpEndpoint(provider.smtp.host, provider.smtp.port, provider.smtp.tls),
+            role_folders=_role_folders(provider),
+            mechanisms=provider.mechanisms,
+            session_ends_with_token=provider.session_ends_with_token,
+            connect_seconds=inbound.connect_timeout_seconds,
+            read_seconds=inbound.read_timeout_seconds,
+            smtp_connect_seconds=outbound.connect_timeout_seconds,
+            smtp_command_seconds=outbound.command_timeout_seconds,
+            dot_seconds=outbound.dot_timeout_seconds,
+            idle_renew_seconds=inbound.idle_renew_seconds,
+            idle_renew_jitter=inbound.idle_renew_jitter,
+            poll_seconds=inbound.poll_seconds,
+            connection_idle_seconds=outbound.connection_idle_seconds,
+        )
+
+
+def _role_folders(provider: Provider) -> dict[str, str]:
+    """Return the operator's own names of folders, by their role."""
+    roles = {"sent": provider.folders.sent, "trash": provider.folders.trash, "junk": provider.folders.spam}
+    return {role: folder for role, folder in roles.items() if folder}

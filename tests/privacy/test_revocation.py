@@ -1,0 +1,136 @@
+"""A revocation is believed once a refresh is refused; where there is none, the ledger names the owner's page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from sqlalchemy import Connection, update
+
+from ingestd.demo.authserver import Failure
+from ingestd.demo.certificates import make_certificates
+from ingestd.privacy.revocation import Revoker, read_revocable, revocable_text
+from storage import keystore
+from storage.keystore import Revocation
+from storage.keystore_tables import revocations
+from tests.linking.bench import ADDRESS, Bench, running_bench
+from tests.stores import Stores
+
+PAGE = "https://account.example.com/applications"
+
+
+@pytest.fixture
+async def bench(stores: Stores) -> AsyncIterator[Bench]:
+    async with running_bench(stores) as made:
+        yield made
+
+
+def revoker(bench: Bench) -> Revoker:
+    return Revoker(bench.stores.keystore, bench.keys, bench.clients, lambda _: PAGE)
+
+
+async def forget(bench: Bench, provider: str = "local", **changes: Any) -> UUID:
+    """Link a mailbox, and destroy its key as a disconnect does."""
+    mailbox_id = await bench.consent(ADDRESS, provider=provider)
+    record = msgspec.structs.replace(await bench.grant(mailbox_id), **changes)
+    await bench.stores.keystore.transaction(
+        bench.account_id,
+        keystore.destroy_key,
+        mailbox_id,
+        detail={},
+        provider=provider,
+        wrapped_refresh_token=bench.keys.wrap_token(bench.account_id, mailbox_id, revocable_text(record)),
+    )
+    return mailbox_id
+
+
+async def waiting(bench: Bench) -> list[Revocation]:
+    return await bench.stores.keystore.read(None, keystore.list_revocations)
+
+
+async def told(bench: Bench) -> list[dict[str, Any]]:
+    entries = await bench.stores.keystore.read(None, keystore.list_ledger)
+    return [msgspec.json.decode(one.detail) for one in entries if one.entry == "revocation"]
+
+
+def refreshes(bench: Bench) -> int:
+    return bench.server.requests["token.refresh_token"]
+
+
+@pytest.mark.parametrize("provider", ["local", "yandex"])
+async def test_a_refresh_after_the_revocation_is_tried_and_refused(bench: Bench, provider: str) -> None:
+    mailbox_id = await forget(bench, provider)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    assert await told(bench) == [{"outcome": "revoked", "attempts": 1, "refresh_after": "refused"}]
+    assert await waiting(bench) == []
+    assert refreshes(bench) == 1
+    assert bench.server.grants.living_grants(ADDRESS) == 0
+
+
+async def test_a_provider_that_says_revoked_and_gives_tokens_is_asked_again_with_those(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox_id = await forget(bench)
+    before = read_revocable(bench.keys.unwrap_token(bench.account_id, mailbox_id, (await waiting(bench))[0].wrapped))
+    with monkeypatch.context() as lying:
+        lying.setattr(bench.server.grants, "revoke_token", lambda *_args, **_kwargs: None)
+        await revoker(bench).revoke(bench.account_id, mailbox_id)
+    (kept,) = await waiting(bench)
+    grant = read_revocable(bench.keys.unwrap_token(bench.account_id, mailbox_id, kept.wrapped))
+    assert await told(bench) == []
+    assert kept.attempts == 1
+    assert grant.access_token != before.access_token
+    assert bench.server.grants.check(grant.access_token) is not None
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    assert await told(bench) == [{"outcome": "revoked", "attempts": 2, "refresh_after": "refused"}]
+    assert bench.server.grants.living_grants(ADDRESS) == 0
+
+
+async def test_a_grant_that_still_gives_tokens_when_the_time_is_over_is_not_called_revoked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox_id = await forget(bench)
+    monkeypatch.setattr(bench.server.grants, "revoke_token", lambda *_args, **_kwargs: None)
+    await bench.stores.keystore.transaction(None, _expire)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    (detail,) = await told(bench)
+    assert detail == {"outcome": "failed", "attempts": 1, "refresh_after": "accepted", "removal_page": PAGE}
+    assert await waiting(bench) == []
+
+
+@pytest.mark.parametrize("failure", [Failure.SERVER_ERROR, Failure.INVALID_CLIENT, Failure.INTERACTION_REQUIRED])
+async def test_what_says_nothing_about_the_grant_is_no_proof(bench: Bench, failure: Failure) -> None:
+    mailbox_id = await forget(bench)
+    bench.server.fail_next("token", failure)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    assert (await told(bench), len(await waiting(bench))) == ([], 1)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    assert await told(bench) == [{"outcome": "revoked", "attempts": 2, "refresh_after": "refused"}]
+
+
+async def test_without_a_refresh_token_there_is_nothing_to_try(bench: Bench) -> None:
+    mailbox_id = await forget(bench, refresh_token=None)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    assert await told(bench) == [{"outcome": "revoked", "attempts": 1, "refresh_after": "not_tried"}]
+    assert refreshes(bench) == 0
+
+
+async def test_where_nothing_can_be_revoked_the_owners_page_is_named_and_no_grant_lengthened(
+    stores: Stores, tmp_path: Path
+) -> None:
+    async with running_bench(stores, make_certificates(tmp_path)) as bench:
+        mailbox_id = await forget(bench, "microsoft")
+        await revoker(bench).revoke(bench.account_id, mailbox_id)
+        assert await told(bench) == [
+            {"outcome": "unsupported", "attempts": 1, "refresh_after": "not_tried", "removal_page": PAGE}
+        ]
+        assert refreshes(bench) == 0
+
+
+def _expire(conn: Connection) -> None:
+    conn.execute(update(revocations).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
