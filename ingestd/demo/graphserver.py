@@ -175,6 +175,7 @@ class GraphServer:
         response = await self._answer(request)
         if response is None:
             request.state.transport.abort()
+            await asyncio.sleep(0)  # until uvicorn knows; it complains of a response that is missing otherwise
             return
         await response(scope, receive, send)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from connectors.base import (
     Batch,
     Edit,
     EditKind,
+    Envelope,
     HistoryPlan,
     PermanentError,
     RateLimited,
@@ -22,11 +24,13 @@ from connectors.base import (
     TemporaryError,
     Trouble,
 )
+from connectors.egress import EgressGuard, EgressRefused
 from connectors.graph_cursor import Locator, format_cursor, parse_cursor
 from connectors.graph_fetch import fetch_groups
+from connectors.graph_transport import GraphTransport
 from connectors.imap_aside import PAUSES_SECONDS
 from ingestd.demo.graph_faults import Fault, dropped, lost_answer, throttled
-from tests.connectors.graphbox import GraphBox, box
+from tests.connectors.graphbox import GraphBox, box, mail_to
 from tests.connectors.mailbox import (
     EVERYTHING,
     LONG_AGO,
@@ -335,11 +339,21 @@ class TestOutages:
         with pytest.raises(TemporaryError):
             await read_messages(box.reader(EVERYTHING), None)
 
-    async def test_nobody_there_is_temporary(self, box: GraphBox) -> None:
+    async def test_a_host_that_the_guard_does_not_know_is_not_asked(self, box: GraphBox) -> None:
         box.change(base_url="http://127.0.0.1:1/v1.0")
-        with pytest.raises(PermanentError) as refused:
+        with pytest.raises(EgressRefused):
             await read_messages(box.reader(), None)
-        assert refused.value.trouble is Trouble.ADMIN_BLOCKED  # the guard does not know it
+
+    async def test_nobody_there_is_temporary(self, box: GraphBox) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        box.change(base_url=f"http://127.0.0.1:{port}/v1.0")
+        await box.transport.aclose()
+        box.transport = GraphTransport(EgressGuard([("127.0.0.1", port)]))
+        with pytest.raises(TemporaryError, match="cannot connect"):
+            await read_messages(box.reader(), None)
+        with pytest.raises(TemporaryError):
+            await box.sender().send(Envelope(box.user, [box.user]), mail_to([box.user], "not sent"))
 
     @pytest.mark.parametrize(
         ("status", "code", "trouble"),
