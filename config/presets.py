@@ -98,7 +98,7 @@ class GoogleOAuth(OAuth):
 
 
 class GoogleProvider(GenericProvider):
-    """Gmail and Google Workspace by IMAP and SMTP."""
+    """Gmail and Google Workspace by IMAP and SMTP, or by the Gmail API where a grant is for that alone."""
 
     kind: Literal["google"]  # type: ignore[assignment]  # the union is discriminated by it
     """`google`: Gmail and Google Workspace."""
@@ -106,6 +106,12 @@ class GoogleProvider(GenericProvider):
     """The server that mail is read from."""
     smtp: GoogleSmtp = GoogleSmtp()
     """The server that replies are sent through."""
+    read_by: Annotated[tuple[ReadBy, ...], Field(min_length=1)] = ("imap", "gmail")
+    """By which ways mailboxes may be read: by the Gmail API where a grant does not open IMAP."""
+    send_by: Annotated[tuple[SendBy, ...], Field(min_length=1)] = ("smtp", "gmail")
+    """By which ways replies may be sent: by the Gmail API where a grant does not open SMTP, or SMTP is switched off."""
+    gmail_url: WebUrl | None = "https://gmail.googleapis.com/"
+    """The address of the Gmail API."""
     oauth: GoogleOAuth
     """How the mailboxes' owners give access: `client_id` and `client_secret`."""
     limits: GoogleLimits = GoogleLimits()

@@ -18,8 +18,8 @@ TokenAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 OAuthLibrary = Literal["standard", "msal"]
 UserinfoAuth = Literal["Bearer", "OAuth", "query"]
 Limit = Annotated[int, Field(ge=1, le=10_000_000)]
-ReadBy = Literal["imap", "graph"]
-SendBy = Literal["smtp", "graph"]
+ReadBy = Literal["imap", "gmail", "graph"]
+SendBy = Literal["smtp", "gmail", "graph"]
 RevokeForm = Literal["rfc7009", "access_token"]
 Days = Annotated[int, Field(ge=1, le=3660)]
 
@@ -162,6 +162,12 @@ class GenericProvider(Section):
     """By which ways mailboxes may be read, the preferred one first: the first that a mailbox's grant opens is taken."""
     send_by: Annotated[tuple[SendBy, ...], Field(min_length=1)] = ("smtp",)
     """By which ways replies may be sent, likewise."""
+    gmail_url: WebUrl | None = None
+    """The address of the Gmail API; needed for the way `gmail`."""
+    gmail_units_per_user_max: Annotated[int, Field(ge=200, le=10_000_000)] = 6000
+    """Quota units of the Gmail API that a mailbox uses within a minute: 15,000 for projects from before May 2026."""
+    gmail_units_per_project_max: Annotated[int, Field(ge=200, le=1_000_000_000)] = 1_200_000
+    """Quota units that one process uses within a minute for all mailboxes: of several processes, each its share."""
     graph_url: WebUrl | None = None
     """The address of Microsoft Graph's API, with its version; needed for the way `graph`."""
     upload_urls: Annotated[tuple[WebUrl, ...], Field(max_length=20)] = ()
@@ -194,6 +200,8 @@ class GenericProvider(Section):
         kind: str = self.kind  # of a preset it is another one
         if "graph" in {*self.read_by, *self.send_by} and (self.graph_url is None or kind != "microsoft"):
             raise ValueError("the way graph is for kind microsoft, and needs graph_url")
+        if "gmail" in {*self.read_by, *self.send_by} and (self.gmail_url is None or kind != "google"):
+            raise ValueError("the way gmail is for kind google, and needs gmail_url")
         return self
 
 
@@ -223,6 +231,12 @@ class Provider(Section):
     """The ways by which mailboxes may be read, the preferred one first."""
     send_by: tuple[SendBy, ...]
     """The ways by which replies may be sent, the preferred one first."""
+    gmail_url: str | None
+    """The address of the Gmail API; None where it is not used."""
+    gmail_units_per_user_max: int
+    """Quota units that a mailbox uses within a minute."""
+    gmail_units_per_project_max: int
+    """Quota units that one process uses within a minute for all mailboxes."""
     graph_url: str | None
     """The address of Microsoft Graph's API; None where it is not used."""
     upload_urls: tuple[str, ...]
@@ -262,6 +276,9 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         smtp=_endpoint(configured.smtp, implicit_port=465, starttls_port=587),
         read_by=configured.read_by,
         send_by=configured.send_by,
+        gmail_url=configured.gmail_url,
+        gmail_units_per_user_max=configured.gmail_units_per_user_max,
+        gmail_units_per_project_max=configured.gmail_units_per_project_max,
         graph_url=configured.graph_url,
         upload_urls=configured.upload_urls,
         oauth=oauth.model_copy(update={"token_auth_method": oauth.token_auth_method or method}),

@@ -18,6 +18,7 @@ RESTART: Final = frozenset(
         "shutdown_seconds",
         "inbound.message_bytes_max",  # the parser's processes have it
         "inbound.imap_threads",
+        "inbound.gmail_threads",
         "inbound.lease_seconds",
         "inbound.heartbeat_seconds",
         "inbound.mailboxes_max",

@@ -223,6 +223,8 @@ class Inbound(Section):
     """Share of that time by which renewals are spread, so that they do not come all at once."""
     imap_threads: Annotated[int, Field(ge=1, le=1000)] = 32
     """Threads that run IMAP commands; waiting in IDLE takes none."""
+    gmail_threads: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Threads that make calls of the Gmail API: so many can be under way at once."""
     connect_timeout_seconds: Seconds = 20.0
     """How long connecting to an IMAP server may take."""
     read_timeout_seconds: Seconds = 60.0

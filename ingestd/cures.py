@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -107,6 +107,8 @@ _AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
 )
 
 
+Api = Literal["gmail", "graph"]
+
 _OF_MAIL_SERVERS: Final = frozenset({Trouble.ADMIN_BLOCKED, Trouble.PROTOCOL_DISABLED})
 """Where what is to be changed at the provider concerns IMAP and SMTP."""
 
@@ -135,7 +137,7 @@ def explain_missing(folders: Sequence[str], provider: str, mailbox_id: UUID) -> 
 
 
 def explain(
-    trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: bool = False, by_graph: bool = False
+    trouble: Trouble, provider: Provider, mailbox_id: UUID, *, sending: bool = False, api: Api | None = None
 ) -> Words:
     """Return what a trouble of a mailbox means, of its reading or its `sending`, and what to do."""
     endpoint = provider.smtp if sending else provider.imap
@@ -147,12 +149,15 @@ def explain(
         "host": endpoint.host,
         "port": str(endpoint.port),
     }
-    if by_graph:
-        host = urlsplit(provider.graph_url or "").hostname or ""
-        names |= {"protocol": "Microsoft Graph", "server": "Microsoft Graph", "host": host, "port": "443"}
+    if api is not None:
+        called, url = (
+            ("the Gmail API", provider.gmail_url) if api == "gmail" else ("Microsoft Graph", provider.graph_url)
+        )
+        host = urlsplit(url or "").hostname or ""
+        names |= {"protocol": called, "server": called[0].upper() + called[1:], "host": host, "port": "443"}
     words = WORDS[trouble]
     cure = words.cure.format(**names)
-    if by_graph and trouble in _OF_MAIL_SERVERS:
+    if api is not None and trouble in _OF_MAIL_SERVERS:
         return Words(words.meaning.format(**names), cure)
     if (more := _AT_THE_PROVIDER.get((provider.kind, trouble))) is not None:
         cure = f"{cure} {more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from config import Settings
 from connectors.base import Trouble
-from ingestd.cures import Words, explain, explain_missing, explain_unconfigured
+from ingestd.cures import Api, Words, explain, explain_missing, explain_unconfigured
 from ingestd.desk import MailboxView
 from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.linking.ways import Way, Ways, ways_of
@@ -227,6 +227,9 @@ def _waits(conn: Connection, account_id: UUID, mailbox_ids: Sequence[UUID]) -> l
     return [sending.waiting(conn, account_id, one, BUDGET_REASONS) for one in mailbox_ids]
 
 
+_APIS: Mapping[Way | None, Api] = {Way.GMAIL: "gmail", Way.GRAPH: "graph"}
+
+
 def _words(
     settings: Settings, mailbox: Mailbox, trouble: str | None, way: Way | None, *, sending: bool = False
 ) -> Words | None:
@@ -235,4 +238,4 @@ def _words(
     if trouble is None:
         return None
     provider = settings.provider(mailbox.provider)
-    return explain(Trouble(trouble), provider, mailbox.mailbox_id, sending=sending, by_graph=way is Way.GRAPH)
+    return explain(Trouble(trouble), provider, mailbox.mailbox_id, sending=sending, api=_APIS.get(way))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from config import Provider, Settings
 from connectors.base import Reader, ReadPlan, Sender
+from connectors.gmail_access import GmailAccess
 from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_mailbox import GraphAccess, graph_reader, graph_sender
 from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
@@ -21,7 +22,7 @@ from ingestd.outbound.fallback import FallbackSender
 from ingestd.telemetry.metrics import Metrics
 
 _POLL_SECONDS_MIN: Final = 15.0
-"""How soon Graph is asked again after something has come."""
+"""How soon an API is asked again after something has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class Connectors:
                 plan=plan,
                 name=name,
             )
+        if one.ways.read is Way.GMAIL:
+            from connectors.gmail_mailbox import gmail_reader  # noqa: PLC0415  # as in Outside.gmail
+
+            access, tools = self._gmail(one), self._outside.gmail(one.provider)
+            return gmail_reader(access, one.tokens_for(Way.GMAIL), tools=tools, plan=plan)
         return imap_reader(
             self._imap(one.login, one.provider),
             one.tokens_for(Way.IMAP),
@@ -88,6 +94,10 @@ class Connectors:
                 transport=self._outside.graph(one.provider),
                 limiter=self._limiter(one.mailbox_id),
             )
+        if way is Way.GMAIL:
+            from connectors.gmail_mailbox import gmail_sender  # noqa: PLC0415  # as in Outside.gmail
+
+            return gmail_sender(self._gmail(one), one.tokens_for(Way.GMAIL), tools=self._outside.gmail(one.provider))
         return smtp_sender(
             self._imap(one.login, one.provider),
             one.tokens_for(Way.SMTP),
@@ -117,6 +127,18 @@ class Connectors:
             send_seconds=outbound.dot_timeout_seconds,
             poll_seconds=inbound.poll_seconds,
             poll_seconds_min=min(_POLL_SECONDS_MIN, inbound.poll_seconds),
+        )
+
+    def _gmail(self, one: Reached) -> GmailAccess:
+        inbound, outbound = self._settings.inbound, self._settings.outbound
+        return GmailAccess(
+            login=one.login,
+            role_folders=_role_folders(one.provider),
+            connect_seconds=inbound.connect_timeout_seconds,
+            read_seconds=inbound.read_timeout_seconds,
+            poll_seconds=inbound.poll_seconds,
+            poll_seconds_min=min(_POLL_SECONDS_MIN, inbound.poll_seconds),
+            connection_idle_seconds=outbound.connection_idle_seconds,
         )
 
     def _imap(self, login: str, provider: Provider) -> ImapAccess:

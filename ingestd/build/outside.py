@@ -8,6 +8,7 @@ import platform
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx2
@@ -27,6 +28,9 @@ from ingestd.linking.retry import Waits
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from connectors.gmail_session import GmailTools
 
 log = structlog.get_logger()
 
@@ -62,6 +66,9 @@ class Outside:
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._graphs: dict[str, GraphTransport] = {}
         """By certificate file, too: kept connections are shared by all mailboxes."""
+        self._gmails: dict[str, GmailTools] = {}
+        """By provider: its quota is the project's."""
+        self._gmail_executor = ThreadPoolExecutor(settings.inbound.gmail_threads, thread_name_prefix="gmail")
         self._retired: list[GraphTransport] = []
 
     def provider(self, name: str) -> Provider:
@@ -81,6 +88,7 @@ class Outside:
         # Calls may still be under way in them, so they are closed with us.
         self._retired += self._graphs.values()
         self._graphs.clear()
+        self._gmails.clear()
         self.clients.forget()
         with contextlib.suppress(TemporaryError):  # `keep_permitting` tries again
             await self.permit_databases()
@@ -104,6 +112,22 @@ class Outside:
             self._graphs[name] = GraphTransport(self.guard, self.ssl_context(provider))
         return self._graphs[name]
 
+    def gmail(self, provider: Provider) -> GmailTools:
+        """Return what the mailboxes that are reached by the Gmail API share."""
+        # Imported where it is used: Google's library costs everybody else memory and a slower start.
+        from connectors.gmail_mailbox import gmail_tools  # noqa: PLC0415
+
+        if provider.name not in self._gmails:
+            self._gmails[provider.name] = gmail_tools(
+                ssl_context=self.ssl_context(provider),
+                guard=self.guard,
+                executor=self._gmail_executor,
+                root_url=provider.gmail_url or "",
+                units_per_user_minute=provider.gmail_units_per_user_max,
+                units_per_project_minute=provider.gmail_units_per_project_max,
+            )
+        return self._gmails[provider.name]
+
     async def permit_databases(self) -> None:
         """Let connections to the databases pass the audit hook, at the addresses that they have now.
 
@@ -125,6 +149,7 @@ class Outside:
         for transport in (*self._graphs.values(), *self._retired):
             await transport.aclose()
         self.executor.shutdown(wait=False, cancel_futures=True)
+        self._gmail_executor.shutdown(wait=False, cancel_futures=True)
 
     def _http(self, provider: Provider) -> httpx2.AsyncClient:
         return new_http(transport=GuardedTransport(self.guard, self.ssl_context(provider)))

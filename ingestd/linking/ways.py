@@ -36,7 +36,7 @@ class Way(enum.StrEnum):
     GRAPH = "graph"
 
 
-OFFERED: Final = frozenset({Way.IMAP, Way.SMTP, Way.GRAPH})
+OFFERED: Final = frozenset({Way.IMAP, Way.SMTP, Way.GMAIL, Way.GRAPH})
 """The ways that have connectors."""
 
 

@@ -58,6 +58,7 @@ def test_google_is_listed_whole(load_text: Load) -> None:
     assert [(host.host, host.port) for host in hosts(settings)] == [
         ("imap.gmail.com", 993),
         ("smtp.gmail.com", 465),
+        ("gmail.googleapis.com", 443),
         ("oauth2.googleapis.com", 443),
         ("openidconnect.googleapis.com", 443),
     ]

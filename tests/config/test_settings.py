@@ -233,6 +233,6 @@ def test_agents_are_addresses_and_domains(load_text: Load) -> None:
 def test_the_way_graph_is_for_microsoft_alone(load_text: Load, problems: Problems) -> None:
     provider = load_text(f"providers: {{p: {{kind: microsoft, {APP}}}}}\n").provider("p")
     assert (provider.read_by, provider.send_by) == (("graph", "imap"), ("graph", "smtp"))
-    assert load_text(f"providers: {{p: {{kind: google, {APP}}}}}\n").provider("p").read_by == ("imap",)
+    assert load_text(f"providers: {{p: {{kind: google, {APP}}}}}\n").provider("p").read_by == ("imap", "gmail")
     found = problems(f"providers: {{p: {{kind: google, read_by: [graph], {APP}}}}}\n")
     assert "the way graph is for kind microsoft" in found[0]

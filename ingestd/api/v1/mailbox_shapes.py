@@ -48,13 +48,13 @@ class MailboxSummary(Shown):
     lag_seconds: float | None = Field(
         examples=[12.5], description="Seconds since then; null where it is not active, or was not read yet."
     )
-    read_by: Literal["imap", "graph"] | None = Field(
+    read_by: Literal["imap", "gmail", "graph"] | None = Field(
         examples=["imap"], description="The way by which it is read; null where its grant opens none."
     )
-    send_by: Literal["smtp", "graph"] | None = Field(
+    send_by: Literal["smtp", "gmail", "graph"] | None = Field(
         examples=["smtp"], description="The way by which its replies are sent; null where its grant opens none."
     )
-    send_by_instead: Literal["smtp", "graph"] | None = Field(
+    send_by_instead: Literal["smtp", "gmail", "graph"] | None = Field(
         examples=[None], description="The way by which they are sent where the provider has switched that one off."
     )
     warnings: list[WarningShown]

@@ -1,0 +1,73 @@
+"""A mailbox whose grant is for the Gmail API alone: linked, read, answered from and forgotten, with no word to a mail
+server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestd.demo.authserver import AuthServer
+from ingestd.demo.gmailserver import GmailServer
+from tests.stores import sqlite_urls
+from tests.story.house import Servers, open_house, until
+from tests.story.mails import header_of, mail
+
+MODIFY = "https://www.googleapis.com/auth/gmail.modify"
+
+
+@pytest.fixture
+def gmail(auth_server: AuthServer) -> Iterator[GmailServer]:
+    server = GmailServer(auth_server.check)
+    server.start()
+    yield server
+    server.stop()
+
+
+def provider(gmail: GmailServer, issuer: str) -> dict[str, Any]:
+    """Return Google with the servers of the test."""
+    addresses = {f"{name}_url": f"{issuer}/{name}" for name in ("authorize", "token", "userinfo", "revoke")}
+    oauth = {**addresses, "scopes": ["openid", "email", MODIFY], "scopes_needed": [MODIFY]}
+    return {"kind": "google", "gmail_url": gmail.root, "oauth": oauth}
+
+
+async def test_the_story_by_the_gmail_api(
+    servers: Servers,
+    gmail: GmailServer,
+    new_user: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers.auth, "scopes", (*servers.auth.scopes, MODIFY))
+    support, anna = new_user(), new_user()
+    named = provider(gmail, servers.auth.issuer)
+    async with open_house(tmp_path, sqlite_urls(tmp_path), servers, provider=named) as house:
+        await house.daemon.start()
+        await house.daemon.wait_ready(house.port)
+        mailbox_id = await house.linked(support)
+        shown = await house.daemon.cli("mailbox", "show", mailbox_id)
+        assert (shown["read_by"], shown["send_by"], shown["access_warnings"]) == ("gmail", "gmail", [])
+
+        written = mail(anna, support, "Printer on fire", "It burns since Monday.")
+        house.words.update(written.words)
+        box = gmail.box(support)
+        await asyncio.to_thread(box.add, written.raw, ("INBOX", "UNREAD"))
+        (ticket,) = await house.tickets(mailbox_id)
+        number = ticket.ticket.number
+        await house.reply_at(number, await house.reply(number, "Use the extinguisher."), "copy:filed")
+
+        async def sent() -> list[bytes]:
+            return [one.raw for one in box.messages.values() if "SENT" in one.labels]
+
+        (left,) = await until(sent, "the reply in Sent")
+        answer = mail(anna, support, "Re: Printer on fire", "It helped.", in_reply_to=header_of(left, "Message-ID"))
+        house.words.update(answer.words)
+        await asyncio.to_thread(box.add, answer.raw, ("INBOX", "UNREAD"))
+        view = await house.ticket(number, messages=3)
+        assert [one.row.direction for one in view.messages] == ["in", "out", "in"]
+        assert len(await sent()) == 1, "the reply left once"
+        receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
+        assert (receipt["revocation"], receipt["refresh_after"], receipt["left"]) == ("revoked", "refused", {})
