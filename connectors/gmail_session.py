@@ -35,7 +35,7 @@ from connectors.base import (
 )
 from connectors.egress import EgressGuard
 from connectors.gmail_access import ROOT_URL, UNITS, GmailAccess
-from connectors.gmail_errors import NotThere, ResponseTooLarge, refusal
+from connectors.gmail_errors import NotThere, refusal
 from connectors.gmail_http import RESPONSE_BYTES_MAX, LastByte, NotOurs, OneTryHttp
 from connectors.gmail_quota import Quotas, Urgency
 
@@ -44,7 +44,9 @@ _RESOLVED_SECONDS = 60.0
 """For so long the addresses of the server are used for new connections."""
 _TOKEN_MARGIN_SECONDS = 60.0
 _PART_ATTEMPTS_MAX = 3
-_PART_PAUSE_SECONDS = 1.0
+_PART_PAUSE_SECONDS = 0.1
+_PART_WAIT_SECONDS_MAX = 5.0
+"""Parts that are to wait for longer make the whole reading wait."""
 _LARGE_AT_ONCE = 2
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What the library raises on broken answers."""
@@ -137,18 +139,16 @@ class GmailSession:
         for attempt in range(1, _PART_ATTEMPTS_MAX + 1):
             answers = await self._batch_once(method, left, urgency, response_bytes_max)
             done.update(answers)
-            again = {key: one for key, one in answers.items() if _may_pass(one)}
+            again = {key: one for key, one in answers.items() if isinstance(one, ConnectorError) and _may_pass(one)}
             if not again:
                 return done
-            waits = [one.retry_after for one in again.values() if isinstance(one, RateLimited)]
-            if attempt == _PART_ATTEMPTS_MAX or max(waits, default=0.0) > 2.0**attempt:
-                for one in again.values():
-                    if isinstance(one, RateLimited):
-                        self._bucket.pause(one.retry_after)
-                    if isinstance(one, ConnectorError):
-                        raise one
+            worst = max(again.values(), key=_wait_of)
+            if attempt == _PART_ATTEMPTS_MAX or _wait_of(worst) > _PART_WAIT_SECONDS_MAX:
+                if isinstance(worst, RateLimited):
+                    self._bucket.pause(worst.retry_after)
+                raise worst
             left = {key: requests[key] for key in again}
-            await asyncio.sleep(max([_PART_PAUSE_SECONDS * 2 ** (attempt - 1), *waits]) if waits else 0.1 * attempt)
+            await asyncio.sleep(max(_PART_PAUSE_SECONDS * 2**attempt, _wait_of(worst)))
         return done
 
     async def _batch_once(
@@ -270,11 +270,13 @@ def _refused(method: str, error: Any) -> ConnectorError:
     return refusal(method, int(error.resp.status), content, headers)
 
 
-def _may_pass(answer: object) -> bool:
+def _may_pass(error: ConnectorError) -> bool:
     """Whether a part's answer is a no for the moment."""
-    return isinstance(answer, RateLimited) or (
-        isinstance(answer, TemporaryError) and not isinstance(answer, (NotThere, ResponseTooLarge))
-    )
+    return isinstance(error, (RateLimited, TemporaryError)) and not isinstance(error, NotThere)
+
+
+def _wait_of(error: ConnectorError) -> float:
+    return error.retry_after if isinstance(error, RateLimited) else 0.0
 
 
 def chunks(found: Sequence[T], size: int) -> list[Sequence[T]]:
