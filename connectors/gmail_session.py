@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import googleapiclient.errors
 import httplib2
 from googleapiclient.discovery import build_from_document
-from googleapiclient.http import BatchHttpRequest
 
 from connectors.base import (
     AccessToken,
@@ -35,6 +34,7 @@ from connectors.base import (
 )
 from connectors.egress import EgressGuard
 from connectors.gmail_access import ROOT_URL, UNITS, GmailAccess
+from connectors.gmail_batch import BOUNDARY, decode_batch, encode_batch
 from connectors.gmail_errors import NotThere, refusal
 from connectors.gmail_http import RESPONSE_BYTES_MAX, LastByte, NotOurs, OneTryHttp
 from connectors.gmail_quota import Quotas, Urgency
@@ -156,15 +156,18 @@ class GmailSession:
     ) -> dict[str, dict[str, Any] | ConnectorError]:
         def work(http: OneTryHttp) -> dict[str, dict[str, Any] | ConnectorError]:
             http.response_bytes_max, http.repeatable, http.last_byte = response_bytes_max, True, None
+            headers = {"content-type": f'multipart/mixed; boundary="{BOUNDARY}"'}
+            response, content = http.request(self.api.batch_url, "POST", encode_batch(requests), headers)
+            if response.status >= 300:
+                raise googleapiclient.errors.HttpError(response, content)
             answers: dict[str, dict[str, Any] | ConnectorError] = {}
-
-            def take(key: str, answer: Any, error: Any) -> None:
-                answers[key] = _refused(method, error) if error is not None else answer or {}
-
-            batch = BatchHttpRequest(callback=take, batch_uri=self.api.batch_url)
-            for key, request in requests.items():
-                batch.add(request, request_id=key)
-            batch.execute(http=http)
+            for part in decode_batch(response["content-type"], content):
+                if part.status >= 300:
+                    answers[part.key] = refusal(method, part.status, part.body, part.headers)
+                else:
+                    answers[part.key] = part.document()
+            if answers.keys() != requests.keys():
+                raise ValueError("answers to other calls than those that were made")
             if refused := next((one for one in answers.values() if isinstance(one, AuthError)), None):
                 raise refused
             return answers
