@@ -62,6 +62,8 @@ _NEWEST_LOOKED_AT = 50
 """Of a label that is new to us so many are looked at without a search: its index can be behind what has come."""
 _MOVED_ON_AFTER = timedelta(hours=6)
 """The cursor of a mailbox in which nothing comes is moved on so often, well before its record is forgotten."""
+_MOVED_ON_RECORDS = 200
+"""So many records that concern no mail of ours are not read again and again."""
 _KNOWN_ASKED = 500
 _NEW = Urgency.NEW_MAIL
 
@@ -87,40 +89,52 @@ class GmailReader:
         self._labels = Labels(self._session)
         self._missing: Sequence[int] = ()
         self._waiting = Waiting(self._session, push)
+        self._read_upto = "0"
+        """The record up to which the last reading came; the cursor may stand before it, with nothing between."""
 
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what is new; see `Reader.changes`."""
         state = parse_cursor(cursor)
-        begins = state is None
+        self._read_upto = "0"
         watched, missing = await self._watched()
-        now = datetime.now(UTC)
         if state is None:
             # Before anything is listed: what comes meanwhile is told by the history.
-            state = GmailCursor(await current_history(self._session, _NEW), now)
-        for label in [one for one in watched if (at := state.labels.get(one)) is not None and at.listed is not None]:
+            state = GmailCursor(await current_history(self._session, _NEW), datetime.now(UTC))
+        async for batch, behind in self._read(state, watched, forget=not missing):
+            state = behind
+            yield batch
+        self._missing = sorted(missing)
+        self._waiting.read_up_to(max(state.history, self._read_upto, key=int), tuple(watched))
+
+    async def _read(
+        self, state: GmailCursor, watched: Mapping[str, datetime | None], *, forget: bool
+    ) -> AsyncIterator[tuple[Batch, GmailCursor]]:
+        """Yield what is left of listings, then the news of labels that are known, then the listings of new labels.
+
+        `forget`: what the cursor says of other labels is dropped; once they are watched again, they begin anew. (A
+        label that is missing may be one that the cursor knows.)
+        """
+        known = [label for label in watched if label in state.labels]
+        for label in known:
             async for batch, behind in self._listing(state, label):
                 state = behind
-                yield batch
-        known = [label for label in watched if label in state.labels]
-        if known and not begins:
+                yield batch, state
+        if known:
             async for batch, behind in self._news(state, known):
                 state = behind
-                yield batch
+                yield batch, state
         for label, start_at in watched.items():
             if label not in state.labels:
                 state = await self._begin(state, label, start_at)
                 if start_at is None:
-                    yield Batch((), format_cursor(state), more=False)
+                    yield Batch((), format_cursor(state), more=False), state
                 async for batch, behind in self._listing(state, label):
                     state = behind
-                    yield batch
-        left = {label for label in state.labels if label not in watched} if not missing else set()
-        if left or (begins and not watched):
-            # Once they are watched again, they begin anew. A label that is missing may be one that the cursor knows.
+                    yield batch, state
+        left = state.labels.keys() - watched.keys() if forget else set()
+        if left:
             state = replace(state, labels={label: one for label, one in state.labels.items() if label not in left})
-            yield Batch((), format_cursor(state), more=False)
-        self._missing = sorted(missing)
-        self._waiting.read_up_to(state.history, tuple(watched))
+            yield Batch((), format_cursor(state), more=False), state
 
     def missing_folders(self) -> Sequence[int]:
         return self._missing
@@ -214,8 +228,12 @@ class GmailReader:
                 state = behind
                 yield batch, state
             now = datetime.now(UTC)
+            self._read_upto = happened.upto
             moved = int(happened.upto) > int(state.history)
-            if moved and (happened.any_records or now - state.at > _MOVED_ON_AFTER):
+            # That somebody set a star is not worth a commit by itself.
+            if moved and (
+                happened.arrivals or happened.records >= _MOVED_ON_RECORDS or now - state.at > _MOVED_ON_AFTER
+            ):
                 state = state.up_to(happened.upto, now)
                 yield Batch((), format_cursor(state), more=happened.more), state
             if not happened.more:

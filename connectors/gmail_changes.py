@@ -39,7 +39,8 @@ class Happened:
     """In the order in which they happened, each message once."""
     upto: str
     """The record that all of these stand before."""
-    any_records: bool
+    records: int
+    """How many were told, those that concern no arrival among them."""
     more: bool
     """Whether there is more behind `upto`."""
 
@@ -48,12 +49,12 @@ async def read_history(session: GmailSession, start: str, labels: Collection[str
     """Return what came into `labels` since the record `start`. Raises HistoryLost."""
     records: dict[tuple[int, str], Arrival] = {}
     last, token, now = int(start), None, start
-    seen = False
+    told = 0
     for _ in range(HISTORY_PAGES_MAX):
         page = await _page(session, start, labels, urgency, token)
         now = str(page.get("historyId", start))
         for record in page.get("history", ()):
-            seen = True
+            told += 1
             last = max(last, int(record["id"]))
             for arrival in _arrivals(record, labels):
                 records.setdefault((arrival.record, arrival.message_id), arrival)
@@ -67,8 +68,8 @@ async def read_history(session: GmailSession, start: str, labels: Collection[str
     for one in sorted(records.values(), key=lambda arrival: arrival.record):
         arrivals.setdefault(one.message_id, one)
     # Behind the last record that was told, and not at `now`: a record before that may not be visible yet.
-    upto = str(last) if seen else now
-    return Happened(list(arrivals.values()), upto, seen, more=bool(token))
+    upto = str(last) if told else now
+    return Happened(list(arrivals.values()), upto, told, more=bool(token))
 
 
 async def has_news(session: GmailSession, start: str, labels: Collection[str]) -> bool:

@@ -152,6 +152,8 @@ class OneTryHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
     ) -> tuple[httplib2.Response, bytes]:
         if isinstance(body, str):
             body = body.encode()
+        elif hasattr(body, "read"):  # a piece of an upload
+            body = body.read()
         try:
             if not self.repeatable:
                 conn.close()  # a connection that stood open may be closed already on the other side

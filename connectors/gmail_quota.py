@@ -12,7 +12,7 @@ import enum
 import heapq
 import itertools
 import time
-import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 
 SHARE = 0.97
@@ -21,6 +21,9 @@ BURST_SECONDS = 3.0
 """So many seconds' worth of units may be spent at once."""
 BURST_UNITS_MIN = 250
 """A batch of 50 reads must fit, and so must a send."""
+
+_USERS_MAX = 20_000
+"""Buckets that are kept; the least used goes first."""
 
 
 class Urgency(enum.IntEnum):
@@ -101,13 +104,16 @@ class Quotas:
     def __init__(self, units_per_user_minute: int, units_per_project_minute: int) -> None:
         self._units = units_per_user_minute
         self._project = QuotaBucket(units_per_project_minute)
-        self._users: weakref.WeakValueDictionary[str, QuotaBucket] = weakref.WeakValueDictionary()
+        self._users: OrderedDict[str, QuotaBucket] = OrderedDict()
 
     def of(self, login: str) -> QuotaBucket:
-        """Return a user's bucket; it lives as long as somebody holds it."""
+        """Return a user's bucket. It is kept when nobody works on the mailbox: who comes next may not begin anew."""
         bucket = self._users.get(login)
         if bucket is None:
             bucket = self._users[login] = QuotaBucket(self._units)
+            if len(self._users) > _USERS_MAX:
+                self._users.popitem(last=False)
+        self._users.move_to_end(login)
         return bucket
 
     async def take(self, bucket: QuotaBucket, units: int, urgency: Urgency) -> None:

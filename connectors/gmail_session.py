@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import googleapiclient.errors
 import httplib2
 from googleapiclient.discovery import build_from_document
-from googleapiclient.http import BatchHttpRequest
 
 from connectors.base import (
     AccessToken,
@@ -35,7 +34,8 @@ from connectors.base import (
 )
 from connectors.egress import EgressGuard
 from connectors.gmail_access import ROOT_URL, UNITS, GmailAccess
-from connectors.gmail_errors import NotThere, ResponseTooLarge, refusal
+from connectors.gmail_batch import BOUNDARY, decode_batch, encode_batch
+from connectors.gmail_errors import NotThere, refusal
 from connectors.gmail_http import RESPONSE_BYTES_MAX, LastByte, NotOurs, OneTryHttp
 from connectors.gmail_quota import Quotas, Urgency
 
@@ -44,7 +44,9 @@ _RESOLVED_SECONDS = 60.0
 """For so long the addresses of the server are used for new connections."""
 _TOKEN_MARGIN_SECONDS = 60.0
 _PART_ATTEMPTS_MAX = 3
-_PART_PAUSE_SECONDS = 1.0
+_PART_PAUSE_SECONDS = 0.1
+_PART_WAIT_SECONDS_MAX = 5.0
+"""Parts that are to wait for longer make the whole reading wait."""
 _LARGE_AT_ONCE = 2
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What the library raises on broken answers."""
@@ -137,18 +139,16 @@ class GmailSession:
         for attempt in range(1, _PART_ATTEMPTS_MAX + 1):
             answers = await self._batch_once(method, left, urgency, response_bytes_max)
             done.update(answers)
-            again = {key: one for key, one in answers.items() if _may_pass(one)}
+            again = {key: one for key, one in answers.items() if isinstance(one, ConnectorError) and _may_pass(one)}
             if not again:
                 return done
-            waits = [one.retry_after for one in again.values() if isinstance(one, RateLimited)]
-            if attempt == _PART_ATTEMPTS_MAX or max(waits, default=0.0) > 2.0**attempt:
-                for one in again.values():
-                    if isinstance(one, RateLimited):
-                        self._bucket.pause(one.retry_after)
-                    if isinstance(one, ConnectorError):
-                        raise one
+            worst = max(again.values(), key=_wait_of)
+            if attempt == _PART_ATTEMPTS_MAX or _wait_of(worst) > _PART_WAIT_SECONDS_MAX:
+                if isinstance(worst, RateLimited):
+                    self._bucket.pause(worst.retry_after)
+                raise worst
             left = {key: requests[key] for key in again}
-            await asyncio.sleep(max([_PART_PAUSE_SECONDS * 2 ** (attempt - 1), *waits]) if waits else 0.1 * attempt)
+            await asyncio.sleep(max(_PART_PAUSE_SECONDS * 2**attempt, _wait_of(worst)))
         return done
 
     async def _batch_once(
@@ -156,15 +156,18 @@ class GmailSession:
     ) -> dict[str, dict[str, Any] | ConnectorError]:
         def work(http: OneTryHttp) -> dict[str, dict[str, Any] | ConnectorError]:
             http.response_bytes_max, http.repeatable, http.last_byte = response_bytes_max, True, None
+            headers = {"content-type": f'multipart/mixed; boundary="{BOUNDARY}"'}
+            response, content = http.request(self.api.batch_url, "POST", encode_batch(requests), headers)
+            if response.status >= 300:
+                raise googleapiclient.errors.HttpError(response, content)
             answers: dict[str, dict[str, Any] | ConnectorError] = {}
-
-            def take(key: str, answer: Any, error: Any) -> None:
-                answers[key] = _refused(method, error) if error is not None else answer or {}
-
-            batch = BatchHttpRequest(callback=take, batch_uri=self.api.batch_url)
-            for key, request in requests.items():
-                batch.add(request, request_id=key)
-            batch.execute(http=http)
+            for part in decode_batch(response["content-type"], content):
+                if part.status >= 300:
+                    answers[part.key] = refusal(method, part.status, part.body, part.headers)
+                else:
+                    answers[part.key] = part.document()
+            if answers.keys() != requests.keys():
+                raise ValueError("answers to other calls than those that were made")
             if refused := next((one for one in answers.values() if isinstance(one, AuthError)), None):
                 raise refused
             return answers
@@ -270,11 +273,13 @@ def _refused(method: str, error: Any) -> ConnectorError:
     return refusal(method, int(error.resp.status), content, headers)
 
 
-def _may_pass(answer: object) -> bool:
+def _may_pass(error: ConnectorError) -> bool:
     """Whether a part's answer is a no for the moment."""
-    return isinstance(answer, RateLimited) or (
-        isinstance(answer, TemporaryError) and not isinstance(answer, (NotThere, ResponseTooLarge))
-    )
+    return isinstance(error, (RateLimited, TemporaryError)) and not isinstance(error, NotThere)
+
+
+def _wait_of(error: ConnectorError) -> float:
+    return error.retry_after if isinstance(error, RateLimited) else 0.0
 
 
 def chunks(found: Sequence[T], size: int) -> list[Sequence[T]]:
