@@ -6,8 +6,8 @@ from sqlalchemy import and_, select
 
 from ingestd.linking.ways import Way
 from ingestd.verify.log import is_forgotten
-from ingestd.verify.look import Look, live
-from ingestd.verify.report import Findings
+from ingestd.verify.look import live
+from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.tables import access_warnings, events, mailboxes
 
 _BEGAN, _OVER = "mailbox.access_warning", "mailbox.access_warning_ended"
@@ -29,18 +29,20 @@ _NEWEST = (
 """What was told last about a warning; null where nothing was, or the log does not reach back to it."""
 
 
-async def access_warnings_were_told(look: Look, found: Findings) -> None:
+@stated
+def access_warnings_were_told() -> Statements:
     """Every warning of a mailbox's access that lasts was told, and was not told to be over since."""
-    await look.count(found, access_warnings, live(access_warnings))
+    yield Count(access_warnings, live(access_warnings))
     query = select(access_warnings.c.account_id, access_warnings.c.mailbox_id).where(live(access_warnings))
     untold = _NEWEST.is_(None) & ~is_forgotten(access_warnings, access_warnings.c.since)
-    await look.flag(found, query.where(untold), "the warning was not told")
-    await look.flag(found, query.where(_NEWEST == _OVER), "the warning was told to be over")
+    yield Flag(query.where(untold), "the warning was not told")
+    yield Flag(query.where(_NEWEST == _OVER), "the warning was told to be over")
 
 
-async def read_ways_are_known(look: Look, found: Findings) -> None:
+@stated
+def read_ways_are_known() -> Statements:
     """Every mailbox is read by a way that there is: under another word it would be read anew, and come in twice."""
-    await look.count(found, mailboxes, mailboxes.c.read_way.is_not(None))
+    yield Count(mailboxes, mailboxes.c.read_way.is_not(None))
     query = select(mailboxes.c.account_id, mailboxes.c.mailbox_id)
     unknown = mailboxes.c.read_way.not_in([one.value for one in Way])
-    await look.flag(found, query.where(unknown), "nobody knows by which way it is read")
+    yield Flag(query.where(unknown), "nobody knows by which way it is read")
