@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from config import Settings, load
-from config.providers import FolderNames
+from config.providers import FolderNames, OAuth
 from config.shapes import model_of
 from ingestd.cli import main
 from ingestd.telemetry.vocabulary import EVENTS
@@ -85,7 +85,7 @@ def test_the_page_names_enough_commands() -> None:
 
 
 def test_each_event_and_each_setting_that_it_names_exists() -> None:
-    sections: dict[str, type[BaseModel]] = {"folders": FolderNames}
+    sections: dict[str, type[BaseModel]] = {"folders": FolderNames, "oauth": OAuth}
     for name, field in Settings.model_fields.items():
         if model := model_of(field.annotation, None):
             sections[name] = model
