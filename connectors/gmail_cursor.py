@@ -47,7 +47,7 @@ def provider_id_of(message_id: str) -> str:
     """Return the id as IMAP's X-GM-MSGID tells it, so that a message is the same by both ways.
 
     >>> provider_id_of("18f0000000000000"), provider_id_of("msg_1")
-    ('1796994048573210624', 'msg_1')
+    ('1796936251320827904', 'msg_1')
     """
     try:
         return str(int(message_id, 16))
