@@ -58,6 +58,10 @@ class PushListener:
         self._failed = failed
         self._wakers: dict[str, set[Callable[[], None]]] = {}
 
+    @property
+    def is_connected(self) -> bool:
+        return self._http.is_connected
+
     def listen(self, address: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` where something changed in a mailbox; return what ends that."""
         address = address.lower()
@@ -86,7 +90,8 @@ class PushListener:
                     pause = min(pause * 2, _PAUSES[1])
         finally:
             self._http.abort()
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            await asyncio.wrap_future(self._executor.submit(self._http.close))  # after the request that was woken
+            self._executor.shutdown(wait=False)
 
     async def pull(self) -> None:
         """Take what is there, or wait for it, and wake those whom it concerns. Raises ConnectorError."""

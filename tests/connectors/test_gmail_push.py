@@ -45,6 +45,7 @@ async def push(gmail_mailbox: GmailMailbox, gmail: GmailServer) -> AsyncIterator
     running.cancel()
     await asyncio.wait([running])
     assert failed == []
+    assert not listener.is_connected
 
 
 async def test_push_ends_a_wait_long_before_the_next_poll(gmail_mailbox: GmailMailbox, push: PushListener) -> None:
