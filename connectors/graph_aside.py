@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from connectors.aside import PAUSES_SECONDS, has_place
 from connectors.base import RawMessage, TemporaryError
 from connectors.graph_client import GraphClient, TooLarge
 from connectors.graph_cursor import Aside, FolderCursor
@@ -16,7 +17,6 @@ from connectors.graph_errors import CallRefused, ItemMissing
 from connectors.graph_fetch import Fetched, fetch_header, fetch_message, read_content
 from connectors.graph_folders import Folder
 from connectors.graph_listing import Listed
-from connectors.imap_aside import ASIDE_MAX, PAUSES_SECONDS
 
 _WITNESS_BYTES = 1024 * 1024
 
@@ -52,7 +52,7 @@ def put_aside(at: FolderCursor, fetched: Sequence[Fetched], now: datetime, where
     withheld = [one.item for one in fetched if one.withheld]
     if not withheld:
         return at
-    if len(at.aside) + len(withheld) > ASIDE_MAX:
+    if not has_place(at.aside, len(withheld)):
         raise TemporaryError(f"GET $value at {where}: too many messages are withheld")
     again_at = now + timedelta(seconds=PAUSES_SECONDS[0])
     return replace(at, aside=(*at.aside, *(Aside(item.id, item.received_at, 1, again_at) for item in withheld)))

@@ -14,17 +14,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from connectors.aside import PAUSES_SECONDS, has_place
 from connectors.base import RawMessage, ReadPlan, TemporaryError
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import Aside, FolderCursor, Locator
 from connectors.imap_fetch import Fetched, Listed, group
 from connectors.imap_session import Selected
-
-PAUSES_SECONDS = (60.0, 300.0, 900.0)
-"""Before the second try and each after it. A server that reads a bad disk, or a message that a virus scanner still
-holds, is well again within minutes; a customer's mail should not wait for longer than that."""
-ASIDE_MAX = 100
-"""Of one folder at a time, and those of one batch beyond: the cursor names each."""
 
 
 async def require_others(connection: Connection, selected: Selected, fetched: Fetched, witness: int | None) -> None:
@@ -42,7 +37,7 @@ def put_aside(at: FolderCursor, withheld: Sequence[Listed], now: datetime, where
     """Note messages that were withheld at the first try. Raises TemporaryError where they are too many."""
     if not withheld:
         return at
-    if at.aside and len(at.aside) + len(withheld) > ASIDE_MAX:
+    if not has_place(at.aside, len(withheld)):
         raise TemporaryError(f"FETCH at {where}: too many messages are withheld")
     again_at = now + timedelta(seconds=PAUSES_SECONDS[0])
     return replace(at, aside=(*at.aside, *(Aside(item.uid, 1, again_at) for item in withheld)))
@@ -50,7 +45,7 @@ def put_aside(at: FolderCursor, withheld: Sequence[Listed], now: datetime, where
 
 def is_crowded(aside: Sequence[object], plan: ReadPlan) -> bool:
     """Whether the messages aside come before new ones: a batch of these may have no place beside them."""
-    return bool(aside) and len(aside) + plan.batch_messages_max > ASIDE_MAX
+    return not has_place(aside, plan.batch_messages_max)
 
 
 async def ask_again(

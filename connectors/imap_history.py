@@ -16,8 +16,9 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from connectors.aside import ASIDE_MAX
 from connectors.base import HistoryBatch, HistoryPlan, RawMessage, ReadPlan, TemporaryError
-from connectors.imap_aside import ASIDE_MAX, require_others, with_withheld
+from connectors.imap_aside import require_others, with_withheld
 from connectors.imap_connection import Connection
 from connectors.imap_fetch import Listed, Window, date_criteria, group, of_time, search_window
 from connectors.imap_session import FolderMissing, ImapSession, Selected

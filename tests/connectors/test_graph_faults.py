@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from connectors.aside import PAUSES_SECONDS
 from connectors.base import (
     AuthError,
     Batch,
@@ -28,7 +29,6 @@ from connectors.egress import EgressGuard, EgressRefused
 from connectors.graph_cursor import Locator, format_cursor, parse_cursor
 from connectors.graph_fetch import fetch_groups
 from connectors.graph_transport import GraphTransport
-from connectors.imap_aside import PAUSES_SECONDS
 from ingestd.demo.graph_faults import Fault, dropped, lost_answer, throttled
 from tests.connectors.graphbox import GraphBox, box, mail_to
 from tests.connectors.mailbox import (
@@ -432,6 +432,22 @@ class TestContent:
         fetched = await reader.fetch(message.locator)
         assert fetched is not None
         assert fetched.withheld
+
+    async def test_more_of_one_batch_than_may_stand_aside_stop_nobody(
+        self, box: GraphBox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("connectors.aside.ASIDE_MAX", 2)
+        broken = [box.deliver(f"broken {number}") for number in range(3)]
+        box.deliver("good")
+        for item in broken:
+            name = item.id(immutable=True).replace("=", "")
+            box.fail(Fault(500, "ErrorInternalServerError", match=f"{name}.*value", times=2))
+        reader = box.reader(EVERYTHING)
+        messages, cursor = await read_messages(reader, None)
+        assert subjects(messages) == ["good"]
+        box.mailbox.advance(timedelta(seconds=PAUSES_SECONDS[0] + 1))
+        await read_messages(reader, cursor)
+        assert sorted(subjects((await read_messages(reader, cursor))[0])) == ["broken 0", "broken 1", "broken 2"]
 
     async def test_one_that_is_given_late_is_not_lost(self, box: GraphBox) -> None:
         box.deliver("good")

@@ -194,7 +194,7 @@ async def test_what_is_put_aside_has_a_limit_and_comes_to_its_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """Too many keep the new from being read, and are themselves read first then: the folder is not stopped for ever."""
-    monkeypatch.setattr("connectors.imap_aside.ASIDE_MAX", 2)
+    monkeypatch.setattr("connectors.aside.ASIDE_MAX", 2)
     folder = ScriptedFolder()
     put(folder, "m1")
     for _ in range(6):
