@@ -8,7 +8,7 @@ export PYTHON
 # Where it is set, each process compiles whatever was changed since the set-up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup servers demo test test-long fuzz bench image-check check fmt lock audit clean
+.PHONY: setup servers demo test test-long fuzz witness bench image-check check fmt lock audit clean
 
 setup:
 	@deploy/dev/setup.sh
@@ -34,6 +34,11 @@ SECONDS := 300
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-fuzz.lock
 	$(BIN)/python -m tests.fuzz.mail --seconds $(SECONDS) $(ARGS)
+
+# Holds our fake of Graph against Microsoft's own client.
+witness: setup
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-witness.lock
+	$(BIN)/pytest tests/connectors/test_graph_fake.py $(ARGS)
 
 # Performance, as ratios to a yardstick of the same run; ONLY=name,name runs some. See bench/README.md.
 bench: servers
@@ -63,6 +68,7 @@ lock:
 	$(COMPILE) pyproject.toml --output-file requirements.lock >/dev/null
 	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
 	$(COMPILE) --group fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock >/dev/null
+	$(COMPILE) --group witness --constraint requirements-dev.lock --output-file requirements-witness.lock >/dev/null
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock >/dev/null
 
 # Known vulnerabilities of what the daemon runs on. Asks the network.

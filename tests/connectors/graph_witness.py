@@ -1,6 +1,6 @@
 """Microsoft's own client for Graph (`msgraph-sdk` of PyPI), used on the fake: what it cannot read is no Graph.
 
-pip install msgraph-sdk
+It is installed by `make witness`, as it is heavy.
 """
 
 from __future__ import annotations
