@@ -10,6 +10,7 @@ from ingestd.desk import Desk, TicketSummary
 from ingestd.inbound.identity import address_key
 from ingestd.mail.addresses import normalize
 from storage import mailboxes
+from storage.database import Database
 from storage.errors import KeyDestroyed, NotFound
 from storage.mailboxes import MailboxState
 from storage.ticket_lists import ALL_TICKETS, TicketFilter, TicketOrder, TicketPlace, list_tickets
@@ -47,6 +48,12 @@ async def page_of_tickets(
     )
     place = TicketPlace(found[limit - 1].number, found[limit - 1].updated_at) if len(found) > limit else None
     return TicketPage(await desk.open_tickets(found[:limit]), place)
+
+
+async def last_ticket_number(content: Database, account_id: UUID) -> int:
+    """Return the highest number of an account's tickets; 0 where it has none."""
+    found = await content.read(account_id, list_tickets, descending=True, limit=1)
+    return found[0].number if found else 0
 
 
 async def _require_mailbox(desk: Desk, account_id: UUID, mailbox_id: UUID) -> None:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "export": "export:export",
     "backup": "backup:backup",
     "restore": "backup:restore",
     "demo": "operate:demo",

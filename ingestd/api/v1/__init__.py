@@ -11,6 +11,7 @@ from ingestd.api.v1 import (
     accounts,
     backfills,
     events,
+    exports,
     linking,
     mailboxes,
     merging,
@@ -29,7 +30,7 @@ PREFIX = "/v1"
 router = APIRouter(prefix=PREFIX)
 _PARTS = (
     *(accounts, tokens, mailboxes, linking, backfills, receipts),
-    *(tickets, merging, messages, uploads, replies, quarantine, events, webhooks),
+    *(tickets, merging, messages, uploads, replies, quarantine, exports, events, webhooks),
 )
 for _part in _PARTS:
     router.include_router(_part.router)
