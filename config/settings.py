@@ -108,9 +108,16 @@ class Keys(Section):
     master_key: MasterKey
     """32 random bytes in base64; whoever has it and the key store can read everything."""
 
+    previous_master_key: MasterKey | None = None
+    """The master key before this one, until `ingestd keys rotate` has wrapped every key anew."""
+
     def master_key_bytes(self) -> bytes:
         """Return the 32 bytes."""
         return decode_master_key(self.master_key)
+
+    def previous_master_key_bytes(self) -> bytes | None:
+        """Return the 32 bytes, or None."""
+        return None if self.previous_master_key is None else decode_master_key(self.previous_master_key)
 
 
 class Api(Section):

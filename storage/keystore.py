@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, tuple_, update
 
 from storage import meta
 from storage.database import now
 from storage.errors import KeyDestroyed
 from storage.keystore_tables import keystore_meta, ledger, revocations, wrapped_keys
+from storage.types import Id
 
 REVOCATION_LIFETIME = timedelta(hours=24)
 """How long a refresh token may outlive its mailbox, wrapped, only to be revoked."""
@@ -115,6 +116,40 @@ def list_keys(conn: Connection) -> list[WrappedKey]:
     return [WrappedKey(**row._mapping) for row in conn.execute(select(wrapped_keys))]
 
 
+def count_other_keys(conn: Connection, master_key_id: str) -> int:
+    """Return how many keys are wrapped by another master key."""
+    query = select(func.count()).select_from(wrapped_keys).where(wrapped_keys.c.master_key_id != master_key_id)
+    return conn.execute(query).scalar_one()
+
+
+def page_of_other_keys(
+    conn: Connection, master_key_id: str, after: tuple[UUID, UUID] | None, limit: int
+) -> list[WrappedKey]:
+    """Return up to `limit` keys that are wrapped by another master key, behind the account and owner `after`."""
+    key = tuple_(wrapped_keys.c.account_id, wrapped_keys.c.owner_id)
+    query = select(wrapped_keys).where(wrapped_keys.c.master_key_id != master_key_id).order_by(*key).limit(limit)
+    if after is not None:
+        query = query.where(key > tuple_(*(literal(one, Id()) for one in after)))
+    return [WrappedKey(**row._mapping) for row in conn.execute(query)]
+
+
+def rewrap_keys(conn: Connection, master_key_id: str, rewrapped: Sequence[tuple[WrappedKey, bytes]]) -> int:
+    """Replace keys by what they are wrapped in now; return how many. One that is destroyed meanwhile stays so."""
+    done = 0
+    for row, wrapped in rewrapped:
+        changed = conn.execute(
+            update(wrapped_keys)
+            .where(
+                wrapped_keys.c.account_id == row.account_id,
+                wrapped_keys.c.owner_id == row.owner_id,
+                wrapped_keys.c.wrapped == row.wrapped,
+            )
+            .values(master_key_id=master_key_id, wrapped=wrapped)
+        )
+        done += changed.rowcount
+    return done
+
+
 def destroy_key(
     conn: Connection,
     account_id: UUID,
@@ -182,6 +217,20 @@ def postpone_revocation(conn: Connection, account_id: UUID, mailbox_id: UUID, se
             wrapped=wrapped,
         )
     )
+
+
+def rewrap_revocation(conn: Connection, account_id: UUID, waiting: Revocation, wrapped: bytes) -> int:
+    """Replace the token that waits; return 0 where it went, or was replaced by the provider, meanwhile."""
+    changed = conn.execute(
+        update(revocations)
+        .where(
+            revocations.c.account_id == account_id,
+            revocations.c.mailbox_id == waiting.mailbox_id,
+            revocations.c.wrapped == waiting.wrapped,
+        )
+        .values(wrapped=wrapped)
+    )
+    return changed.rowcount
 
 
 def end_revocation(conn: Connection, account_id: UUID, mailbox_id: UUID, detail: Mapping[str, Any]) -> None:

@@ -151,6 +151,14 @@ class MasterKey:
         body = AESGCM(_derive(self._key, purpose)).encrypt(nonce, plain, account_id.bytes + owner_id.bytes)
         return bytes([_VERSION]) + nonce + body
 
+    def opens(self, purpose: str, account_id: UUID, owner_id: UUID, wrapped: bytes) -> bool:
+        """Whether it is this key that wrapped it."""
+        try:
+            self.unwrap(purpose, account_id, owner_id, wrapped)
+        except MasterKeyWrong:
+            return False
+        return True
+
     def unwrap(self, purpose: str, account_id: UUID, owner_id: UUID, wrapped: bytes) -> bytes:
         """Return what was wrapped. Raises MasterKeyWrong."""
         nonce, body = wrapped[1 : 1 + _NONCE_BYTES], wrapped[1 + _NONCE_BYTES :]

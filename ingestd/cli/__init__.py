@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
     "export": "export:export",
+    "keys": "keys:keys",
     "backup": "backup:backup",
     "restore": "backup:restore",
     "demo": "operate:demo",
