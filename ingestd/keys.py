@@ -50,6 +50,10 @@ class KeyRing:
         """Which master key it is, without telling anything about it."""
         return self._master_key.id
 
+    def seed(self, purpose: str) -> bytes:
+        """Return 32 bytes that come of the master key, for a purpose of their own."""
+        return self._master_key.seed(purpose)
+
     async def account(self, account_id: UUID) -> DataKey:
         """Return the account's own key. Raises KeyDestroyed, MasterKeyWrong."""
         return await self._get(account_id, account_id, None)

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "receipt": "receipts:receipt",
     "export": "export:export",
     "keys": "keys:keys",
     "backup": "backup:backup",

@@ -29,6 +29,7 @@ from ingestd.cli.common import (
 )
 from ingestd.cli.mailbox_options import mirror_line, reply_options, set_
 from ingestd.cli.mailbox_state import TEXTS, access_line, pause, print_texts, resume, standing
+from ingestd.cli.receipts import told
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
 from ingestd.linking.foresight import Foreseen, foreseen
@@ -309,7 +310,7 @@ async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_
         print_json(msgspec.to_builtins(receipt))
         return
     click.echo("The mailbox is forgotten. Receipt:")
-    print_fields({name: _told(value) for name, value in msgspec.structs.asdict(receipt).items()}, indent="  ")
+    print_fields({name: told(value) for name, value in msgspec.structs.asdict(receipt).items()}, indent="  ")
     click.echo(
         f"Since {shown(receipt.unreadable_at)} its content is unreadable, in every backup of the database too: only a\n"
         "copy of the key store from before that time could open it."
@@ -321,12 +322,6 @@ async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_
 def _removal_page(store: Store, provider: str) -> str | None:
     known = provider in store.settings.providers
     return store.settings.provider(provider).removal_page if known else None
-
-
-def _told(value: object) -> object:
-    if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in value.items()) or "nothing"
-    return value
 
 
 async def _erase(store: Store, account_id: UUID, mailbox_id: UUID, wait_seconds: float) -> Receipt:

@@ -11,7 +11,7 @@ from ingestd.records import Receipt
 from storage import erasures, keystore
 from storage.database import Database
 from storage.erasures import Erasure
-from storage.keystore import LedgerEntry
+from storage.keystore import LedgerEntry, LedgerPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Forgetting:
     """What came of a refresh that was tried afterwards; None as above."""
     removal_page: str | None = None
     """Where the owner can take our access away, as it was when the revocation was given up."""
+    position: LedgerPosition | None = None
+    """Where the receipt stands in the ledger; None as above."""
 
 
 async def find_forgetting(content: Database, store: Database, account_id: UUID, mailbox_id: UUID) -> Forgetting:
@@ -64,4 +66,5 @@ def _forgetting(erasure: Erasure, written: LedgerEntry | None, revoked: LedgerEn
         told.get("outcome") or receipt.revocation,
         told.get("refresh_after") or receipt.refresh_after,
         told.get("removal_page") or receipt.removal_page,
+        LedgerPosition(written.sequence, bytes(written.hash)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from ingestd.api.here import Here, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, MailboxId, Shown
 from ingestd.privacy.receipts import Forgetting, find_forgetting, list_forgetting
+from ingestd.privacy.statement import signer_of
 
 router = APIRouter(prefix="/accounts/{account_id}/receipts", tags=["receipts"])
 
@@ -34,6 +35,10 @@ class ReceiptShown(Shown):
         examples=["refused"],
         description="What came of a refresh that was tried after the revocation: refused (the proof), accepted (the "
         "grant lived on), unknown (no answer) or not_tried (nothing was revoked).",
+    )
+    signed: str | None = Field(
+        examples=["eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"],
+        description="The same as a JWS (RFC 7515), to be shown to others: `ingestd receipt key` prints the public key.",
     )
     removal_page: str | None = Field(examples=["https://myaccount.example.com/connections"])
 
@@ -101,5 +106,6 @@ def _receipt(here: Here, one: Forgetting) -> ReceiptShown | None:
         left=receipt.left,
         revocation=one.revocation or receipt.revocation,
         refresh_after=one.refresh_after or receipt.refresh_after,
+        signed=signer_of(here.backend.keys).sign(here.account_id, one, datetime.now(UTC)),
         removal_page=settings.provider(receipt.provider).removal_page if known else one.removal_page,
     )
