@@ -1,6 +1,7 @@
 """The settings' types, the YAML loader, the provider presets and the example file."""
 
 from config.after_import import after_import_note, check_after_import, check_not_watched, split_after_import
+from config.bucket import Bucket
 from config.hosts import Host, allowed_hosts, endpoint_allowed, hosts
 from config.loader import load
 from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
@@ -34,6 +35,7 @@ __all__ = [
     "Api",
     "Backfill",
     "Backoff",
+    "Bucket",
     "ConfigError",
     "Egress",
     "Endpoint",

@@ -67,6 +67,8 @@ def _all(settings: Settings) -> Iterator[Host]:
         if url.startswith("postgresql://"):
             parts = urlsplit(url)
             yield Host(check_host(parts.hostname or ""), parts.port or 5432, f"storage.{key}")
+    if settings.storage.bucket is not None:
+        yield Host(*_address(settings.storage.bucket.endpoint), "storage.bucket")
     for name in settings.providers:
         yield from _of_provider(settings.provider(name))
     yield from _allowed(settings)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from config.bucket import Bucket
 from config.presets import PRESETS
 from config.providers import FolderNames, GenericProvider, OAuth, Server
 from config.secrets import is_secret
@@ -47,6 +48,7 @@ def tables() -> str:
         if model := model_of(field.annotation, None):
             parts.append(_table(f"`{name}`", model, field.description or ""))
     parts += [
+        _table("`bucket` of `storage`", Bucket, Bucket.__doc__ or ""),
         _table("`mirror` of `mailbox_defaults`", Mirror, Mirror.__doc__ or ""),
         _table("`providers.NAME` with `kind: generic`", GenericProvider, "Any server with IMAP, SMTP and OAuth."),
         _table("`imap` and `smtp` of a provider", Server, "The usual ports: 993 or 143, and 465 or 587."),

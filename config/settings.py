@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from config.after_import import AfterImport, check_not_watched
+from config.bucket import Bucket
 from config.checks import (
     AddressOrDomain,
     Bytes,
@@ -68,9 +69,11 @@ class Storage(Section):
     keystore: DatabaseUrl = "sqlite:////var/lib/ingestd/keys/keys.db"
     """Address of the key store: another database, never backed up together with the content."""
     blobs_dir: Path = Path("/var/lib/ingestd/blobs")
-    """Folder for large raw mails."""
+    """Folder for large raw mails, where there is no `bucket`."""
+    bucket: Bucket | None = None
+    """Bucket for large raw mails; it takes the place of the folder."""
     blob_bytes_min: Bytes = 256 * KIB
-    """Raw mails that are larger than this after compression go to the folder, smaller ones to the database."""
+    """Raw mails larger than this after compression go to the folder or bucket, smaller ones to the database."""
     busy_timeout_seconds: Seconds = 10.0
     """How long a SQLite transaction waits for another process's."""
     pool_size: Count = 10

@@ -200,9 +200,7 @@ class Tree:
         try:
             if suffix == "_credential":
                 return self._database(read_credential(name, self.environ))
-            return self._database(
-                read_secret_file(self._beside(name), private=base.endswith("master_key"))
-            )
+            return self._database(read_secret_file(self._beside(name), private=base.endswith("master_key")))
         except SecretError as error:
             return self.complain(position, here, str(error))
 

@@ -31,7 +31,7 @@ from ingestd.records import (
 from ingestd.relations import RELATED_BY_MAX, Related, Relation, relations_of
 from storage import mailboxes, messages, quarantine, tickets
 from storage.backfills import Backfill, find_backfill
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.edits import MessageEdit, list_of_messages
 from storage.errors import KeyDestroyed, NotFound
@@ -143,7 +143,7 @@ class QuarantineView:
 class Desk:
     """The readable side of a store."""
 
-    def __init__(self, content: Database, blobs: FolderBlobs, keys: KeyRing, *, blob_bytes_min: int) -> None:
+    def __init__(self, content: Database, blobs: Blobs, keys: KeyRing, *, blob_bytes_min: int) -> None:
         self.content = content
         self.blobs = blobs
         self.keys = keys

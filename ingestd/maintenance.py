@@ -17,7 +17,7 @@ from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
 from ingestd.wakes import Bell
 from storage import accounts, erasures, keystore, mailboxes, messages
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
 
@@ -36,7 +36,7 @@ class Maintenance:
 
     content: Database
     keystore: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     keys: KeyRing
     eraser: Eraser
     revoker: Revoker

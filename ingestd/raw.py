@@ -10,7 +10,7 @@ from uuid import UUID
 from ingestd.mail.blobs import CHUNK_BYTES, decompress_chunk, read_range
 from ingestd.records import chunk_place
 from storage import messages
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import SealBroken
 from storage.sealing import DataKey
@@ -25,7 +25,7 @@ class RawPlace:
     raw_place: str
 
 
-async def load_raw(content: Database, blobs: FolderBlobs, key: DataKey, place: RawPlace) -> bytes:
+async def load_raw(content: Database, blobs: Blobs, key: DataKey, place: RawPlace) -> bytes:
     """Return the whole raw message. Raises SealBroken, NotFound."""
     opened = await _open_chunks(content, blobs, key, place, 0, place.chunks - 1)
     return b"".join(_plain(chunk) for chunk in opened)
@@ -41,7 +41,7 @@ class RawStream:
 
 async def stream_raw(
     content: Database,
-    blobs: FolderBlobs,
+    blobs: Blobs,
     key: DataKey,
     place: RawPlace,
     size_bytes: int,
@@ -63,7 +63,7 @@ async def stream_raw(
     return RawStream(size_bytes, portions())
 
 
-async def _portion(content: Database, blobs: FolderBlobs, key: DataKey, place: RawPlace, index: int) -> bytes:
+async def _portion(content: Database, blobs: Blobs, key: DataKey, place: RawPlace, index: int) -> bytes:
     (chunk,) = await _open_chunks(content, blobs, key, place, index, index)
     return _plain(chunk)
 
@@ -73,9 +73,7 @@ def open_raw(key: DataKey, owner_id: UUID, sealed: Sequence[bytes]) -> bytes:
     return b"".join(_plain(chunk) for chunk in _open(key, owner_id, 0, len(sealed), sealed))
 
 
-async def load_range(
-    content: Database, blobs: FolderBlobs, key: DataKey, place: RawPlace, offset: int, length: int
-) -> bytes:
+async def load_range(content: Database, blobs: Blobs, key: DataKey, place: RawPlace, offset: int, length: int) -> bytes:
     """Return `length` bytes from `offset`, reading only the chunks they lie in. Raises SealBroken, NotFound."""
     if length == 0:
         return b""
@@ -88,7 +86,7 @@ async def load_range(
 
 
 async def _open_chunks(
-    content: Database, blobs: FolderBlobs, key: DataKey, place: RawPlace, first: int, last: int
+    content: Database, blobs: Blobs, key: DataKey, place: RawPlace, first: int, last: int
 ) -> list[bytes]:
     assert key.mailbox_id is not None
     if place.raw_place == messages.BLOB:

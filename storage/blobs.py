@@ -1,7 +1,7 @@
-"""Raw messages too large for a row, as files: one folder a mailbox, one file a message.
+"""Raw messages too large for a row: in a folder, or in a bucket (`storage.bucket`); together for each mailbox.
 
 A blob is written before the transaction that refers to it commits, so a crash can leave
-a file without a row (the orphan sweep removes it) but never a row without its file.
+a blob without a row (the orphan sweep removes it) but never a row without its blob.
 
 A file is a sequence of sealed chunks, each behind its length as 4 bytes, big-endian.
 No library here makes a file durable this way (obstore never syncs), so these lines are ours.
@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 from storage.errors import NotFound, SealBroken
@@ -35,11 +36,59 @@ class StoredBlob:
     modified_at: datetime
 
 
+class Blobs(Protocol):
+    """Where blobs are kept. All calls block: run them in a thread. What cannot be reached raises StorageUnavailable,
+    a folder OSError."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, for an operator."""
+        ...
+
+    def put(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, chunks: Sequence[bytes]) -> None:
+        """Store a blob so that it survives a power cut, or not at all."""
+        ...
+
+    def get(
+        self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, *, first: int = 0, last: int | None = None
+    ) -> list[bytes]:
+        """Return the sealed chunks `first` to `last`, as far as there are. Raises NotFound, SealBroken."""
+        ...
+
+    def delete(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID) -> None:
+        """Delete a blob, where it is."""
+        ...
+
+    def delete_mailbox(self, account_id: UUID, mailbox_id: UUID) -> int:
+        """Delete all blobs of a mailbox, unfinished ones too; return how many there were."""
+        ...
+
+    def count(self, account_id: UUID, mailbox_id: UUID) -> int:
+        """Return how many blobs of a mailbox there are, unfinished ones too."""
+        ...
+
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every finished blob. What is none is passed over."""
+        ...
+
+    def mailboxes(self) -> Sequence[tuple[UUID, UUID]]:
+        """Return the account and mailbox of every one that has, or had, blobs."""
+        ...
+
+    def sweep_temporary(self, before: datetime) -> int:
+        """Delete what was not finished before this time: its writer is dead. Return how many there were."""
+        ...
+
+
 class FolderBlobs:
-    """Blobs in a folder. All calls block: run them in a thread."""
+    """Blobs in a folder: one folder a mailbox, one file a message. As `Blobs`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
 
     def put(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage import schema
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs, FolderBlobs
 from storage.database import Database, open_database
 from tests import compiled
 from tests.servers.postgres import PostgresServer
@@ -29,7 +29,7 @@ class Stores:
     urls: StoreUrls
     content: Database
     keystore: Database
-    blobs: FolderBlobs
+    blobs: Blobs
 
     @classmethod
     def connect(cls, urls: StoreUrls) -> Stores:

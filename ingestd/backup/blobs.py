@@ -17,7 +17,7 @@ from ingestd.backup.errors import BackupDamaged
 from ingestd.backup.folder import Backup
 from ingestd.backup.format import BLOBS, ColumnForm, read_rows
 from ingestd.backup.progress import Step
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs, FolderBlobs
 from storage.errors import NotFound, SealBroken
 
 INDEX_COLUMNS = (
@@ -74,7 +74,7 @@ def read_blob(backup: Backup, one: IndexedBlob) -> list[bytes]:
 
 
 def copy_blobs(
-    source: FolderBlobs, wanted: Sequence[BlobId], target: FolderBlobs, earlier: Backup | None, step: Step
+    source: Blobs, wanted: Sequence[BlobId], target: FolderBlobs, earlier: Backup | None, step: Step
 ) -> tuple[list[IndexedBlob], list[BlobId]]:
     """Copy blobs into a growing backup; return what was copied, and what is not there any more.
 

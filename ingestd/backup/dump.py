@@ -28,7 +28,7 @@ from ingestd.backup.format import BLOBS, Manifest, RowFile, forms_of, write_rows
 from ingestd.backup.progress import Progress, quiet
 from ingestd.privacy.positions import known_ledger
 from storage import keystore, schema
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs, FolderBlobs
 from storage.database import Database
 from storage.keystore_tables import revocations
 from storage.mailboxes import MailboxState
@@ -52,7 +52,7 @@ class _Snapshot:
     left_out: dict[str, int]
 
 
-async def back_up_content(content: Database, blobs: FolderBlobs, target: Target, progress: Progress = quiet) -> Backup:
+async def back_up_content(content: Database, blobs: Blobs, target: Target, progress: Progress = quiet) -> Backup:
     """Back up the content database and the blobs into a folder that holds content backups.
 
     Raises StorageUnavailable, BackupError where the copy cannot be written.

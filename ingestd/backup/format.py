@@ -298,7 +298,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Say which path cannot be written where the operating system refuses it."""
     try:
         yield

@@ -30,7 +30,7 @@ from ingestd.backup.progress import Progress, Step, quiet
 from ingestd.privacy.positions import known_ledger, mark_restored, note_ledger, refuse_stale
 from storage import erasures as erasure_rows
 from storage import keystore, leases, schema
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.erasures import Erasure
 from storage.errors import LedgerStale
@@ -50,7 +50,7 @@ class Databases:
 
     content: Database
     keys: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     lease_seconds: float
 
 
@@ -152,10 +152,10 @@ def _refuse_data(conn: Connection, which: str, lease_seconds: float) -> None:
             )
 
 
-def put_blobs(blobs: FolderBlobs, backup: Backup, progress: Progress) -> None:
+def put_blobs(blobs: Blobs, backup: Backup, progress: Progress) -> None:
     """Write the blobs before the rows that refer to them, as always."""
     count = backup.manifest.blobs.rows if backup.manifest.blobs else 0
-    with progress("blobs", count) as step, writing(blobs.root):
+    with progress("blobs", count) as step, writing(blobs.place):
         for one in read_index(backup):
             blob = one.blob
             blobs.put(blob.account_id, blob.mailbox_id, blob.owner_id, read_blob(backup, one))

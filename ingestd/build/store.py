@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import Settings
+from config import Bucket, Settings
 from ingestd.desk import Desk
 from ingestd.keys import KeyRing
 from storage import schema
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs, FolderBlobs
 from storage.database import Database, DatabaseLimits, open_database
 from storage.sealing import MasterKey
 
@@ -23,13 +23,13 @@ class Store:
     settings: Settings
     content: Database
     keystore: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     keys: KeyRing
     desk: Desk
 
     def folders(self) -> dict[str, Path]:
         """Return the folders of this machine in which it keeps something, by what."""
-        found = {"blobs": self.settings.storage.blobs_dir}
+        found = {"blobs": self.blobs.root} if isinstance(self.blobs, FolderBlobs) else {}
         for name, database in (("content", self.content), ("keystore", self.keystore)):
             if (path := database.sqlite_path) is not None:
                 found[name] = path.parent
@@ -57,7 +57,7 @@ async def open_store(settings: Settings, *, check: bool = True) -> AsyncIterator
     keystore = open_database(storage.keystore, schema.METADATA[schema.KEYSTORE], limits=limits)
     before = settings.keys.previous_master_key_bytes()
     keys = KeyRing(keystore, MasterKey(settings.keys.master_key_bytes()), None if before is None else MasterKey(before))
-    blobs = FolderBlobs(storage.blobs_dir)
+    blobs = FolderBlobs(storage.blobs_dir) if storage.bucket is None else _bucket(storage.bucket)
     desk = Desk(content, blobs, keys, blob_bytes_min=storage.blob_bytes_min)
     store = Store(settings, content, keystore, blobs, keys, desk)
     try:
@@ -67,3 +67,19 @@ async def open_store(settings: Settings, *, check: bool = True) -> AsyncIterator
     finally:
         await content.close()
         await keystore.close()
+
+
+def _bucket(settings: Bucket) -> Blobs:
+    # Here, as most stores have none, and every command would load it.
+    from storage.bucket import BucketBlobs  # noqa: PLC0415
+
+    return BucketBlobs(
+        settings.name,
+        endpoint=settings.endpoint,
+        region=settings.region,
+        access_key_id=settings.access_key_id.get_secret_value(),
+        secret_access_key=settings.secret_access_key.get_secret_value(),
+        prefix=settings.prefix,
+        timeout_seconds=settings.timeout_seconds,
+        retries_max=settings.retries_max,
+    )

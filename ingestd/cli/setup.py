@@ -104,7 +104,8 @@ def prepare_folders(settings: Settings) -> None:
     for url in (settings.storage.database, settings.storage.keystore):
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.storage.blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.storage.bucket is None:
+        settings.storage.blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite makes its files with the umask: nobody else is to read them.
     os.umask(0o077)
 

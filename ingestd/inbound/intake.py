@@ -21,7 +21,7 @@ from ingestd.mail.blobs import compress_chunks
 from ingestd.mail.types import ParsedMail
 from ingestd.mirror import Mirror
 from ingestd.records import MailboxRecord, chunk_place
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.messages import BLOB, ROWS, Identities, Raw, by_header
 from storage.sealing import DataKey
 from storage.types import new_id
@@ -109,7 +109,7 @@ async def read_batch(
 
 
 async def seal_batch(
-    blobs: FolderBlobs, context: MailboxContext, reads: Sequence[Read], known: Collection[bytes], blob_bytes_min: int
+    blobs: Blobs, context: MailboxContext, reads: Sequence[Read], known: Collection[bytes], blob_bytes_min: int
 ) -> list[Prepared]:
     """Seal the raw bytes of those messages that are not `known`; store those that are large."""
     prepared = []
@@ -129,7 +129,7 @@ def identities(reads: Sequence[Read]) -> Identities:
 
 
 async def seal_raw(
-    blobs: FolderBlobs, key: DataKey, owner_id: UUID, chunks: Sequence[bytes], size_bytes: int, blob_bytes_min: int
+    blobs: Blobs, key: DataKey, owner_id: UUID, chunks: Sequence[bytes], size_bytes: int, blob_bytes_min: int
 ) -> Raw:
     """Seal a compressed raw message, chunk by chunk; put it into the blob store where it is large."""
     assert key.mailbox_id is not None

@@ -19,7 +19,7 @@ from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities, r
 from ingestd.inbound.parser import ParserPool
 from ingestd.telemetry.metrics import Metrics
 from storage import messages
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.leases import Held
 from storage.outbox import ReplyStatus
@@ -32,7 +32,7 @@ class ReaderTools:
     """What all mailboxes of a process share."""
 
     content: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     parser: ParserPool
     metrics: Metrics
     settings: Inbound

@@ -21,7 +21,7 @@ from ingestd.raw import RawPlace, load_raw, open_raw
 from ingestd.records import ReplyRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import messages
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.due import Due
 from storage.leases import Held
@@ -41,7 +41,7 @@ class SenderTools:
     """What all mailboxes of a process share."""
 
     content: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     metrics: Metrics
     settings: Outbound
     lease: Lease

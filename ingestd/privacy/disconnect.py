@@ -26,7 +26,7 @@ from ingestd.privacy.revocation import revocable_text
 from ingestd.records import GrantRecord, Receipt
 from ingestd.telemetry.metrics import Metrics
 from storage import erasures, grants, keystore, mailboxes, webhooks
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.erasures import Erasure
 from storage.errors import KeyDestroyed, MasterKeyWrong, NotFound, SealBroken
@@ -46,7 +46,7 @@ _TRUNCATE_PAUSE_SECONDS = 0.1
 class EraserTools:
     content: Database
     keystore: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     keys: KeyRing
     metrics: Metrics
     revoke: Callable[[UUID, UUID], Awaitable[None]]

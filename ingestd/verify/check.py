@@ -31,7 +31,7 @@ from ingestd.verify.look import Look
 from ingestd.verify.report import Findings, Invariant, Report, name_of
 from ingestd.verify.stated import empty_among
 from storage import database as databases
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 
 INVARIANTS: tuple[Invariant, ...] = (
@@ -111,7 +111,7 @@ INVARIANTS: tuple[Invariant, ...] = (
 async def verify(
     content: Database,
     keystore: Database,
-    blobs: FolderBlobs,
+    blobs: Blobs,
     keys: KeyRing,
     *,
     now: datetime | None = None,

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, literal, select, tuple_
 
 from ingestd.keys import KeyRing
-from storage.blobs import FolderBlobs
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import KeyDestroyed, MasterKeyWrong
 from storage.mailboxes import MailboxState
@@ -28,7 +28,7 @@ UNDER_WAY = timedelta(hours=1)
 class Look:
     content: Database
     keystore: Database
-    blobs: FolderBlobs
+    blobs: Blobs
     keys: KeyRing
     now: datetime
     page_rows: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from config import Host, endpoint_allowed, hosts
@@ -126,3 +128,17 @@ def test_microsofts_metadata_adds_no_host(load_text: Load) -> None:
 def test_a_discovery_document_adds_no_host(load_text: Load, provider: str, url: str, allowed: bool) -> None:
     settings = load_text(TEXT)
     assert endpoint_allowed(url, settings.provider(provider), settings) is allowed
+
+
+def test_a_bucket_is_a_host_and_its_secrets_come_from_files(load_text: Load, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from a file\n")
+    text = """
+storage:
+  bucket: {endpoint: 'https://s3.example.com', name: mail, access_key_id: AKIAEXAMPLE, secret_access_key_file: secret}
+"""
+    settings = load_text(text)
+    assert hosts(settings) == [Host("s3.example.com", 443, "storage.bucket")]
+    bucket = settings.storage.bucket
+    assert bucket is not None
+    assert bucket.secret_access_key.get_secret_value() == "from a file"
+    assert "from a file" not in repr(settings)

@@ -69,7 +69,7 @@ async def take_slices(house: House) -> dict[str, list[bytes]]:
     """Return slices of everything sealed that the store holds of the mailbox."""
     found = await house.store.content.read(None, _sealed_values, house.mailbox_id)
     key = await house.store.keystore.read(house.account_id, keystore.get_key, house.mailbox_id)
-    folder = house.store.blobs.root / str(house.account_id) / str(house.mailbox_id)
+    folder = house.store.settings.storage.blobs_dir / str(house.account_id) / str(house.mailbox_id)
     found["blob"] = [file.read_bytes() for file in folder.iterdir()]
     found["wrapped key"] = [key.wrapped]
     return {kind: _some(_slices(values)) for kind, values in found.items()}

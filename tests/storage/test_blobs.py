@@ -1,4 +1,4 @@
-"""A blob is there whole or not at all, readable by its owner only, and goes with its mailbox."""
+"""Blobs in files: there whole or not at all, readable by their owner only; test_all_blobs has what is so everywhere."""
 
 from __future__ import annotations
 
@@ -24,14 +24,6 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 def _path(blobs: FolderBlobs, owner_id: UUID = OWNER) -> Path:
     return blobs.root / str(ACCOUNT) / str(MAILBOX) / str(owner_id)
-
-
-def test_chunks_come_back(blobs: FolderBlobs) -> None:
-    blobs.put(ACCOUNT, MAILBOX, OWNER, CHUNKS)
-    assert blobs.get(ACCOUNT, MAILBOX, OWNER) == CHUNKS
-    assert blobs.get(ACCOUNT, MAILBOX, OWNER, first=1, last=1) == [b""]
-    assert blobs.get(ACCOUNT, MAILBOX, OWNER, first=2) == [CHUNKS[2]]
-    assert blobs.get(ACCOUNT, MAILBOX, OWNER, first=3) == []
 
 
 def test_nobody_else_may_read(blobs: FolderBlobs) -> None:
@@ -92,16 +84,6 @@ def test_what_a_crash_leaves_is_swept_when_it_is_old(blobs: FolderBlobs) -> None
     assert blobs.get(ACCOUNT, MAILBOX, OWNER) == CHUNKS
 
 
-def test_a_missing_blob_is_not_found(blobs: FolderBlobs) -> None:
-    with pytest.raises(NotFound):
-        blobs.get(ACCOUNT, MAILBOX, OWNER)
-    blobs.put(ACCOUNT, MAILBOX, OWNER, CHUNKS)
-    with pytest.raises(NotFound):
-        blobs.get(new_id(), MAILBOX, OWNER)
-    with pytest.raises(NotFound):
-        blobs.get(ACCOUNT, new_id(), OWNER)
-
-
 @pytest.mark.parametrize("damage", [b"\xff\xff\xff\xff", b"\x00", b"\x00\x00\x00\x05four"])
 def test_damage_is_seen(blobs: FolderBlobs, damage: bytes) -> None:
     blobs.put(ACCOUNT, MAILBOX, OWNER, CHUNKS)
@@ -109,14 +91,6 @@ def test_damage_is_seen(blobs: FolderBlobs, damage: bytes) -> None:
         file.write(damage)
     with pytest.raises(SealBroken):
         blobs.get(ACCOUNT, MAILBOX, OWNER)
-
-
-def test_deleting_is_repeatable(blobs: FolderBlobs) -> None:
-    blobs.delete(ACCOUNT, MAILBOX, OWNER)
-    blobs.put(ACCOUNT, MAILBOX, OWNER, CHUNKS)
-    blobs.delete(ACCOUNT, MAILBOX, OWNER)
-    blobs.delete(ACCOUNT, MAILBOX, OWNER)
-    assert list(blobs.list()) == []
 
 
 def test_a_mailbox_goes_with_all_its_files_and_no_others(blobs: FolderBlobs) -> None:
@@ -129,15 +103,3 @@ def test_a_mailbox_goes_with_all_its_files_and_no_others(blobs: FolderBlobs) -> 
     assert blobs.delete_mailbox(ACCOUNT, MAILBOX) == 0
     assert blobs.count(ACCOUNT, MAILBOX) == 0
     assert [one.mailbox_id for one in blobs.list()] == [neighbour]
-
-
-def test_an_empty_store_lists_nothing(blobs: FolderBlobs) -> None:
-    assert list(blobs.list()) == []
-    assert blobs.sweep_temporary(datetime.now(UTC)) == 0
-
-
-def test_a_blob_is_replaced_whole(blobs: FolderBlobs) -> None:
-    """A worker that died after its blob writes it again, under the same id."""
-    blobs.put(ACCOUNT, MAILBOX, OWNER, CHUNKS)
-    blobs.put(ACCOUNT, MAILBOX, OWNER, [b"again"])
-    assert blobs.get(ACCOUNT, MAILBOX, OWNER) == [b"again"]

@@ -59,7 +59,7 @@ class Damage:
 
 
 def _blob(world: World) -> str:
-    return str(world.stores.blobs.root / str(world.account) / str(world.mailbox) / str(world.large_message))
+    return str(world.stores.urls.blobs / str(world.account) / str(world.mailbox) / str(world.large_message))
 
 
 def _lose_blob(_conn: Connection, world: World) -> None:
@@ -80,7 +80,7 @@ def _cut_chunk_of_blob(_conn: Connection, world: World) -> None:
 def _orphan_blob(world: World, mailbox_id: UUID, modified: datetime) -> None:
     orphan = new_id()
     world.stores.blobs.put(world.account, mailbox_id, orphan, [b"sealed"])
-    path = world.stores.blobs.root / str(world.account) / str(mailbox_id) / str(orphan)
+    path = world.stores.urls.blobs / str(world.account) / str(mailbox_id) / str(orphan)
     os.utime(path, (modified.timestamp(), modified.timestamp()))
 
 
