@@ -109,7 +109,8 @@ def killed(at: Point) -> tuple[str, Iteration]:
         async with world.house() as house:
             daemon = Daemon(house, at=at)
             await repaired(world, house, daemon)
-            assert daemon.kills == 1, "the point was not reached"
+            # What is no part of a repair (the end of a backfill) may be over before it, on one run and not on another.
+            assert daemon.kills == 1 or at.name not in EXPECTED, "the point was not reached"
 
     return str(at), iteration
 
@@ -132,4 +133,4 @@ async def test_killed_at_each_commit_of_a_repair(world: World) -> None:
     tally = await campaign.run(world, [killed(point) for point in points])
     print(f"{world.engine}: {tally.kills} kills in a repair, {len(tally.failures)} failures")
     assert tally.failures == []
-    assert tally.kills == len(points)
+    assert tally.kills >= sum(point.name in EXPECTED for point in points)
