@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from uuid import UUID
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from config.checks import AuthservId, HostName, Port, Seconds, Section, Tenant, Text, WebUrl
 from config.secrets import Secret
@@ -21,12 +22,35 @@ Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 ReadBy = Literal["imap", "gmail", "graph"]
 SendBy = Literal["smtp", "gmail", "graph"]
 RevokeForm = Literal["rfc7009", "access_token"]
+OAuthFlow = Literal["delegated", "application"]
+PreferredWays = Literal["imap", "api"]
+ANY_ACCOUNT: Final = "*"
 Days = Annotated[int, Field(ge=1, le=3660)]
 
 _RESERVED_PARAMS: Final = frozenset(
     {"client_id", "client_secret", "code_challenge", "code_challenge_method", "device_id", "device_name", "nonce"}
     | {"redirect_uri", "response_mode", "response_type", "scope", "state"}
 )
+
+
+def _check_address(address: str) -> str:
+    name, at, domain = address.rpartition("@")
+    if not (name and at and domain) or any(char.isspace() for char in address):
+        raise ValueError("must be a mailbox's address")
+    return address
+
+
+def _check_account(account: str) -> str:
+    if account != ANY_ACCOUNT:
+        try:
+            return str(UUID(account))
+        except ValueError:
+            raise ValueError(f"must be an account's id, or {ANY_ACCOUNT} for any") from None
+    return account
+
+
+MailboxName = Annotated[Text, AfterValidator(_check_address)]
+AccountOrAny = Annotated[Text, AfterValidator(_check_account)]
 
 
 class Server(Section):
@@ -49,6 +73,10 @@ class OAuth(Section):
     """With `client: msal`: Microsoft's sign-in service, without the tenant."""
     tenant: Tenant | None = None
     """With `client: msal`: `common`, `organizations`, `consumers`, or one directory by its GUID or domain."""
+    flow: OAuthFlow = "delegated"
+    """`delegated` (each mailbox's owner consents) or `application` (Microsoft: an administrator does, for all)."""
+    mailboxes: Annotated[dict[MailboxName, AccountOrAny], Field(max_length=10_000)] = Field(default_factory=dict)
+    """With `flow: application`: the mailboxes that may be linked, each with the id of its account, or `*` for any."""
     issuer: WebUrl | None = None
     """Issuer whose discovery document names the addresses (OpenID Connect, RFC 8414), and that callbacks must name."""
     authorize_url: WebUrl | None = None
@@ -98,6 +126,13 @@ class OAuth(Section):
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
     """More parameters for the authorize address, e.g. prompt: consent."""
 
+    @field_validator("mailboxes")
+    @classmethod
+    def _each_once(cls, mailboxes: dict[str, str]) -> dict[str, str]:
+        if len({address.casefold() for address in mailboxes}) != len(mailboxes):
+            raise ValueError("an address is named twice")
+        return mailboxes
+
     @field_validator("extra_authorize_params")
     @classmethod
     def _no_reserved_param(cls, params: dict[str, str]) -> dict[str, str]:
@@ -107,9 +142,15 @@ class OAuth(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if (self.flow == "application") != bool(self.mailboxes):
+            raise ValueError("flow application and mailboxes go together: name the mailboxes that it may open")
+        if self.flow == "application" and self.client_secret is None:
+            raise ValueError("flow application needs client_secret (or client_secret_file)")
         if self.client == "msal":
             if self.authority is None or self.tenant is None:
                 raise ValueError("client msal needs authority and tenant")
+            if self.flow == "application" and self.tenant.lower() in {"common", "organizations", "consumers"}:
+                raise ValueError("flow application is of one directory: set tenant to its GUID or domain")
             if others := sorted(self.extra_authorize_params.keys() - {"prompt", "domain_hint"}):
                 raise ValueError(f"{', '.join(others)}: client msal takes prompt and domain_hint only; remove it")
             return self._with_secret()
@@ -118,6 +159,11 @@ class OAuth(Section):
         if self.issuer is None and self.userinfo_url is None and self.introspect_url is None:
             raise ValueError("needs issuer, userinfo_url or introspect_url: who linked the mailbox must be checked")
         return self._with_secret()
+
+    def opens(self, address: str, account_id: str) -> bool:
+        """Whether application permissions may be used for a mailbox, by an account."""
+        named = {one.casefold(): account for one, account in self.mailboxes.items()}
+        return named.get(address.casefold()) in {ANY_ACCOUNT, account_id.lower()}
 
     def _with_secret(self) -> Self:
         if self.token_auth_method not in {None, "none"} and self.client_secret is None:
@@ -198,6 +244,8 @@ class GenericProvider(Section):
     @model_validator(mode="after")
     def _has_the_ways_servers(self) -> Self:
         kind: str = self.kind  # of a preset it is another one
+        if self.oauth.flow == "application" and kind != "microsoft":
+            raise ValueError("oauth.flow application is for kind microsoft")
         if "graph" in {*self.read_by, *self.send_by} and (self.graph_url is None or kind != "microsoft"):
             raise ValueError("the way graph is for kind microsoft, and needs graph_url")
         if "gmail" in {*self.read_by, *self.send_by} and (self.gmail_url is None or kind != "google"):

@@ -82,7 +82,7 @@ class Dialects(Endpoints):
             client = self._client(request, form) if "client_secret" in form else self._public_client(form)
             tokens, address, nonce = self._granted(request, form, client)
         except OAuthError as error:
-            return _entra_refusal(error.code, {"invalid_client": 7000215, "invalid_grant": 70008}.get(error.code, 0))
+            return _entra_refusal(error.code, _NUMBERS.get(error.code, 0))
         # Microsoft's answers name the permissions of the one resource, and not those of OpenID Connect.
         shown = replace(tokens, scopes=_of_one_resource(tokens.scopes, form.get("scope", "").split()))
         if "openid" in tokens.scopes:
@@ -146,6 +146,9 @@ class Dialects(Endpoints):
             },
             headers=NO_STORE,
         )
+
+
+_NUMBERS: Final = {"invalid_client": 7000215, "invalid_grant": 70008, "invalid_scope": 1002012}
 
 
 def _entra_claims(user: User, tenant: str, issuer: str) -> dict[str, object]:

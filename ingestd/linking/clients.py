@@ -116,6 +116,7 @@ class OAuthClients:
             subject_claim=oauth.subject_claim,
             userinfo_auth=oauth.userinfo_auth,
             revoke_form=oauth.revoke_form,
+            opens=oauth.opens,
         )
         if oauth.client == "msal":
             return await self._msal(provider, config, http)

@@ -29,12 +29,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx2
 import msal
 
-from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation
+from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation, as_of_application, require_named
 from ingestd.linking.discovery import check_address, metadata
 from ingestd.linking.errors import (
     CallbackRejected,
     EndpointsInvalid,
     IdentityUnproved,
+    LinkingError,
     NoDeviceCode,
     PartialConsent,
     ProviderDown,
@@ -206,6 +207,8 @@ class MsalClient:
 
         Asked for is what was granted: more would want a new consent, after every change of the configuration.
         """
+        if grant.application_mailbox:
+            return await self._as_application(grant)
         granted = grant.scopes if scopes is None else scopes
         asked = [one for one in granted if one not in UNCHECKED_SCOPES] or self._primary
         made = await self._with_msal(
@@ -213,6 +216,19 @@ class MsalClient:
             public=grant.by_device_code,
         )
         return self._tokens(made, refreshing=True)
+
+    async def _as_application(self, grant: GrantRecord) -> TokenSet:
+        """Get a token for what an administrator allows our application. msal's own cache ends with its application."""
+        require_named(self.config, grant)
+        try:
+            made = await self._with_msal(lambda app: app.acquire_token_for_client(self._primary))
+            return self._tokens(made, refreshing=False)
+        except LinkingError as error:
+            raise as_of_application(error) from error
+
+    def home(self) -> str:
+        """As ProviderClient.home. The directory is one: the configuration sees to it."""
+        return self.authority.issuer
 
     def require_all(self, tokens: TokenSet) -> None:
         """As ProviderClient.require_all. Permissions are compared by their own names, without the resource's.
@@ -256,7 +272,7 @@ class MsalClient:
 
     async def revoke(self, grant: GrantRecord) -> Revocation:
         """Microsoft ends no single grant; the owner removes us (`removal_page`)."""
-        return Revocation.UNSUPPORTED
+        return Revocation.NOTHING if grant.application_mailbox else Revocation.UNSUPPORTED
 
     def _issuer_of(self, directory: str) -> str:
         return self.authority.issuer.replace("{tenantid}", directory)

@@ -1,0 +1,179 @@
+"""Mailboxes that nobody signs in as, through Microsoft's own library: application permissions and shared mailboxes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from config import OAuth
+from connectors.base import AuthError, PermanentError, Trouble
+from ingestd.demo.certificates import make_certificates
+from ingestd.demo.dialects import WORK_TENANT
+from ingestd.linking.diagnosis import Diagnostician
+from ingestd.linking.errors import LinkingError, MailboxDenied, MailboxUnknown, NotLinkable, ProviderDown
+from ingestd.linking.link import LinkRefused, LinkRequest
+from ingestd.linking.unowned import Unowned, unowned
+from storage import flows
+from tests.linking.bench import ADDRESS, GRAPH_SHARED, OTHER, Bench, running_bench
+from tests.stores import Stores
+
+ACCOUNT = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@pytest.fixture
+async def bench(stores: Stores, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with running_bench(stores, make_certificates(tmp_path)) as made:
+        yield made
+
+
+async def link(bench: Bench, address: str = ADDRESS, again: UUID | None = None) -> UUID:
+    request = LinkRequest(provider="organisation", mailbox=address, mailbox_id=again)
+    started = await bench.linking.start(bench.account_id, request)
+    assert started.address == ""
+    flow = await bench.stores.content.read(bench.account_id, flows.get_flow, started.flow_id)
+    assert flow.status == "completed"
+    return started.mailbox_id
+
+
+async def test_application_permissions_link_at_once(bench: Bench) -> None:
+    mailbox_id = await link(bench)
+    record, kept = await bench.record(mailbox_id), await bench.grant(mailbox_id)
+    assert (record.address, record.graph_user, record.subject) == (ADDRESS, ADDRESS, f"mailbox:{ADDRESS}")
+    assert record.issuer == f"{bench.server.issuer}/{WORK_TENANT}/v2.0"
+    assert (kept.refresh_token, kept.application_mailbox) == (None, ADDRESS)
+    info = bench.server.check(kept.access_token)
+    assert info is not None
+    assert info.is_application
+    # One that is good is kept; together, one new one is got.
+    source = bench.keeper.source(
+        bench.account_id, mailbox_id, "organisation", ("https://graph.microsoft.com/.default",)
+    )
+    assert (await source()).value == kept.access_token
+    fresh = {one.value for one in await asyncio.gather(*(source(rejected=kept.access_token) for _ in range(5)))}
+    assert fresh == {(await bench.grant(mailbox_id)).access_token} != {kept.access_token}
+    assert bench.server.requests["token.client_credentials"] == 2
+    assert await link(bench, again=mailbox_id) == mailbox_id
+
+
+async def test_what_the_configuration_does_not_name_is_not_opened(bench: Bench) -> None:
+    for address, reason in (
+        (OTHER, "mailbox_not_named"),
+        ("a@example.com", "mailbox_not_named"),
+        ("", "mailbox_wanted"),
+    ):
+        with pytest.raises(LinkRefused, match=reason):
+            await link(bench, address)
+    assert bench.server.requests["token.client_credentials"] == 0
+    with pytest.raises(LinkRefused, match="nobody_to_ask"):
+        await bench.linking.start_device(bench.account_id, LinkRequest(provider="organisation", mailbox=ADDRESS))
+
+
+async def test_a_mailbox_that_the_configuration_names_no_more_gets_no_token(bench: Bench) -> None:
+    mailbox_id = await link(bench)
+    provider = bench.providers["organisation"]
+    oauth = provider.oauth.model_copy(update={"mailboxes": {OTHER: "*"}})
+    bench.providers["organisation"] = provider.model_copy(update={"oauth": oauth})
+    bench.clients.forget()
+    before = bench.server.requests["token.client_credentials"]
+    source = bench.keeper.source(bench.account_id, mailbox_id, "organisation")
+    with pytest.raises(PermanentError, match="does not name the mailbox") as caught:
+        await source(rejected=(await bench.grant(mailbox_id)).access_token)
+    assert caught.value.trouble is Trouble.ADMIN_BLOCKED
+    assert bench.server.requests["token.client_credentials"] == before
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (700016, "client_rejected"),
+        (7000215, "client_rejected"),
+        (7000222, "client_rejected"),
+        (1002012, "client_rejected"),
+        (7000229, "admin_blocked"),
+        (7000112, "admin_blocked"),
+        (53003, "admin_blocked"),
+        (65001, "admin_blocked"),
+        (70008, "client_rejected"),
+    ],
+)
+async def test_microsofts_numbers(bench: Bench, number: int, reason: str) -> None:
+    bench.server.entra_error = number
+    with pytest.raises(LinkRefused, match=reason):
+        await link(bench)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (MailboxDenied("no"), "mailbox_denied"),
+        (MailboxUnknown("no"), "mailbox_unknown"),
+        (ProviderDown("no"), "provider_unavailable"),
+    ],
+)
+async def test_what_microsoft_graph_does_not_open_is_not_linked(
+    bench: Bench, refusal: LinkingError, reason: str
+) -> None:
+    bench.doors[ADDRESS] = refusal
+    with pytest.raises(LinkRefused, match=reason):
+        await link(bench)
+    del bench.doors[ADDRESS]
+    assert await link(bench)
+    with pytest.raises(LinkRefused, match="already_linked"):
+        await link(bench, ADDRESS.upper())
+
+
+async def test_a_shared_mailbox_is_known_by_its_address(bench: Bench) -> None:
+    shared = "desk@example.com"
+    mailbox_id = await bench.consent(ADDRESS, provider="shared", shared=shared)
+    record = await bench.record(mailbox_id)
+    assert (record.address, record.login, record.graph_user) == (shared, shared, shared)
+    assert set((await bench.grant(mailbox_id)).scopes) == set(GRAPH_SHARED)
+    assert record.issuer == f"{bench.server.issuer}/{WORK_TENANT}/v2.0"
+    # The token is a user's: a look at whose it is must not say that it is the wrong mailbox's.
+    diagnostician = Diagnostician(bench.stores.content, bench.keys, bench.clients, bench.keeper)
+    assert isinstance(await diagnostician.why_refused(bench.account_id, mailbox_id, "shared"), AuthError)
+    with pytest.raises(LinkRefused, match="already_linked"):
+        await bench.consent(OTHER, provider="shared", shared=shared)
+    assert await bench.consent(OTHER, provider="shared", mailbox_id=mailbox_id) == mailbox_id
+    assert (await bench.record(mailbox_id)).address == shared
+    # The user's own is another one, and the same as if it were shared.
+    own = await bench.consent(ADDRESS, provider="shared")
+    assert (await bench.record(own)).graph_user == ""
+    for provider, more in (("shared", {"shared": ADDRESS}), ("microsoft", {})):
+        with pytest.raises(LinkRefused, match="already_linked"):
+            await bench.consent(ADDRESS, provider=provider, **more)
+
+
+async def test_a_shared_mailbox_that_its_user_may_not_open(bench: Bench) -> None:
+    bench.doors["desk@example.com"] = MailboxDenied("no")
+    with pytest.raises(LinkRefused, match="mailbox_denied"):
+        await bench.consent(ADDRESS, provider="shared", shared="desk@example.com")
+    with pytest.raises(LinkRefused, match="mailbox_unknown"):
+        await bench.consent(ADDRESS, provider="shared", shared="desk@example.com/../me")
+    with pytest.raises(LinkRefused, match="shared_not_configured"):
+        await bench.consent(ADDRESS, provider="microsoft", shared="desk@example.com")
+
+
+async def test_a_consent_without_the_shared_scopes(bench: Bench) -> None:
+    bench.server.scopes = tuple(one for one in bench.server.scopes if one != GRAPH_SHARED[1])
+    with pytest.raises(LinkRefused, match="partial_consent"):
+        await bench.consent(ADDRESS, provider="shared", shared="desk@example.com")
+
+
+def test_what_a_request_means() -> None:
+    app = {"client_id": "c", "client_secret": "s", "client": "msal", "authority": "https://login.example.com"}
+    named = {ADDRESS: ACCOUNT}
+    oauth = OAuth.model_validate({**app, "tenant": "example.com", "flow": "application", "mailboxes": named})
+    wanted = unowned(oauth, ACCOUNT, shared="", mailbox=ADDRESS.upper(), known=None)
+    assert wanted == Unowned(application=ADDRESS.upper())
+    for account, shared, reason in ((ACCOUNT, ADDRESS, "wanted"), (ACCOUNT.replace("7", "8"), "", "not_named")):
+        with pytest.raises(NotLinkable, match=reason):
+            unowned(oauth, account, shared=shared, mailbox=ADDRESS, known=None)
+    delegated = OAuth.model_validate({**app, "tenant": "example.com", "scopes": GRAPH_SHARED})
+    assert unowned(delegated, ACCOUNT, shared="", mailbox="", known=None) == Unowned()
+    with pytest.raises(NotLinkable, match="not_taken"):
+        unowned(delegated, ACCOUNT, shared="", mailbox=ADDRESS, known=None)
