@@ -231,8 +231,7 @@ class MicrosoftProvider(GenericProvider):
     kind: Literal["microsoft"]  # type: ignore[assignment]  # the union is discriminated by it
     """`microsoft`: Microsoft 365 and Outlook.com."""
     ways: PreferredWays | None = None
-    """`imap` (and SMTP) or `api` (Graph): what is preferred, and asked for, where nothing else is said below. When
-    left out, IMAP and SMTP are asked for, and Graph is preferred where a grant opens it."""
+    """`imap` (and SMTP) or `api` (Graph): what is preferred and asked for; left out: asks for `imap`, prefers Graph."""
     shared_mailboxes: bool = False
     """Whether shared mailboxes can be linked, by a user who may open them: then Graph's scopes for those are asked."""
     imap: MicrosoftImap = MicrosoftImap()

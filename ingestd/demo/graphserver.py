@@ -215,9 +215,7 @@ class GraphServer:
         if bearer is None or (bearer.user and bearer.user not in self.mailboxes):
             await request.body()
             return error(401, "InvalidAuthenticationToken")
-        # Raw, as ids may hold what decodes to a slash.
-        target = _TARGET.fullmatch(request.scope["raw_path"].decode("ascii").partition("?")[0])
-        named = unquote(target.group("user") or target.group("quoted") or "").lower() if target else ""
+        named = await self._named(request)
         if not bearer.user and not named:
             await request.body()
             return error(400, "BadRequest")  # "/me request is only valid with delegated authentication flow."
@@ -236,6 +234,17 @@ class GraphServer:
             return await self._limited(request, self.mailboxes[address])
         finally:
             self._at_once[address] -= 1
+
+    async def _named(self, request: Request) -> str:
+        """Return the mailbox that a request names, or the subscription that it is about; "" for the user's own."""
+        path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        if path.startswith("/v1.0/subscriptions/"):
+            return self.subscriptions.mailbox_of(path.rpartition("/")[2])
+        if path == "/v1.0/subscriptions":
+            call = Call(request.method, "", request.query_params, request.headers, await request.body(), self.url)
+            path = f"/v1.0/{str(call.parameter('resource') or '').lstrip('/')}"
+        found = _TARGET.fullmatch(path)
+        return unquote(found.group("user") or found.group("quoted") or "").lower() if found else ""
 
     def _opens(self, bearer: Bearer, address: str) -> bool:
         """Whether a token opens a mailbox; of one that is not there, only an application hears so."""

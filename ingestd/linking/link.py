@@ -19,7 +19,6 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
@@ -28,7 +27,7 @@ import structlog
 
 from config import Provider
 from ingestd.keys import KeyRing
-from ingestd.linking.client import DeviceCode, ProviderClient
+from ingestd.linking.client import ProviderClient
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.device import await_consent
 from ingestd.linking.errors import LinkingError, NotLinkable, reason_of
@@ -36,6 +35,7 @@ from ingestd.linking.flow import Flow as FlowSecrets
 from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.paste import read_pasted
+from ingestd.linking.started import LinkRefused, LinkRequest, StartedDevice, StartedLink, StartedPasting
 from ingestd.linking.tokens import TokenSet
 from ingestd.linking.unowned import identity_by_address, is_same, shared_scopes, unowned
 from ingestd.linking.ways import granted_of
@@ -50,38 +50,9 @@ from storage.requests import Claim, once
 from storage.sealing import DataKey
 from storage.types import new_id
 
+__all__ = ["LinkRefused", "LinkRequest", "Linking", "StartedDevice", "StartedLink", "StartedPasting"]
+
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRequest:
-    """What a person asks for when linking a mailbox."""
-
-    provider: str
-    mailbox_id: UUID | None = None
-    """The mailbox to link again; None for a new one."""
-    start_from: str = "now"
-    start_days: int = 0
-    name: str = ""
-    """The name that replies come from."""
-    addresses: tuple[str, ...] = ()
-    """Aliases of the mailbox."""
-    shared: str = ""
-    """The address of a shared mailbox, which who consents may open; empty: his own mailbox is linked."""
-    mailbox: str = ""
-    """The address of a mailbox that application permissions open, where the provider is for those."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartedLink:
-    flow_id: UUID
-    mailbox_id: UUID
-    address: str
-    """Where the mailbox's owner goes with a browser; good once, and for a limited time. "" where a repeated request
-    comes when it was used, and where application permissions have linked it already."""
-    expires_at: datetime
-    repeated: bool = False
-    """The same request had been made before: this is its linking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +61,6 @@ class _Begun:
     repeated: bool
     application: str = field(default="", repr=False)
     """The state of a request that application permissions are to answer now."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartedDevice:
-    """A linking that waits for its owner to type in a code; this process alone can finish it."""
-
-    flow: Flow = field(repr=False)
-    code: DeviceCode
-
-    @property
-    def mailbox_id(self) -> UUID:
-        return self.flow.mailbox_id
-
-
-@dataclass(frozen=True, slots=True)
-class StartedPasting:
-    """A linking that waits for the address that its owner's browser was sent to; this process alone can finish it."""
-
-    mailbox_id: UUID
-    address: str
-    """Where the owner consents, at the provider."""
-    redirect_uri: str
-    """What the pasted address begins with."""
-    state: str = field(repr=False)
-    secret: str = field(repr=False)
-    """Stands for the browser's cookie."""
-
-
-class LinkRefused(Exception):
-    """The linking cannot go on. `reason` is a fixed word; the owner begins again."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 LookInto = Callable[[Provider, str, str], Awaitable[None]]

@@ -7,18 +7,34 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
+import httpx2
 import pytest
 
 from config import OAuth
 from connectors.base import AuthError, PermanentError, Trouble
+from connectors.graph_access import GraphAccess
 from ingestd.demo.certificates import make_certificates
 from ingestd.demo.dialects import WORK_TENANT
+from ingestd.demo.graph_faults import Fault
+from ingestd.demo.graphserver import Bearer, GraphServer
+from ingestd.linking.client import as_of_application
 from ingestd.linking.diagnosis import Diagnostician
-from ingestd.linking.errors import LinkingError, MailboxDenied, MailboxUnknown, NotLinkable, ProviderDown
+from ingestd.linking.errors import (
+    AdminBlocked,
+    ClientRejected,
+    LinkingError,
+    MailboxDenied,
+    MailboxUnknown,
+    NotLinkable,
+    ProviderDown,
+    TokenEndpointBusy,
+    reason_of,
+)
 from ingestd.linking.link import LinkRefused, LinkRequest
-from ingestd.linking.unowned import Unowned, unowned
+from ingestd.linking.tokens import verdict
+from ingestd.linking.unowned import Unowned, look_into, unowned
 from storage import flows
-from tests.linking.bench import ADDRESS, GRAPH_SHARED, OTHER, Bench, running_bench
+from tests.linking.bench import ADDRESS, GRAPH, GRAPH_SHARED, OTHER, Bench, running_bench
 from tests.stores import Stores
 
 ACCOUNT = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -87,43 +103,69 @@ async def test_a_mailbox_that_the_configuration_names_no_more_gets_no_token(benc
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"),
+    ("number", "error"),
     [
-        (700016, "client_rejected"),
-        (7000215, "client_rejected"),
-        (7000222, "client_rejected"),
-        (1002012, "client_rejected"),
-        (7000229, "admin_blocked"),
-        (7000112, "admin_blocked"),
-        (53003, "admin_blocked"),
-        (65001, "admin_blocked"),
-        (70008, "client_rejected"),
+        (700016, ClientRejected),
+        (7000215, ClientRejected),
+        (7000222, ClientRejected),
+        (1002012, ClientRejected),
+        (7000229, AdminBlocked),
+        (7000112, AdminBlocked),
+        (53003, AdminBlocked),
+        (65001, AdminBlocked),
+        (70008, ClientRejected),
     ],
 )
-async def test_microsofts_numbers(bench: Bench, number: int, reason: str) -> None:
-    bench.server.entra_error = number
-    with pytest.raises(LinkRefused, match=reason):
-        await link(bench)
+def test_microsofts_numbers_where_nobody_consents(number: int, error: type[LinkingError]) -> None:
+    said = verdict(400, {"error": "invalid_grant", "error_codes": [number]}, refreshing=False)
+    assert type(as_of_application(said)) is error
 
 
-@pytest.mark.parametrize(
-    ("refusal", "reason"),
-    [
-        (MailboxDenied("no"), "mailbox_denied"),
-        (MailboxUnknown("no"), "mailbox_unknown"),
-        (ProviderDown("no"), "provider_unavailable"),
-    ],
-)
-async def test_what_microsoft_graph_does_not_open_is_not_linked(
-    bench: Bench, refusal: LinkingError, reason: str
-) -> None:
-    bench.doors[ADDRESS] = refusal
-    with pytest.raises(LinkRefused, match=reason):
+async def test_what_microsoft_does_not_open_is_not_linked(bench: Bench) -> None:
+    bench.server.entra_error = 7000229
+    with pytest.raises(LinkRefused, match="admin_blocked"):
         await link(bench)
+    bench.server.entra_error = 0
+    for refusal in (MailboxDenied("no"), MailboxUnknown("no"), ProviderDown("no")):
+        bench.doors[ADDRESS] = refusal
+        with pytest.raises(LinkRefused, match=reason_of(refusal)):
+            await link(bench)
     del bench.doors[ADDRESS]
     assert await link(bench)
     with pytest.raises(LinkRefused, match="already_linked"):
         await link(bench, ADDRESS.upper())
+
+
+async def test_what_microsoft_graph_says_of_a_mailbox() -> None:
+    """Against our fake of it."""
+    bearers = {"app": Bearer(""), "user": Bearer(OTHER, GRAPH_SHARED), "narrow": Bearer(OTHER, GRAPH)}
+    graph = GraphServer([ADDRESS, OTHER], bearers.get)
+
+    async def ask(token: str, address: str = ADDRESS) -> type[Exception] | None:
+        access = GraphAccess(graph.url, address, throttle_seconds_max=0.1)
+        try:
+            await look_into(access, transport, token)
+        except LinkingError as error:
+            return type(error)
+        return None
+
+    async with graph.running(), httpx2.AsyncHTTPTransport() as transport:
+        assert [await ask(token) for token in ("app", "user", "narrow")] == [MailboxDenied] * 3
+        graph.in_scope.add(ADDRESS)
+        graph.shared[ADDRESS].add(OTHER)
+        assert [await ask(token) for token in ("app", "user", "narrow")] == [None, None, MailboxDenied]
+        assert await ask("app", "nobody@example.com") is MailboxUnknown
+        assert await ask("app", "me") is ProviderDown, "an application has no mailbox of its own"
+        assert await ask("dead") is AdminBlocked
+        for status, code, error in (
+            (404, "MailboxNotEnabledForRESTAPI", MailboxUnknown),
+            (404, "ErrorItemNotFound", MailboxDenied),
+            (429, "ApplicationThrottled", TokenEndpointBusy),
+            (504, "UnknownError", ProviderDown),
+        ):
+            graph.fail(ADDRESS, Fault(status, code, times=9))
+            assert await ask("app") is error
+            graph.faults.clear(ADDRESS)
 
 
 async def test_a_shared_mailbox_is_known_by_its_address(bench: Bench) -> None:
