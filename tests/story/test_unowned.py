@@ -11,7 +11,9 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from ingestd.build.outside import Outside, new_linking
 from ingestd.demo.graphserver import GraphServer
+from ingestd.linking.link import LinkRefused, LinkRequest
 from ingestd.linking.standing import link_words
 from storage import flows
 from tests.servers.postgres import PostgresServer
@@ -70,12 +72,17 @@ async def test_the_story_by_application_permissions(
         assert shown["access_warnings"] == [], "there is no refresh token that could lie idle"
         assert servers.auth.requests["token.refresh_token"] == 0
 
-        assert "is linked in this account already" in await refused(house, "--mailbox", support.upper())
-        assert "does not name this mailbox" in await refused(house, "--mailbox", other), "it is another account's"
-        assert "does not name this mailbox" in await refused(house, "--mailbox", anna)
-        assert "say which one" in await refused(house)
+        assert await why_refused(house, mailbox=support.upper()) == "already_linked"
+        assert await why_refused(house, mailbox=other) == "mailbox_not_named", "it is another account's"
+        told = await house.daemon.run_cli("mailbox", "link", PROVIDER, "--shared", other)
+        assert (told.status, link_words("mailbox_wanted") in told.err) == (1, True)
+        told = await house.daemon.run_cli("mailbox", "link", PROVIDER, "--mailbox", anna)
+        assert (told.status, link_words("mailbox_not_named") in told.err) == (1, True)
 
+        asked = servers.auth.requests["token.client_credentials"]
+        servers.auth.expire_access_tokens("")
         await answered(house, graph, mailbox_id, support, anna)
+        assert servers.auth.requests["token.client_credentials"] == asked + 1, "the daemon got one new token"
         graph.in_scope.discard(support)
         await denied(house, mailbox_id, "RBAC for Applications")
         graph.in_scope.add(support)
@@ -84,8 +91,8 @@ async def test_the_story_by_application_permissions(
         await house.state(mailbox_id, "active")
 
         receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
-        told = [receipt[name] for name in ("revocation", "refresh_after", "removal_page", "left")]
-        assert told == ["nothing_to_revoke", "no_refresh_token", "https://entra.microsoft.com", {}]
+        settled = [receipt[name] for name in ("revocation", "refresh_after", "removal_page", "left")]
+        assert settled == ["nothing_to_revoke", "no_refresh_token", "https://entra.microsoft.com", {}]
 
 
 async def test_the_story_of_a_shared_mailbox(
@@ -98,7 +105,7 @@ async def test_the_story_of_a_shared_mailbox(
         await running(house)
         assert await why_failed(house, stranger, shared=support) == "mailbox_denied"
         assert await why_failed(house, agent, shared="nobody@example.com") == "mailbox_denied"
-        mailbox_id = await house.link_by_cli(agent, "--shared", support)
+        mailbox_id = await house.link(agent, shared=support)
         await house.settled(mailbox_id)
         shown = await house.daemon.cli("mailbox", "show", mailbox_id)
         assert (shown["address"], shown["read_by"], shown["send_by"]) == (support, "graph", "graph")
@@ -117,17 +124,6 @@ async def test_the_story_of_a_shared_mailbox(
         assert (receipt["revocation"], receipt["refresh_after"], receipt["left"]) == ("revoked", "refused", {})
 
 
-async def test_shared_mailboxes_need_scopes_of_their_own(
-    urls: StoreUrls, servers: Servers, graph: GraphServer, new_user: Callable[[], str], tmp_path: Path
-) -> None:
-    support, agent = new_user(), new_user()
-    graph.shared[support].add(agent)
-    async with open_house(tmp_path, urls, servers, provider=by_users(graph, *OWN)) as house:
-        await running(house)
-        assert "does not ask for shared mailboxes" in await refused(house, "--shared", support)
-        assert "linked by their owners' consent" in await refused(house, "--mailbox", support)
-
-
 async def test_the_api_links_by_application_permissions(
     urls: StoreUrls, servers: Servers, graph: GraphServer, new_user: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -142,6 +138,8 @@ async def test_the_api_links_by_application_permissions(
         async with httpx2.AsyncClient(trust_env=False, headers=headers, timeout=20.0) as http:
             refused_ = await http.post(f"{url}/mailboxes", json={"provider": PROVIDER, "mailbox": other})
             assert (refused_.status_code, refused_.json()["detail"]) == (409, link_words("mailbox_denied"))
+            refused_ = await http.post(f"{url}/mailboxes", json={"provider": PROVIDER, "shared": support})
+            assert (refused_.status_code, refused_.json()["detail"]) == (409, link_words("mailbox_wanted"))
             body = {"provider": PROVIDER, "mailbox": support}
             key = {"Idempotency-Key": "one"}
             made = await http.post(f"{url}/mailboxes", json=body, headers=key)
@@ -180,12 +178,16 @@ async def denied(house: House, mailbox_id: UUID, cure: str) -> None:
     assert cure in shown["cure"]
 
 
-async def refused(house: House, *options: str) -> str:
-    """Return what `mailbox link` says where it links nothing."""
-    async with house.daemon.command("mailbox", "link", PROVIDER, *options) as command:
-        _, err = await command.communicate()
-    assert command.returncode == 1, err
-    return err.decode()
+async def why_refused(house: House, **request: Any) -> str:
+    """Return why a linking that needs nobody's consent came to nothing."""
+    outside = Outside(house.settings)
+    try:
+        linking = new_linking(house.store, outside)
+        with pytest.raises(LinkRefused) as caught:
+            await linking.start(house.account_id, LinkRequest(provider=PROVIDER, **request))
+    finally:
+        await outside.close()
+    return caught.value.reason
 
 
 async def why_failed(house: House, user: str, **request: Any) -> str | None:
