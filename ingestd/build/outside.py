@@ -119,7 +119,10 @@ class Outside:
         """Ask Microsoft Graph whether a token opens a mailbox. Raises LinkingError where it does not."""
         if provider.graph_url is None:
             raise MailboxUnknown("the provider has no Microsoft Graph")
-        access = GraphAccess(provider.graph_url.rstrip("/"), address)
+        wait = self._settings.linking.http_timeout_seconds
+        access = GraphAccess(
+            provider.graph_url.rstrip("/"), address, connect_seconds=wait, read_seconds=wait, call_seconds=wait
+        )
         await look_into(access, self.graph(provider), access_token)
 
     def gmail(self, provider: Provider) -> GmailTools:

@@ -14,11 +14,12 @@ browser came to, pasted (`start_pasting`, `finish_pasting`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
@@ -59,8 +60,8 @@ log = structlog.get_logger()
 class _Begun:
     flow_id: UUID
     repeated: bool
-    application: str = field(default="", repr=False)
-    """The state of a request that application permissions are to answer now."""
+    by_application: bool = False
+    """Nobody is to be asked."""
 
 
 LookInto = Callable[[Provider, str, str], Awaitable[None]]
@@ -104,15 +105,18 @@ class Linking:
         repeated claim's request is forgotten by now.
         """
         begun = await self._begin(account_id, request, claim)
-        if begun.application:
-            await self._by_application(begun.application)
         try:
             flow, at = await self._content.read(account_id, flows.get_flow_now, begun.flow_id)
         except NotFound as error:
             raise Conflict("the linking of this request is over and forgotten: begin again with another key") from error
         usable = flow.status in flows.UNUSED and flow.expires_at > at
-        state = (await self._record(flow)).state if usable else ""
-        address = f"{self._public_url}/oauth/start?{urlencode({'state': state})}" if usable else ""
+        record = await self._record(flow) if usable else None
+        if record is not None and record.application:
+            # Who goes away must not cut it off between the mailbox's key and its row.
+            await asyncio.shield(self._by_application(record.state))
+            record = None
+        state = record.state if record is not None else ""
+        address = f"{self._public_url}/oauth/start?{urlencode({'state': state})}" if state else ""
         return StartedLink(flow.flow_id, flow.mailbox_id, address, flow.expires_at, begun.repeated)
 
     async def _begin(self, account_id: UUID, request: LinkRequest, claim: Claim | None = None) -> _Begun:
@@ -167,12 +171,12 @@ class Linking:
         if done.repeated:
             return _Begun(UUID(done.resource), repeated=True)
         log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=name)
-        return _Begun(flow_id, repeated=False, application=made.state if wanted.application else "")
+        return _Begun(flow_id, repeated=False, by_application=bool(wanted.application))
 
     async def _begun(self, account_id: UUID, request: LinkRequest) -> tuple[Flow, str]:
         """Prepare a request; return it, and its state."""
         begun = await self._begin(account_id, request)
-        if begun.application:
+        if begun.by_application:
             raise LinkRefused("nobody_to_ask")
         flow = await self._content.read(account_id, flows.get_flow, begun.flow_id)
         return flow, (await self._record(flow)).state
@@ -214,6 +218,8 @@ class Linking:
         except NotFound as error:
             raise LinkRefused("unknown_or_used") from error
         record = await self._record(flow)
+        if record.application:
+            raise LinkRefused("nobody_to_ask")
         if record.address:
             return record.address
         try:

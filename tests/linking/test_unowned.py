@@ -13,6 +13,7 @@ import pytest
 from config import OAuth
 from connectors.base import AuthError, PermanentError, Trouble
 from connectors.graph_access import GraphAccess
+from ingestd.cures import explain
 from ingestd.demo.certificates import make_certificates
 from ingestd.demo.dialects import WORK_TENANT
 from ingestd.demo.graph_faults import Fault
@@ -34,9 +35,12 @@ from ingestd.linking.link import LinkRefused, LinkRequest
 from ingestd.linking.tokens import verdict
 from ingestd.linking.unowned import Unowned, look_into, unowned
 from storage import flows
-from tests.linking.bench import ADDRESS, GRAPH, GRAPH_SHARED, OTHER, Bench, running_bench
+from storage.requests import Claim
+from storage.types import new_id
+from tests.linking.bench import ADDRESS, GRAPH, GRAPH_SHARED, OTHER, Bench, providers, running_bench
 from tests.stores import Stores
 
+pytestmark = pytest.mark.postgresql_is_long
 ACCOUNT = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -73,6 +77,28 @@ async def test_application_permissions_link_at_once(bench: Bench) -> None:
     assert fresh == {(await bench.grant(mailbox_id)).access_token} != {kept.access_token}
     assert bench.server.requests["token.client_credentials"] == 2
     assert await link(bench, again=mailbox_id) == mailbox_id
+
+
+async def test_a_linking_by_application_permissions_that_was_cut_off_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(state: str) -> None:
+        states.append(state)
+        raise ConnectionError
+
+    states: list[str] = []
+    claim = Claim(b"key", b"request", str(new_id()))
+    request = LinkRequest(provider="organisation", mailbox=ADDRESS)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.linking, "_by_application", killed)
+        with pytest.raises(ConnectionError):
+            await bench.linking.start(bench.account_id, request, claim=claim)
+    # Nobody's browser must answer it: it would store its user's token for the mailbox.
+    with pytest.raises(LinkRefused, match="nobody_to_ask"):
+        await bench.linking.open(states[0], "b")
+    started = await bench.linking.start(bench.account_id, request, claim=claim)
+    assert (started.repeated, started.address) == (True, "")
+    assert (await bench.record(started.mailbox_id)).address == ADDRESS
 
 
 async def test_what_the_configuration_does_not_name_is_not_opened(bench: Bench) -> None:
@@ -219,3 +245,17 @@ def test_what_a_request_means() -> None:
     assert unowned(delegated, ACCOUNT, shared="", mailbox="", known=None) == Unowned()
     with pytest.raises(NotLinkable, match="not_taken"):
         unowned(delegated, ACCOUNT, shared="", mailbox=ADDRESS, known=None)
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_a_cure_where_nobody_consents_asks_no_owner(trouble: Trouble) -> None:
+    provider = providers("https://login.example.com", None)["organisation"]
+    words = explain(trouble, provider, UUID(ACCOUNT), api="graph")
+    assert "{" not in words.meaning + words.cure
+    assert "owner" not in words.cure
+
+
+def test_a_cure_of_a_shared_mailbox() -> None:
+    told = providers("https://login.example.com", None)
+    assert "Full Access" in explain(Trouble.ADMIN_BLOCKED, told["shared"], UUID(ACCOUNT), api="graph").cure
+    assert "link shared --shared" in explain(Trouble.WRONG_MAILBOX, told["shared"], UUID(ACCOUNT), api="graph").cure
