@@ -97,8 +97,10 @@ class OAuth(Section):
     """Our application's id at the provider."""
     client_secret: Secret | None = None
     """Our application's secret; leave it out for a public client."""
+    client_certificate: Secret | None = None
+    """With `client: msal`: in place of a secret, our certificate with its private key, both as PEM (RSA)."""
     client_secret_expires_at: date | None = None
-    """The day on which the secret ends, as the provider's console tells it (2027-01-31): you are warned before."""
+    """The day on which the secret or certificate ends, as the provider's console tells it: you are warned before."""
     token_auth_method: TokenAuthMethod | None = None
     """How the secret is shown to the token address; when left out, client_secret_basic with a secret, else none."""
     scopes: tuple[Text, ...] = ("openid", "email", "offline_access")
@@ -133,6 +135,14 @@ class OAuth(Section):
             raise ValueError("an address is named twice")
         return mailboxes
 
+    @field_validator("client_certificate")
+    @classmethod
+    def _with_its_key(cls, certificate: Secret | None) -> Secret | None:
+        text = certificate.get_secret_value() if certificate is not None else ""
+        if certificate is not None and not ("BEGIN CERTIFICATE-" in text and "PRIVATE KEY-" in text):
+            raise ValueError("must hold a certificate and its private key, both as PEM")
+        return certificate
+
     @field_validator("extra_authorize_params")
     @classmethod
     def _no_reserved_param(cls, params: dict[str, str]) -> dict[str, str]:
@@ -144,8 +154,8 @@ class OAuth(Section):
     def _complete(self) -> Self:
         if (self.flow == "application") != bool(self.mailboxes):
             raise ValueError("flow application and mailboxes go together: name the mailboxes that it may open")
-        if self.flow == "application" and self.client_secret is None:
-            raise ValueError("flow application needs client_secret (or client_secret_file)")
+        if self.flow == "application" and self.client_secret is None and self.client_certificate is None:
+            raise ValueError("flow application needs client_secret or client_certificate (or one of them as _file)")
         if self.client == "msal":
             if self.authority is None or self.tenant is None:
                 raise ValueError("client msal needs authority and tenant")
@@ -166,6 +176,8 @@ class OAuth(Section):
         return named.get(address.casefold()) in {ANY_ACCOUNT, account_id.lower()}
 
     def _with_secret(self) -> Self:
+        if self.client_certificate is not None and (self.client != "msal" or self.client_secret is not None):
+            raise ValueError("client_certificate is for client msal, in place of client_secret")
         if self.token_auth_method not in {None, "none"} and self.client_secret is None:
             raise ValueError(f"token_auth_method {self.token_auth_method} needs client_secret (or client_secret_file)")
         return self

@@ -121,15 +121,23 @@ _OF_APPLICATIONS: Mapping[Trouble, Words] = MappingProxyType(
         trouble: Words(
             "Microsoft does not let our application into this mailbox, or the configuration does not name it any more; "
             "the reason tells which.",
-            "See that `providers.{provider}.oauth.mailboxes` names the mailbox, that the client secret is good, that "
-            "an administrator has consented to the application permissions Mail.ReadWrite and Mail.Send, and that the "
-            "scope of RBAC for Applications (or the application access policy) holds the mailbox: "
+            "See that `providers.{provider}.oauth.mailboxes` names the mailbox, that the client secret or certificate "
+            "is good, that an administrator has consented to the application permissions Mail.ReadWrite and Mail.Send, "
+            "and that the scope of RBAC for Applications (or the application access policy) holds the mailbox: "
             "Test-ServicePrincipalAuthorization tells. A change takes up to two hours to be known. Then "
             + _APPLICATION_AGAIN,
         )
         for trouble in (Trouble.ADMIN_BLOCKED, Trouble.CONSENT_OR_MFA, Trouble.GRANT_REVOKED)
     }
     | {
+        Trouble.TOKEN_EXPIRED: Words(
+            "Microsoft Graph refuses the access token, a fresh one too, and does not say why.",
+            "Nothing for now: "
+            + _AGAIN[0].lower()
+            + _AGAIN[1:]
+            + " If it lasts for hours, see that the application is "
+            "still enabled in the directory (Entra admin center, Enterprise applications).",
+        ),
         Trouble.WRONG_MAILBOX: Words(
             "Microsoft Graph knows no mailbox with this address in the organisation.",
             "See that the mailbox is there, and licensed where it must be; where its address has changed, disconnect "

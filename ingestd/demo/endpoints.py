@@ -41,6 +41,8 @@ class Client:
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
     redirect_uris: tuple[str, ...] = ()
+    certificate: bytes = field(default=b"", repr=False)
+    """PEM of the certificate whose key it may sign with, at Microsoft's addresses, in place of a secret."""
 
 
 class Endpoints:
@@ -171,7 +173,7 @@ class Endpoints:
                 token = form.get("refresh_token", "")
                 return *self.grants.refresh(token, client_id=client.client_id, scopes=scopes), None
             case "client_credentials":
-                if client.client_secret is None:
+                if client.client_secret is None and not client.certificate:
                     raise OAuthError("unauthorized_client")
                 return self.grants.as_application(client.client_id, form.get("scope", "").split()), "", None
             case "urn:ietf:params:oauth:grant-type:device_code":

@@ -33,6 +33,8 @@ class ClientConfig:
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
+    client_certificate: str | None = field(default=None, repr=False)
+    """In place of a secret: certificate and private key, as PEM."""
     token_auth_method: TokenAuthMethod = "client_secret_basic"  # noqa: S105
     scopes: tuple[str, ...] = ()
     scopes_needed: tuple[str, ...] = ()

@@ -306,7 +306,10 @@ class MsalClient:
 
     def _application(self, http: _LoopHttp, *, public: bool) -> Any:
         """Return an application for one use. Device codes are for public clients: those show no secret."""
-        secret = None if public else self.config.client_secret
+        certificate = self.config.client_certificate
+        # msal looks for what it needs in either text.
+        signing = {"private_key": certificate, "public_certificate": certificate} if certificate else None
+        secret = None if public else signing or self.config.client_secret
         kind = msal.PublicClientApplication if secret is None else msal.ConfidentialClientApplication
         return kind(
             self.config.client_id,
@@ -353,7 +356,7 @@ class _LoopHttp:
         if url not in {self._authority.token_endpoint, self._authority.device_authorization_endpoint}:
             raise ProviderDown("msal asks for an address that is not ours to ask")
         endpoint = "token" if url == self._authority.token_endpoint else "device"
-        form = {name: str(value) for name, value in {**(params or {}), **(data or {})}.items() if value is not None}
+        form = {name: _text(value) for name, value in {**(params or {}), **(data or {})}.items() if value is not None}
         # The request's own limit ends it; the second one is for a loop that is gone.
         asked = fetch(self._http, "POST", url, endpoint=endpoint, form=form, headers=headers or {}, limits=self._limits)
         response = asyncio.run_coroutine_threadsafe(asked, self._loop).result(self._limits.seconds_max + 10.0)
@@ -379,6 +382,11 @@ class _Response:
         """Raise for a refusal; only the metadata is asked so, and that was checked."""
         if self.status_code >= 400:
             raise TokenEndpointDown(f"token: status {self.status_code}")
+
+
+def _text(value: object) -> str:
+    # A signed assertion comes as bytes.
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _in_query(address: str) -> str:

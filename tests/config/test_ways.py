@@ -90,4 +90,15 @@ def test_application_permissions_are_microsofts_alone_and_want_a_secret(problems
     (found,) = problems(f"providers: {{p: {{kind: google, oauth: {{client_secret: y, {oauth}}}}}}}\n")
     assert "for kind microsoft" in found
     (found,) = problems(f"providers: {{p: {{kind: microsoft, oauth: {{{oauth}}}}}}}\n")
-    assert "needs client_secret" in found
+    assert "needs client_secret or client_certificate" in found
+
+
+def test_a_certificate_is_in_place_of_a_secret(load_text: Load, problems: Problems) -> None:
+    pem = "-----BEGIN CERTIFICATE-----x-----BEGIN PRIVATE KEY-----x"
+    text = "providers: {{p: {{kind: microsoft, oauth: {{client_id: x, client_certificate: '{}'{}}}}}}}\n"
+    assert load_text(text.format(pem, "")).provider("p").oauth.client_certificate is not None
+    (found,) = problems(text.format("hunter2", ""))
+    assert "must hold a certificate and its private key" in found
+    assert "hunter2" not in found
+    (found,) = problems(text.format(pem, ", client_secret: y"))
+    assert "in place of client_secret" in found

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from config import OAuth
 from connectors.base import AuthError, PermanentError, Trouble
@@ -20,6 +26,7 @@ from ingestd.demo.graph_faults import Fault
 from ingestd.demo.graphserver import Bearer, GraphServer
 from ingestd.linking.client import as_of_application
 from ingestd.linking.diagnosis import Diagnostician
+from ingestd.linking.entra import MsalClient
 from ingestd.linking.errors import (
     AdminBlocked,
     ClientRejected,
@@ -99,6 +106,32 @@ async def test_a_linking_by_application_permissions_that_was_cut_off_goes_on(
     started = await bench.linking.start(bench.account_id, request, claim=claim)
     assert (started.repeated, started.address) == (True, "")
     assert (await bench.record(started.mailbox_id)).address == ADDRESS
+
+
+async def test_a_certificate_in_place_of_a_secret(bench: Bench) -> None:
+    mailbox_id = await link(bench)
+    key, certificate = signing_pair()
+    other, _ = signing_pair()
+    bench.server.clients["c"] = replace(bench.server.clients["c"], client_secret=None, certificate=certificate)
+    client = await bench.clients.get("organisation")
+    assert isinstance(client, MsalClient)
+    for pem, is_good in ((key + certificate, True), (certificate + key, True), (other + certificate, False)):
+        client.config = replace(client.config, client_secret=None, client_certificate=pem.decode())
+        if is_good:
+            assert (await client.refresh(await bench.grant(mailbox_id))).access_token
+        else:
+            with pytest.raises(ClientRejected, match="7000215"):
+                await client.refresh(await bench.grant(mailbox_id))
+
+
+def signing_pair() -> tuple[bytes, bytes]:
+    """Return a private key and its certificate, as PEM."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ingestd")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem, made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 async def test_what_the_configuration_does_not_name_is_not_opened(bench: Bench) -> None:
