@@ -16,7 +16,7 @@ import httpx2
 from config import OAuth
 from connectors.base import AccessToken, AuthError, ConnectorError, PermanentError, RateLimited, Trouble
 from connectors.graph_access import GraphAccess
-from connectors.graph_client import GraphClient
+from connectors.graph_client import GraphClient, TooLarge
 from connectors.graph_errors import CallRefused, ItemMissing
 from connectors.graph_limiter import MailboxLimiter
 from ingestd.linking.errors import (
@@ -58,7 +58,8 @@ def unowned(oauth: OAuth, account_id: str, *, shared: str, mailbox: str, known: 
             raise NotLinkable("mailbox_wanted")
         if not oauth.opens(address, account_id):
             raise NotLinkable("mailbox_not_named")
-        return Unowned(application=address)
+        # As the configuration spells it.
+        return Unowned(application=next(one for one in oauth.mailboxes if one.casefold() == address.casefold()))
     if mailbox:
         raise NotLinkable("mailbox_not_taken")
     address = shared or before
@@ -113,6 +114,8 @@ async def look_into(access: GraphAccess, transport: httpx2.AsyncBaseTransport, a
         await client.get(client.url("mailFolders", "inbox", select="id"), "mailFolders")
     except ConnectorError as error:
         raise _as_linking_error(error) from error
+    except TooLarge as error:
+        raise ProviderDown("Microsoft Graph answers without end") from error
 
 
 def _as_linking_error(error: ConnectorError) -> LinkingError:

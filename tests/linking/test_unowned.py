@@ -270,7 +270,7 @@ def test_what_a_request_means() -> None:
     named = {ADDRESS: ACCOUNT}
     oauth = OAuth.model_validate({**app, "tenant": "example.com", "flow": "application", "mailboxes": named})
     wanted = unowned(oauth, ACCOUNT, shared="", mailbox=ADDRESS.upper(), known=None)
-    assert wanted == Unowned(application=ADDRESS.upper())
+    assert wanted == Unowned(application=ADDRESS)
     for account, shared, reason in ((ACCOUNT, ADDRESS, "wanted"), (ACCOUNT.replace("7", "8"), "", "not_named")):
         with pytest.raises(NotLinkable, match=reason):
             unowned(oauth, account, shared=shared, mailbox=ADDRESS, known=None)
