@@ -20,6 +20,7 @@ from config.providers import (
     Mechanism,
     OAuth,
     OAuthLibrary,
+    PreferredWays,
     ReadBy,
     RevokeForm,
     SendBy,
@@ -29,6 +30,16 @@ from config.providers import (
     TokenAuthMethod,
     UserinfoAuth,
 )
+
+GMAIL_MODIFY: Final = "https://www.googleapis.com/auth/gmail.modify"
+
+
+def _over(scopes: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """Return a provider's `oauth` with scopes that hold where it names none itself."""
+    oauth = values.get("oauth")
+    if not isinstance(oauth, Mapping) or "scopes" in oauth:
+        return oauth
+    return {**scopes, **oauth}
 
 
 class GoogleImap(Server):
@@ -102,6 +113,8 @@ class GoogleProvider(GenericProvider):
 
     kind: Literal["google"]  # type: ignore[assignment]  # the union is discriminated by it
     """`google`: Gmail and Google Workspace."""
+    ways: PreferredWays = "imap"
+    """`imap` (and SMTP) or `api` (Gmail's): what is preferred, and asked for, where nothing else is said below."""
     imap: GoogleImap = GoogleImap()
     """The server that mail is read from."""
     smtp: GoogleSmtp = GoogleSmtp()
@@ -124,6 +137,15 @@ class GoogleProvider(GenericProvider):
     """An IMAP session lasts about as long as its token: an hour."""
     removal_page: WebUrl | None = "https://myaccount.google.com/connections"
     """The page where the owner takes our access away."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_api(cls, values: Any) -> Any:
+        """By the API first; by mail servers still, where a grant from before opens those alone."""
+        if not isinstance(values, Mapping) or values.get("ways") != "api":
+            return values
+        asked = {"scopes": ("openid", "email", GMAIL_MODIFY), "scopes_needed": (GMAIL_MODIFY,)}
+        return {"read_by": ("gmail", "imap"), "send_by": ("gmail", "smtp"), **values, "oauth": _over(asked, values)}
 
 
 class MicrosoftImap(Server):
@@ -186,11 +208,32 @@ class MicrosoftOAuth(OAuth):
     """Microsoft ends a refresh token that was not used for 90 days."""
 
 
+def _is_application(values: Mapping[str, Any]) -> bool:
+    oauth = values.get("oauth")
+    return isinstance(oauth, Mapping) and oauth.get("flow") == "application"
+
+
+def _graph_scopes(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the scopes of Graph that are to be asked for, none where it is not chosen."""
+    url = values.get("graph_url", "https://graph.microsoft.com/v1.0")
+    graph = "/".join(url.split("/")[:3]) if isinstance(url, str) else ""
+    if _is_application(values):
+        return (f"{graph}/.default",)
+    if values.get("shared_mailboxes") is True:
+        # Of the user's own mailbox, too.
+        return (f"{graph}/Mail.ReadWrite.Shared", f"{graph}/Mail.Send.Shared")
+    return (f"{graph}/Mail.ReadWrite", f"{graph}/Mail.Send") if values.get("ways") == "api" else ()
+
+
 class MicrosoftProvider(GenericProvider):
     """Microsoft 365 and Outlook.com by IMAP and SMTP, or by Microsoft Graph where its scopes are asked for."""
 
     kind: Literal["microsoft"]  # type: ignore[assignment]  # the union is discriminated by it
     """`microsoft`: Microsoft 365 and Outlook.com."""
+    ways: PreferredWays | None = None
+    """`imap` (and SMTP) or `api` (Graph): what is preferred and asked for; left out: asks for `imap`, prefers Graph."""
+    shared_mailboxes: bool = False
+    """Whether shared mailboxes can be linked, by a user who may open them: then Graph's scopes for those are asked."""
     imap: MicrosoftImap = MicrosoftImap()
     """The server that mail is read from."""
     smtp: MicrosoftSmtp = MicrosoftSmtp()
@@ -219,6 +262,25 @@ class MicrosoftProvider(GenericProvider):
     """An IMAP session ends when its token runs out."""
     removal_page: WebUrl | None = "https://myapps.microsoft.com"
     """The page where the owner takes our access away; with `tenant: consumers` another."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_api(cls, values: Any) -> Any:
+        """By Graph first; by mail servers still, where a grant from before opens those alone."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("ways") == "imap":
+            if _is_application(values) or values.get("shared_mailboxes") is True:
+                raise ValueError("ways imap: application permissions and shared mailboxes are by Graph")
+            return {"read_by": ("imap", "graph"), "send_by": ("smtp", "graph"), **values}
+        scopes = _graph_scopes(values)
+        if not scopes:
+            return values
+        filled = {"read_by": ("graph", "imap"), "send_by": ("graph", "smtp"), **values}
+        if _is_application(values):
+            # There is no owner: an administrator does it.
+            filled = {"removal_page": "https://entra.microsoft.com", **filled}
+        return {**filled, "oauth": _over({"scopes": scopes}, values)}
 
     @model_validator(mode="before")
     @classmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from uuid import UUID
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from config.checks import AuthservId, HostName, Port, Seconds, Section, Tenant, Text, WebUrl
 from config.secrets import Secret
@@ -21,12 +22,35 @@ Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 ReadBy = Literal["imap", "gmail", "graph"]
 SendBy = Literal["smtp", "gmail", "graph"]
 RevokeForm = Literal["rfc7009", "access_token"]
+OAuthFlow = Literal["delegated", "application"]
+PreferredWays = Literal["imap", "api"]
+ANY_ACCOUNT: Final = "*"
 Days = Annotated[int, Field(ge=1, le=3660)]
 
 _RESERVED_PARAMS: Final = frozenset(
     {"client_id", "client_secret", "code_challenge", "code_challenge_method", "device_id", "device_name", "nonce"}
     | {"redirect_uri", "response_mode", "response_type", "scope", "state"}
 )
+
+
+def _check_address(address: str) -> str:
+    name, at, domain = address.rpartition("@")
+    if not (name and at and domain) or any(char.isspace() for char in address):
+        raise ValueError("must be a mailbox's address")
+    return address
+
+
+def _check_account(account: str) -> str:
+    if account != ANY_ACCOUNT:
+        try:
+            return str(UUID(account))
+        except ValueError:
+            raise ValueError(f"must be an account's id, or {ANY_ACCOUNT} for any") from None
+    return account
+
+
+MailboxName = Annotated[Text, AfterValidator(_check_address)]
+AccountOrAny = Annotated[Text, AfterValidator(_check_account)]
 
 
 class Server(Section):
@@ -49,6 +73,10 @@ class OAuth(Section):
     """With `client: msal`: Microsoft's sign-in service, without the tenant."""
     tenant: Tenant | None = None
     """With `client: msal`: `common`, `organizations`, `consumers`, or one directory by its GUID or domain."""
+    flow: OAuthFlow = "delegated"
+    """`delegated` (each mailbox's owner consents) or `application` (Microsoft: an administrator does, for all)."""
+    mailboxes: Annotated[dict[MailboxName, AccountOrAny], Field(max_length=10_000)] = Field(default_factory=dict)
+    """With `flow: application`: the mailboxes that may be linked, each with the id of its account, or `*` for any."""
     issuer: WebUrl | None = None
     """Issuer whose discovery document names the addresses (OpenID Connect, RFC 8414), and that callbacks must name."""
     authorize_url: WebUrl | None = None
@@ -69,8 +97,10 @@ class OAuth(Section):
     """Our application's id at the provider."""
     client_secret: Secret | None = None
     """Our application's secret; leave it out for a public client."""
+    client_certificate: Secret | None = None
+    """With `client: msal`: in place of a secret, our certificate with its private key, both as PEM (RSA)."""
     client_secret_expires_at: date | None = None
-    """The day on which the secret ends, as the provider's console tells it (2027-01-31): you are warned before."""
+    """The day on which the secret or certificate ends, as the provider's console tells it: you are warned before."""
     token_auth_method: TokenAuthMethod | None = None
     """How the secret is shown to the token address; when left out, client_secret_basic with a secret, else none."""
     scopes: tuple[Text, ...] = ("openid", "email", "offline_access")
@@ -98,6 +128,21 @@ class OAuth(Section):
     extra_authorize_params: dict[Text, str] = Field(default_factory=dict)
     """More parameters for the authorize address, e.g. prompt: consent."""
 
+    @field_validator("mailboxes")
+    @classmethod
+    def _each_once(cls, mailboxes: dict[str, str]) -> dict[str, str]:
+        if len({address.casefold() for address in mailboxes}) != len(mailboxes):
+            raise ValueError("an address is named twice")
+        return mailboxes
+
+    @field_validator("client_certificate")
+    @classmethod
+    def _with_its_key(cls, certificate: Secret | None) -> Secret | None:
+        text = certificate.get_secret_value() if certificate is not None else ""
+        if certificate is not None and not ("BEGIN CERTIFICATE-" in text and "PRIVATE KEY-" in text):
+            raise ValueError("must hold a certificate and its private key, both as PEM")
+        return certificate
+
     @field_validator("extra_authorize_params")
     @classmethod
     def _no_reserved_param(cls, params: dict[str, str]) -> dict[str, str]:
@@ -107,9 +152,15 @@ class OAuth(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if (self.flow == "application") != bool(self.mailboxes):
+            raise ValueError("flow application and mailboxes go together: name the mailboxes that it may open")
+        if self.flow == "application" and self.client_secret is None and self.client_certificate is None:
+            raise ValueError("flow application needs client_secret or client_certificate (or one of them as _file)")
         if self.client == "msal":
             if self.authority is None or self.tenant is None:
                 raise ValueError("client msal needs authority and tenant")
+            if self.flow == "application" and self.tenant.lower() in {"common", "organizations", "consumers"}:
+                raise ValueError("flow application is of one directory: set tenant to its GUID or domain")
             if others := sorted(self.extra_authorize_params.keys() - {"prompt", "domain_hint"}):
                 raise ValueError(f"{', '.join(others)}: client msal takes prompt and domain_hint only; remove it")
             return self._with_secret()
@@ -119,7 +170,14 @@ class OAuth(Section):
             raise ValueError("needs issuer, userinfo_url or introspect_url: who linked the mailbox must be checked")
         return self._with_secret()
 
+    def opens(self, address: str, account_id: str) -> bool:
+        """Whether application permissions may be used for a mailbox, by an account."""
+        named = {one.casefold(): account for one, account in self.mailboxes.items()}
+        return named.get(address.casefold()) in {ANY_ACCOUNT, account_id.lower()}
+
     def _with_secret(self) -> Self:
+        if self.client_certificate is not None and (self.client != "msal" or self.client_secret is not None):
+            raise ValueError("client_certificate is for client msal, in place of client_secret")
         if self.token_auth_method not in {None, "none"} and self.client_secret is None:
             raise ValueError(f"token_auth_method {self.token_auth_method} needs client_secret (or client_secret_file)")
         return self
@@ -198,6 +256,8 @@ class GenericProvider(Section):
     @model_validator(mode="after")
     def _has_the_ways_servers(self) -> Self:
         kind: str = self.kind  # of a preset it is another one
+        if self.oauth.flow == "application" and kind != "microsoft":
+            raise ValueError("oauth.flow application is for kind microsoft")
         if "graph" in {*self.read_by, *self.send_by} and (self.graph_url is None or kind != "microsoft"):
             raise ValueError("the way graph is for kind microsoft, and needs graph_url")
         if "gmail" in {*self.read_by, *self.send_by} and (self.gmail_url is None or kind != "google"):

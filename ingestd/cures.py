@@ -93,8 +93,8 @@ _AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
         "the mailbox: Set-CASMailbox -SmtpClientAuthenticationDisabled $false.",
         ("microsoft", Trouble.PROTOCOL_DISABLED): "Microsoft 365: Exchange admin center, Mailboxes, Manage email apps: "
         "IMAP, and Authenticated SMTP for sending.",
-        ("microsoft", Trouble.WRONG_MAILBOX): "A shared mailbox has no sign-in of its own and "
-        "cannot be linked: link the mailbox of a person or a licensed mailbox.",
+        ("microsoft", Trouble.WRONG_MAILBOX): "A shared mailbox has no sign-in of its own: link it as a user who may "
+        "open it (`ingestd mailbox link {provider} --shared ADDRESS`).",
         ("yandex", Trouble.ADMIN_BLOCKED): "Yandex 360: an administrator can forbid external services; changed rights "
         "of the application end all its grants.",
         ("yandex", Trouble.PROTOCOL_DISABLED): "Yandex: in the mailbox's settings, Email clients, allow access by IMAP "
@@ -107,6 +107,50 @@ _AT_THE_PROVIDER: Mapping[tuple[str, Trouble], str] = MappingProxyType(
 )
 
 
+_OF_GRAPH: Final = Words(
+    "Microsoft or the organisation's administrator does not let our application, or the user who linked a shared "
+    "mailbox, into this mailbox, or a certificate is not accepted; the reason tells which.",
+    WORDS[Trouble.ADMIN_BLOCKED].cure + " A shared mailbox: see that the user has Full Access and Send As "
+    "(Exchange admin center, Mailboxes, Delegation), and that `Mail.ReadWrite.Shared` is granted.",
+)
+_APPLICATION_AGAIN: Final = (
+    "`ingestd mailbox link {provider} --again {mailbox}` tries it at once. " + _AGAIN[0].lower() + _AGAIN[1:]
+)
+_OF_APPLICATIONS: Mapping[Trouble, Words] = MappingProxyType(
+    {
+        trouble: Words(
+            "Microsoft does not let our application into this mailbox, or the configuration does not name it any more; "
+            "the reason tells which.",
+            "See that `providers.{provider}.oauth.mailboxes` names the mailbox, that the client secret or certificate "
+            "is good, that an administrator has consented to the application permissions Mail.ReadWrite and Mail.Send, "
+            "and that the scope of RBAC for Applications (or the application access policy) holds the mailbox: "
+            "Test-ServicePrincipalAuthorization tells. A change takes up to two hours to be known. Then "
+            + _APPLICATION_AGAIN,
+        )
+        for trouble in (Trouble.ADMIN_BLOCKED, Trouble.CONSENT_OR_MFA, Trouble.GRANT_REVOKED)
+    }
+    | {
+        Trouble.TOKEN_EXPIRED: Words(
+            "Microsoft Graph refuses the access token, a fresh one too, and does not say why.",
+            "Nothing for now: "
+            + _AGAIN[0].lower()
+            + _AGAIN[1:]
+            + " If it lasts for hours, see that the application is "
+            "still enabled in the directory (Entra admin center, Enterprise applications).",
+        ),
+        Trouble.WRONG_MAILBOX: Words(
+            "Microsoft Graph knows no mailbox with this address in the organisation.",
+            "See that the mailbox is there, and licensed where it must be; where its address has changed, disconnect "
+            "it and link it by the new one.",
+        ),
+        Trouble.PROTOCOL_DISABLED: Words(
+            "Microsoft Graph does not reach this mailbox: it is on-premises, inactive or soft-deleted, or lacks "
+            "something that is needed.",
+            "Have it moved to Exchange Online, or made active again; where the reason names a folder, set it right "
+            "under `providers.{provider}.folders` or `mailbox_defaults.folders`. " + _AGAIN,
+        ),
+    }
+)
 Api = Literal["gmail", "graph"]
 
 _OF_MAIL_SERVERS: Final = frozenset({Trouble.ADMIN_BLOCKED, Trouble.PROTOCOL_DISABLED})
@@ -156,9 +200,14 @@ def explain(
         host = urlsplit(url or "").hostname or ""
         names |= {"protocol": called, "server": called[0].upper() + called[1:], "host": host, "port": "443"}
     words = WORDS[trouble]
+    if provider.oauth.flow == "application":
+        words = _OF_APPLICATIONS.get(trouble, words)
+        return Words(words.meaning.format(**names), words.cure.format(**names))
+    if api == "graph" and trouble is Trouble.ADMIN_BLOCKED:
+        words = _OF_GRAPH
     cure = words.cure.format(**names)
     if api is not None and trouble in _OF_MAIL_SERVERS:
         return Words(words.meaning.format(**names), cure)
     if (more := _AT_THE_PROVIDER.get((provider.kind, trouble))) is not None:
-        cure = f"{cure} {more}"
+        cure = f"{cure} {more.format(**names)}"
     return Words(words.meaning.format(**names), cure)

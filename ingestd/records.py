@@ -56,6 +56,9 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     """Plain text, put beneath every reply; empty for none."""
     reply_token: str = TOKEN_OFF
     """TOKEN_PLUS: a reply's Reply-To carries the ticket's token, and such an address is evidence."""
+    graph_user: str = ""
+    """What Microsoft Graph calls the mailbox, where it is not the own one of who consented: a shared one, or one that
+    application permissions open."""
     mirror: dict[str, str] = {}
     """What agents do, mirrored in the mailbox: those of `mailbox_defaults.mirror` that are otherwise here."""
 
@@ -125,6 +128,11 @@ class GrantRecord(msgspec.Struct, frozen=True):
     """What a provider with device ids (Yandex) knows this linking by; it stays when the mailbox is linked again."""
     by_device_code: bool = False
     """It came by a device code. Microsoft gives those to public clients, and refreshes them without our secret."""
+    application_mailbox: str = ""
+    """The mailbox's address, where our application's own permissions open it: then nobody consented, and tokens are got
+    with our secret alone. The configuration must name it as long as it is used."""
+    application_account: str = ""
+    """The id of its account, for which the configuration must name it."""
 
     def __repr__(self) -> str:
         return "<GrantRecord>"
@@ -150,6 +158,10 @@ class FlowRecord(msgspec.Struct, frozen=True):
     """Where the owner's browser is sent at the provider; empty before it came to us."""
     memory: str = ""
     """What the provider's client wants to have again at the callback."""
+    shared: str = ""
+    """The shared mailbox that is to be linked in place of the own one of who consents; empty for none."""
+    application: str = ""
+    """The mailbox that is to be opened by application permissions; empty where somebody consents."""
 
     def __repr__(self) -> str:
         return "<FlowRecord>"
@@ -335,6 +347,7 @@ class Receipt(msgspec.Struct, frozen=True):
     left: dict[str, int]
     """Rows that a scan after the deletion still found; empty when all is well."""
     refresh_after: str = "not_tried"
-    """What came of a refresh after the revocation: refused (the proof), accepted, unknown or not_tried."""
+    """What came of a refresh after the revocation: refused (the proof), accepted, unknown, not_tried, or
+    no_refresh_token: there was none, as the access was our application's own."""
     removal_page: str | None = None
     """Where the owner can take our access away, as we could not; None where it is revoked, pending, or not known."""

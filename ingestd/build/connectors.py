@@ -35,6 +35,8 @@ class Reached:
     ways: Ways
     granted: tuple[str, ...] | None
     """The scopes of its grant; None where they are not known."""
+    graph_user: str
+    """What Microsoft Graph calls the mailbox; `me` for the own one of who consented."""
     tokens: Callable[[tuple[str, ...] | None], MailboxTokens]
     """Returns the source of tokens for some of them."""
 
@@ -58,7 +60,7 @@ class Connectors:
         """Return a reader; two that share a mailbox have different names."""
         if one.ways.read is Way.GRAPH:
             return graph_reader(
-                self._graph(one.provider),
+                self._graph(one),
                 one.tokens_for(Way.GRAPH),
                 transport=self._outside.graph(one.provider),
                 limiter=self._limiter(one.mailbox_id),
@@ -89,7 +91,7 @@ class Connectors:
     def _sender(self, one: Reached, way: Way | None) -> Sender:
         if way is Way.GRAPH:
             return graph_sender(
-                self._graph(one.provider),
+                self._graph(one),
                 one.tokens_for(Way.GRAPH),
                 transport=self._outside.graph(one.provider),
                 limiter=self._limiter(one.mailbox_id),
@@ -115,11 +117,12 @@ class Connectors:
         """Graph counts the calls of a mailbox together, whoever of us makes them."""
         return self._limiters.setdefault(mailbox_id, MailboxLimiter())
 
-    def _graph(self, provider: Provider) -> GraphAccess:
-        inbound, outbound = self._settings.inbound, self._settings.outbound
+    def _graph(self, one: Reached) -> GraphAccess:
+        provider, inbound, outbound = one.provider, self._settings.inbound, self._settings.outbound
         assert provider.graph_url is not None  # or the way would not be allowed
         return GraphAccess(
             base_url=provider.graph_url.rstrip("/"),
+            user=one.graph_user,
             role_folders=_role_folders(provider),
             upload_origins=tuple(one.rstrip("/") for one in provider.upload_urls),
             connect_seconds=inbound.connect_timeout_seconds,

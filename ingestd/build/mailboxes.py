@@ -155,7 +155,8 @@ class Mailboxes:
         folders = open_folders(context.key, mailbox)
         grant = await self._store.content.read(account_id, grants.get_grant, mailbox_id)
         ways = ways_of(provider, grant.scopes, _read_way(mailbox))
-        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, tokens)
+        user = context.record.graph_user or "me"
+        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, user, tokens)
         return _Opened(mailbox, context, reached, entries, folders)
 
     async def _bound(self, held: Held, one: _Opened) -> _Opened:

@@ -17,14 +17,17 @@ import structlog
 from config import Provider, Settings, allowed_hosts, hosts
 from connectors.base import TemporaryError
 from connectors.egress import EgressGuard
+from connectors.graph_access import GraphAccess
 from connectors.graph_transport import GraphTransport
 from connectors.tls import client_context
 from ingestd.build.store import Store
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.egress import GuardedTransport
+from ingestd.linking.errors import MailboxUnknown
 from ingestd.linking.http import HttpLimits, new_http
 from ingestd.linking.link import Linking
 from ingestd.linking.retry import Waits
+from ingestd.linking.unowned import look_into
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.telemetry.metrics import Metrics
@@ -112,6 +115,16 @@ class Outside:
             self._graphs[name] = GraphTransport(self.guard, self.ssl_context(provider))
         return self._graphs[name]
 
+    async def look_into(self, provider: Provider, address: str, access_token: str) -> None:
+        """Ask Microsoft Graph whether a token opens a mailbox. Raises LinkingError where it does not."""
+        if provider.graph_url is None:
+            raise MailboxUnknown("the provider has no Microsoft Graph")
+        wait = self._settings.linking.http_timeout_seconds
+        access = GraphAccess(
+            provider.graph_url.rstrip("/"), address, connect_seconds=wait, read_seconds=wait, call_seconds=wait
+        )
+        await look_into(access, self.graph(provider), access_token)
+
     def gmail(self, provider: Provider) -> GmailTools:
         """Return what the mailboxes that are reached by the Gmail API share."""
         # Imported where it is used: Google's library costs everybody else memory and a slower start.
@@ -182,4 +195,5 @@ def new_linking(store: Store, outside: Outside) -> Linking:
         flow_seconds=store.settings.linking.flow_seconds,
         flows_max=store.settings.linking.flows_max,
         newest_first=store.settings.backfill.order == "newest",
+        look_into=outside.look_into,
     )

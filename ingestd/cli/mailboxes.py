@@ -71,6 +71,14 @@ mailbox.add_command(resume)
 )
 @click.option("--name", default="", help="The name that replies come from.")
 @click.option("--address", "addresses", multiple=True, help="An alias of the mailbox; may be given several times.")
+@click.option("--shared", default="", metavar="ADDRESS", help="Link this shared mailbox, as a user who may open it.")
+@click.option(
+    "--mailbox",
+    "address",
+    default="",
+    metavar="ADDRESS",
+    help="Link this mailbox by application permissions, without a browser.",
+)
 @click.option("--device", "way", flag_value="device", help="Type a code in on another machine, where the provider can.")
 @click.option("--paste", "way", flag_value="paste", help="Paste the address that the browser was sent to.")
 @click.option("--wait", "wait_seconds", default=600.0, show_default=True, help="How long to wait, in seconds.")
@@ -84,6 +92,8 @@ async def link(
     start: str | None,
     name: str,
     addresses: tuple[str, ...],
+    shared: str,
+    address: str,
     way: str | None,
     wait_seconds: float,
     as_json: bool,
@@ -92,7 +102,8 @@ async def link(
 
     PROVIDER is a name under `providers` of the configuration; it may be left out where there is only one.
 
-    With --device or --paste nothing needs to reach this machine, and no daemon needs to run.
+    With --device or --paste nothing needs to reach this machine, and no daemon needs to run; with --mailbox nobody is
+    asked at all: an administrator has allowed it.
     """
     provider = _choose_provider(store, provider)
     account_id = await choose_account(store, account)
@@ -104,6 +115,8 @@ async def link(
         start_days=start_days,
         name=name,
         addresses=addresses,
+        shared=shared,
+        mailbox=address,
     )
     outside = Outside(store.settings)
     try:
@@ -133,6 +146,8 @@ class _Asking:
 
 async def _by_browser(store: Store, linking: Linking, account_id: UUID, request: LinkRequest, owner: _Asking) -> UUID:
     started = await linking.start(account_id, request)
+    if not started.address:  # nobody was to be asked
+        return started.mailbox_id
     if not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
         click.echo("note: no daemon runs on this store; start `ingestd run`, without it nobody can link", err=True)
     if _comes_elsewhere(store, request.provider):
@@ -315,7 +330,13 @@ async def disconnect(store: Store, mailbox_id: UUID, account: UUID | None, wait_
         f"Since {shown(receipt.unreadable_at)} its content is unreadable, in every backup of the database too: only a\n"
         "copy of the key store from before that time could open it."
     )
-    if receipt.revocation != "revoked" and (page := _removal_page(store, receipt.provider)):
+    if receipt.revocation == "nothing_to_revoke" and receipt.removal_page:
+        click.echo(
+            "There was no grant to revoke: this application's own permissions opened the mailbox, and open it until\n"
+            "an administrator takes it out of the application's scope in Exchange, or the permissions away: "
+            f"{receipt.removal_page}"
+        )
+    elif receipt.revocation != "revoked" and (page := _removal_page(store, receipt.provider)):
         click.echo(f"The mailbox's owner can take this application's access away: {page}")
 
 

@@ -20,6 +20,7 @@ from uuid import UUID
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from ingestd.demo.assertions import is_signed
 from ingestd.demo.endpoints import NO_STORE, Client, Endpoints, User, read_form
 from ingestd.demo.grants import DEVICE_GRANT, OAuthError
 
@@ -79,10 +80,13 @@ class Dialects(Endpoints):
         if len({_resource(one) for one in form.get("scope", "").split()} - {""}) > 1:
             return _entra_refusal("invalid_scope", 28000)  # a token is good for one resource
         try:
-            client = self._client(request, form) if "client_secret" in form else self._public_client(form)
+            if "client_assertion" in form:
+                client = self._signing_client(request, form)
+            else:
+                client = self._client(request, form) if "client_secret" in form else self._public_client(form)
             tokens, address, nonce = self._granted(request, form, client)
         except OAuthError as error:
-            return _entra_refusal(error.code, {"invalid_client": 7000215, "invalid_grant": 70008}.get(error.code, 0))
+            return _entra_refusal(error.code, _NUMBERS.get(error.code, 0))
         # Microsoft's answers name the permissions of the one resource, and not those of OpenID Connect.
         shown = replace(tokens, scopes=_of_one_resource(tokens.scopes, form.get("scope", "").split()))
         if "openid" in tokens.scopes:
@@ -94,6 +98,19 @@ class Dialects(Endpoints):
         form = await read_form(request)
         scopes = tuple(scope for scope in form.get("scope", "").split() if scope in self.scopes)
         return self._device_answer(self._public_client(form), scopes)
+
+    def _signing_client(self, request: Request, form: dict[str, str]) -> Client:
+        client = self.clients.get(form.get("client_id", ""))
+        audience = f"{self.issuer}{request.url.path}"
+        if client is None or not is_signed(
+            form["client_assertion"],
+            client.certificate,
+            client_id=client.client_id,
+            audience=audience,
+            now=self._clock(),
+        ):
+            raise OAuthError("invalid_client", 401)
+        return client
 
     def _public_client(self, form: dict[str, str]) -> Client:
         """Return the application that shows no secret, as Microsoft lets one do that allows public flows."""
@@ -146,6 +163,9 @@ class Dialects(Endpoints):
             },
             headers=NO_STORE,
         )
+
+
+_NUMBERS: Final = {"invalid_client": 7000215, "invalid_grant": 70008, "invalid_scope": 1002012}
 
 
 def _entra_claims(user: User, tenant: str, issuer: str) -> dict[str, object]:

@@ -41,6 +41,8 @@ class Client:
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
     redirect_uris: tuple[str, ...] = ()
+    certificate: bytes = field(default=b"", repr=False)
+    """PEM of the certificate whose key it may sign with, at Microsoft's addresses, in place of a secret."""
 
 
 class Endpoints:
@@ -170,19 +172,24 @@ class Endpoints:
                 scopes = form.get("scope", "").split()
                 token = form.get("refresh_token", "")
                 return *self.grants.refresh(token, client_id=client.client_id, scopes=scopes), None
+            case "client_credentials":
+                if client.client_secret is None and not client.certificate:
+                    raise OAuthError("unauthorized_client")
+                return self.grants.as_application(client.client_id, form.get("scope", "").split()), "", None
             case "urn:ietf:params:oauth:grant-type:device_code":
                 return *self.grants.redeem_device_code(form.get("device_code", ""), client_id=client.client_id), None
             case _:
                 raise OAuthError("unsupported_grant_type")
 
     def _token_answer(self, tokens: Tokens) -> Response:
-        optional = {"refresh_token": tokens.refresh_token, "id_token": tokens.id_token}
+        # Microsoft does not say what an application may.
+        scope = " ".join(one for one in tokens.scopes if not one.endswith("/.default")) or None
+        optional = {"scope": scope, "refresh_token": tokens.refresh_token, "id_token": tokens.id_token}
         return JSONResponse(
             {
                 "access_token": tokens.access_token,
                 "token_type": "Bearer",
                 "expires_in": tokens.expires_in,
-                "scope": " ".join(tokens.scopes),
                 **{name: value for name, value in optional.items() if value is not None},
             },
             headers=NO_STORE,
@@ -199,7 +206,7 @@ class Endpoints:
     async def on_userinfo(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         info = self.grants.check(token) if scheme.lower() == "bearer" else None
-        if info is None:
+        if info is None or info.is_application:
             refused = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             return JSONResponse({"error": "invalid_token"}, 401, headers=refused)
         user = self.users[info.address]
@@ -210,7 +217,7 @@ class Endpoints:
         if self._client(request, form).client_secret is None:
             raise OAuthError("invalid_client", 401)
         info = self.grants.check(form.get("token", ""))
-        if info is None:
+        if info is None or info.is_application:
             return JSONResponse({"active": False}, headers=NO_STORE)
         user = self.users[info.address]
         return JSONResponse(

@@ -51,6 +51,8 @@ class TokenInfo:
     client_id: str
     scopes: tuple[str, ...]
     expires_at: float
+    is_application: bool = False
+    """No user's: by application permissions. Then `address` is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class _Grant:
     scopes: tuple[str, ...]
     device_id: str = ""
     by_device_code: bool = False
+    is_application: bool = False
     alive: bool = True
 
 
@@ -166,6 +169,14 @@ class GrantStore:
             grant = _Grant(address, client_id, tuple(scopes))
             return self._mint(grant, grant.scopes, with_refresh=True)
 
+    def as_application(self, client_id: str, scopes: Sequence[str]) -> Tokens:
+        """Return a token that is no user's (RFC 6749 §4.4). Raises OAuthError where anything but .default is asked."""
+        if not scopes or not all(scope.endswith("/.default") for scope in scopes):
+            raise OAuthError("invalid_scope")
+        with self._lock:
+            grant = _Grant("", client_id, tuple(scopes), is_application=True)
+            return self._mint(grant, grant.scopes, with_refresh=False)
+
     def refresh(self, token: str, *, client_id: str, scopes: Sequence[str] = ()) -> tuple[Tokens, str]:
         """Return new tokens and whose they are; `scopes` may narrow the access token (RFC 6749 §6).
 
@@ -240,7 +251,8 @@ class GrantStore:
             held = self._access.get(access_token)
             if held is None or not held.grant.alive or held.expires_at <= self._clock():
                 return None
-            return TokenInfo(held.grant.address, held.grant.client_id, held.scopes, held.expires_at)
+            grant = held.grant
+            return TokenInfo(grant.address, grant.client_id, held.scopes, held.expires_at, grant.is_application)
 
     def revoke_token(self, token: str, *, client_id: str) -> None:
         """Revoke as RFC 7009 §2.1: a refresh token ends its grant, an access token only itself."""

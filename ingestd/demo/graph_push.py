@@ -102,6 +102,11 @@ class Subscriptions:
         found = self.standing.get(identity)
         return found if found is not None and found.mailbox.address == address else None
 
+    def mailbox_of(self, identity: str) -> str:
+        """Return the address of a subscription's mailbox, "" where there is none."""
+        found = self.standing.get(identity)
+        return found.mailbox.address if found is not None else ""
+
     def arrived(self, mailbox: Mailbox, item: Item) -> None:
         """Tell of a message that came; may be called from any thread."""
         if self.loop is not None and self.standing:

@@ -1,8 +1,10 @@
 """A fake of Microsoft Graph's mail API on loopback, for the demo and the tests.
 
-It answers at /v1.0/me and /v1.0/users/{address} alike, to the bearer token of that mailbox alone. It keeps Graph's
-limits (four calls at once a mailbox, 4 MB a request), ids that change with a move unless immutable ones are asked
-for, delta by folder; and it fails on demand (`fail`). Delivery is local: what is sent to one of its mailboxes arrives.
+It answers at /v1.0/me and /v1.0/users/{address} alike, to the bearer token of that mailbox's user; at the second one
+also to users with whom the mailbox is shared (`shared`), and to an application in whose scope it is (`in_scope`). It
+keeps Graph's limits (four calls at once a mailbox, 4 MB a request), ids that change with a move unless immutable ones
+are asked for, delta by folder; and it fails on demand (`fail`). Delivery is local: what is sent to one of its mailboxes
+arrives.
 
 It runs in the caller's event loop (`async with server.running() as url`) or in a thread of its own (`start()`).
 """
@@ -16,6 +18,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
@@ -38,8 +41,23 @@ from ingestd.demo.graph_store import Item, Mailbox
 START_SECONDS_MAX: Final = 10.0
 CALLS_AT_ONCE_MAX: Final = 4
 _TARGET = re.compile(r"/v1\.0/(?:me|users/(?P<user>[^/]+)|users\('(?P<quoted>[^']+)'\))(?:/(?P<rest>.*))?")
-Check = Callable[[str], str | None]
-"""Returns whose mailbox a bearer token opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whose a token is."""
+
+    user: str
+    """The user's address; empty for an application's own."""
+    scopes: tuple[str, ...] | None = None
+    """None: whatever is needed."""
+
+    def has(self, permission: str) -> bool:
+        return self.scopes is None or any(one.rpartition("/")[2] == permission for one in self.scopes)
+
+
+Check = Callable[[str], Bearer | str | None]
+"""Returns whose a bearer token is; an address stands for its user with every scope. None for a dead one."""
 
 
 class _Protocol(H11Protocol):
@@ -54,6 +72,10 @@ class GraphServer:
     """The server. Mailboxes are named by their address in every method; all may be called from any thread."""
 
     def __init__(self, addresses: Iterable[str], check: Check, *, port: int = 0) -> None:
+        self.shared: defaultdict[str, set[str]] = defaultdict(set)
+        """By mailbox: the users with Full Access and Send As."""
+        self.in_scope: set[str] = set()
+        """The mailboxes that application permissions open (RBAC for Applications)."""
         self.mailboxes = {address: Mailbox(address, lambda: datetime.now(UTC)) for address in addresses}
         self.calls = MailboxCalls(self._deliver)
         self.subscriptions = Subscriptions()
@@ -188,10 +210,22 @@ class GraphServer:
             body = await request.body()
             return self.calls.upload(path[8:], request.headers.get("content-range", ""), body)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        address = self._check(token) if token else None
-        if address is None or address not in self.mailboxes:
+        found = self._check(token) if token else None
+        bearer = Bearer(found) if isinstance(found, str) else found
+        if bearer is None or (bearer.user and bearer.user not in self.mailboxes):
             await request.body()
             return error(401, "InvalidAuthenticationToken")
+        named = await self._named(request)
+        if not bearer.user and not named:
+            await request.body()
+            return error(400, "BadRequest")  # "/me request is only valid with delegated authentication flow."
+        address = named or bearer.user
+        if not self._opens(bearer, address):
+            await request.body()
+            return error(403, "ErrorAccessDenied")
+        if address not in self.mailboxes:
+            await request.body()
+            return error(404, "ErrorInvalidUser")
         transport = request.state.transport
         self._transports[address].add(transport)
         self._at_once[address] += 1
@@ -200,6 +234,25 @@ class GraphServer:
             return await self._limited(request, self.mailboxes[address])
         finally:
             self._at_once[address] -= 1
+
+    async def _named(self, request: Request) -> str:
+        """Return the mailbox that a request names, or the subscription that it is about; "" for the user's own."""
+        path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        if path.startswith("/v1.0/subscriptions/"):
+            return self.subscriptions.mailbox_of(path.rpartition("/")[2])
+        if path == "/v1.0/subscriptions":
+            call = Call(request.method, "", request.query_params, request.headers, await request.body(), self.url)
+            path = f"/v1.0/{str(call.parameter('resource') or '').lstrip('/')}"
+        found = _TARGET.fullmatch(path)
+        return unquote(found.group("user") or found.group("quoted") or "").lower() if found else ""
+
+    def _opens(self, bearer: Bearer, address: str) -> bool:
+        """Whether a token opens a mailbox; of one that is not there, only an application hears so."""
+        if not bearer.user:
+            return address in self.in_scope or address not in self.mailboxes
+        if address == bearer.user:
+            return True
+        return bearer.user in self.shared[address] and bearer.has("Mail.ReadWrite.Shared")
 
     async def _limited(self, request: Request, mailbox: Mailbox) -> Response | None:
         body = await request.body()
@@ -226,9 +279,6 @@ class GraphServer:
     ) -> Response:
         if found is None:
             return await self._subscription(request, mailbox, rest, body)
-        user = unquote(found.group("user") or found.group("quoted") or mailbox.address)
-        if user.lower() != mailbox.address:
-            return error(403, "ErrorAccessDenied")
         base = self.url + raw_base(request.scope["raw_path"].decode("ascii"))
         call = Call(request.method, rest, request.query_params, request.headers, body, base)
         return self.calls.answer(mailbox, call)

@@ -54,6 +54,7 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
     53001: Meaning.ADMIN,  # conditional access: the device is not joined
     53003: Meaning.ADMIN,  # conditional access
     7000112: Meaning.ADMIN,  # the application is disabled
+    7000229: Meaning.ADMIN,  # the application is not in the directory: no administrator has consented
     700016: Meaning.OPERATOR,  # no such application in the directory
     7000215: Meaning.OPERATOR,  # the secret is wrong (its id was copied in place of its value)
     7000222: Meaning.OPERATOR,  # the secret has expired
@@ -64,6 +65,7 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
     50020: Meaning.OPERATOR,  # an account of another directory than the application is for
     90002: Meaning.OPERATOR,  # no such directory
     70011: Meaning.OPERATOR,  # a scope is not valid
+    1002012: Meaning.OPERATOR,  # application permissions are asked for as .default of one resource
     9002331: Meaning.OPERATOR,  # an application for personal accounts only: tenant must be consumers
 }
 

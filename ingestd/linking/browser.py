@@ -17,6 +17,7 @@ _OUTCOMES = {
     "partial_consent": LinkOutcome.SCOPE_MISSING,
     "client_rejected": LinkOutcome.ADMIN_BLOCKED,
     "admin_blocked": LinkOutcome.ADMIN_BLOCKED,
+    "mailbox_denied": LinkOutcome.ADMIN_BLOCKED,
     "callback_rejected": LinkOutcome.OTHER_BROWSER,
     "code_refused": LinkOutcome.EXPIRED,
     "provider_unavailable": LinkOutcome.UNAVAILABLE,

@@ -7,11 +7,20 @@ Microsoft's own library speak. A setting of the provider chooses (`oauth.client`
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from config.providers import RevokeForm, TokenAuthMethod, UserinfoAuth
+from ingestd.linking.errors import (
+    AdminBlocked,
+    ClientRejected,
+    CodeRefused,
+    ConsentNeeded,
+    GrantRevoked,
+    LinkingError,
+    MailboxNotNamed,
+)
 from ingestd.linking.flow import Flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.tokens import TokenSet
@@ -24,6 +33,8 @@ class ClientConfig:
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
+    client_certificate: str | None = field(default=None, repr=False)
+    """In place of a secret: certificate and private key, as PEM."""
     token_auth_method: TokenAuthMethod = "client_secret_basic"  # noqa: S105
     scopes: tuple[str, ...] = ()
     scopes_needed: tuple[str, ...] = ()
@@ -34,6 +45,8 @@ class ClientConfig:
     """None: the first of the usual ones."""
     userinfo_auth: UserinfoAuth = "Bearer"
     revoke_form: RevokeForm = "rfc7009"
+    opens: Callable[[str, str], bool] = lambda _address, _account_id: False
+    """Whether application permissions may be used for a mailbox, by an account."""
 
 
 class Revocation(enum.StrEnum):
@@ -43,6 +56,8 @@ class Revocation(enum.StrEnum):
     """The provider says that the token is dead, now or before."""
     UNSUPPORTED = "unsupported"
     """The provider has no revocation: only the owner can remove us, on the provider's page."""
+    NOTHING = "nothing_to_revoke"
+    """There is no grant: our application's own permissions open the mailbox, and only an administrator ends those."""
     FAILED = "failed"
     """Not known; try again later."""
 
@@ -97,9 +112,10 @@ class ProviderClient(Protocol):
     async def refresh(self, grant: GrantRecord, scopes: Sequence[str] | None = None) -> TokenSet:
         """Get a new access token, with `scopes` one for those of the granted ones (RFC 6749 §6).
 
-        Where the answer holds a refresh token, store it before using anything.
+        Where the answer holds a refresh token, store it before using anything. For a mailbox that application
+        permissions open, one is got with our secret (RFC 6749 §4.4), if the configuration names the mailbox still.
 
-        Raises GrantRevoked, ConsentNeeded, AdminBlocked, ClientRejected.
+        Raises GrantRevoked, ConsentNeeded, AdminBlocked, ClientRejected, MailboxNotNamed.
         """
         ...
 
@@ -114,6 +130,10 @@ class ProviderClient(Protocol):
         """
         ...
 
+    def home(self) -> str:
+        """Return the issuer of the directory in which application permissions open mailboxes."""
+        ...
+
     async def holder(self, access_token: str) -> str | None:
         """Return the subject that a living access token belongs to; None where the provider has nobody to ask.
 
@@ -124,3 +144,16 @@ class ProviderClient(Protocol):
     async def revoke(self, grant: GrantRecord) -> Revocation:
         """End a grant at the provider. Never raises for what the provider does."""
         ...
+
+
+def as_of_application(error: LinkingError) -> LinkingError:
+    """Return what a refusal means where nobody consents, so that no grant, code or owner is to blame for it."""
+    if isinstance(error, CodeRefused | GrantRevoked):
+        return ClientRejected(str(error))
+    return AdminBlocked(str(error)) if isinstance(error, ConsentNeeded) else error
+
+
+def require_named(config: ClientConfig, grant: GrantRecord) -> None:
+    """Raise MailboxNotNamed where the configuration does not name a mailbox that application permissions open."""
+    if not config.opens(grant.application_mailbox, grant.application_account):
+        raise MailboxNotNamed("the configuration does not name the mailbox (oauth.mailboxes)")

@@ -108,6 +108,7 @@ class OAuthClients:
         config = ClientConfig(
             client_id=oauth.client_id,
             client_secret=oauth.client_secret.get_secret_value() if oauth.client_secret else None,
+            client_certificate=oauth.client_certificate.get_secret_value() if oauth.client_certificate else None,
             token_auth_method=oauth.token_auth_method or "none",
             scopes=oauth.scopes,
             scopes_needed=oauth.scopes_needed,
@@ -116,6 +117,7 @@ class OAuthClients:
             subject_claim=oauth.subject_claim,
             userinfo_auth=oauth.userinfo_auth,
             revoke_form=oauth.revoke_form,
+            opens=oauth.opens,
         )
         if oauth.client == "msal":
             return await self._msal(provider, config, http)

@@ -75,6 +75,10 @@ class Diagnostician:
     async def _ask(
         self, client: ProviderClient, mailbox: MailboxTokens, owner: MailboxRecord, grant: GrantRecord
     ) -> ConnectorError:
+        if owner.graph_user:
+            # The token is a user's, or our application's: it never is the mailbox's own.
+            await self._keeper.renew(mailbox)
+            return AuthError(_FRESH)
         try:
             holder = await client.holder(grant.access_token)
         except TokenDead:

@@ -29,12 +29,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx2
 import msal
 
-from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation
+from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation, as_of_application, require_named
 from ingestd.linking.discovery import check_address, metadata
 from ingestd.linking.errors import (
     CallbackRejected,
     EndpointsInvalid,
     IdentityUnproved,
+    LinkingError,
     NoDeviceCode,
     PartialConsent,
     ProviderDown,
@@ -206,6 +207,8 @@ class MsalClient:
 
         Asked for is what was granted: more would want a new consent, after every change of the configuration.
         """
+        if grant.application_mailbox:
+            return await self._as_application(grant)
         granted = grant.scopes if scopes is None else scopes
         asked = [one for one in granted if one not in UNCHECKED_SCOPES] or self._primary
         made = await self._with_msal(
@@ -213,6 +216,19 @@ class MsalClient:
             public=grant.by_device_code,
         )
         return self._tokens(made, refreshing=True)
+
+    async def _as_application(self, grant: GrantRecord) -> TokenSet:
+        """Get a token for what an administrator allows our application. msal's own cache ends with its application."""
+        require_named(self.config, grant)
+        try:
+            made = await self._with_msal(lambda app: app.acquire_token_for_client(self._primary))
+            return self._tokens(made, refreshing=False)
+        except LinkingError as error:
+            raise as_of_application(error) from error
+
+    def home(self) -> str:
+        """As ProviderClient.home. The directory is one: the configuration sees to it."""
+        return self.authority.issuer
 
     def require_all(self, tokens: TokenSet) -> None:
         """As ProviderClient.require_all. Permissions are compared by their own names, without the resource's.
@@ -256,7 +272,7 @@ class MsalClient:
 
     async def revoke(self, grant: GrantRecord) -> Revocation:
         """Microsoft ends no single grant; the owner removes us (`removal_page`)."""
-        return Revocation.UNSUPPORTED
+        return Revocation.NOTHING if grant.application_mailbox else Revocation.UNSUPPORTED
 
     def _issuer_of(self, directory: str) -> str:
         return self.authority.issuer.replace("{tenantid}", directory)
@@ -290,7 +306,10 @@ class MsalClient:
 
     def _application(self, http: _LoopHttp, *, public: bool) -> Any:
         """Return an application for one use. Device codes are for public clients: those show no secret."""
-        secret = None if public else self.config.client_secret
+        certificate = self.config.client_certificate
+        # msal looks for what it needs in either text.
+        signing = {"private_key": certificate, "public_certificate": certificate} if certificate else None
+        secret = None if public else signing or self.config.client_secret
         kind = msal.PublicClientApplication if secret is None else msal.ConfidentialClientApplication
         return kind(
             self.config.client_id,
@@ -337,7 +356,7 @@ class _LoopHttp:
         if url not in {self._authority.token_endpoint, self._authority.device_authorization_endpoint}:
             raise ProviderDown("msal asks for an address that is not ours to ask")
         endpoint = "token" if url == self._authority.token_endpoint else "device"
-        form = {name: str(value) for name, value in {**(params or {}), **(data or {})}.items() if value is not None}
+        form = {name: _text(value) for name, value in {**(params or {}), **(data or {})}.items() if value is not None}
         # The request's own limit ends it; the second one is for a loop that is gone.
         asked = fetch(self._http, "POST", url, endpoint=endpoint, form=form, headers=headers or {}, limits=self._limits)
         response = asyncio.run_coroutine_threadsafe(asked, self._loop).result(self._limits.seconds_max + 10.0)
@@ -363,6 +382,11 @@ class _Response:
         """Raise for a refusal; only the metadata is asked so, and that was checked."""
         if self.status_code >= 400:
             raise TokenEndpointDown(f"token: status {self.status_code}")
+
+
+def _text(value: object) -> str:
+    # A signed assertion comes as bytes.
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _in_query(address: str) -> str:

@@ -69,6 +69,26 @@ class PartialConsent(LinkingError):
         self.missing = tuple(missing)
 
 
+class MailboxNotNamed(LinkingError):
+    """The configuration does not name a mailbox that application permissions are to open. The operator must add it."""
+
+
+class NotLinkable(LinkingError):
+    """The configuration does not allow what is asked for. `reason` is a fixed word; the operator must change it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MailboxDenied(LinkingError):
+    """Microsoft does not let the user, or our application, into the mailbox. An administrator must allow it."""
+
+
+class MailboxUnknown(LinkingError):
+    """There is no such mailbox, or none that Microsoft Graph reaches."""
+
+
 class IdentityUnproved(LinkingError):
     """The provider's answers do not prove whose mailbox it is. Do not link it."""
 
@@ -91,6 +111,8 @@ def reason_of(error: LinkingError) -> str:
     >>> reason_of(PartialConsent(["mail"]))
     'partial_consent'
     """
+    if isinstance(error, NotLinkable):
+        return error.reason
     return _REASONS.get(type(error).__name__, "provider_unavailable")
 
 
@@ -98,6 +120,9 @@ _REASONS = {
     "GrantRevoked": "grant_revoked",
     "TokenEndpointBusy": "throttled",
     "PartialConsent": "partial_consent",
+    "MailboxNotNamed": "mailbox_not_named",
+    "MailboxDenied": "mailbox_denied",
+    "MailboxUnknown": "mailbox_unknown",
     "IdentityUnproved": "identity_unproved",
     "TokenDead": "identity_unproved",
     "NoDeviceCode": "no_device_code",

@@ -92,6 +92,15 @@ def identity_of(
     return Identity(subject, address, issuer)
 
 
+def is_address(text: str) -> bool:
+    """Tell whether a text is a mailbox's address, that can stand in the path of a URL.
+
+    >>> is_address("support@example.com"), is_address("support"), is_address("support@example.com/inbox")
+    (True, False, False)
+    """
+    return len(text) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(text) is not None and not set(text) & set("/?#%")
+
+
 def _claims(id_token: str) -> Mapping[str, Any]:
     parts = id_token.split(".")
     if len(parts) != 3:

@@ -34,6 +34,7 @@ from ingestd.linking.errors import (
     EndpointsInvalid,
     GrantRevoked,
     LinkingError,
+    MailboxNotNamed,
     TokenEndpointBusy,
     reason_of,
 )
@@ -172,7 +173,7 @@ class TokenKeeper:
 
     async def _renew(self, mailbox: MailboxTokens, grant: Grant, record: GrantRecord) -> TokenSet:
         """Refresh, or wait for the process that is at it and return what it got."""
-        if record.refresh_token is None:
+        if record.refresh_token is None and not record.application_mailbox:
             # Not the provider's verdict: it never gave what it could have been asked with.
             raise PermanentError("the grant has no refresh token", trouble=Trouble.CONSENT_OR_MFA)
         if (theirs := await self._claim(mailbox, grant)) is not None:
@@ -284,7 +285,7 @@ def as_connector_error(error: LinkingError) -> ConnectorError:
         return PermanentError("the provider wants the owner's consent again", trouble=Trouble.CONSENT_OR_MFA)
     if isinstance(error, AdminBlocked):
         return PermanentError("the owner's administrator must allow us", trouble=Trouble.ADMIN_BLOCKED)
-    if isinstance(error, ClientRejected | EndpointsInvalid):
+    if isinstance(error, ClientRejected | EndpointsInvalid | MailboxNotNamed):
         return PermanentError(f"the provider refuses our application: {error}", trouble=Trouble.ADMIN_BLOCKED)
     if isinstance(error, TokenEndpointBusy):
         return RateLimited(str(error), retry_after=error.retry_after)

@@ -4,6 +4,9 @@ The owner's browser first opens an address of ours, which binds the request to t
 browser, then the provider's, then comes back to our callback. The state is used once,
 the code is bound by PKCE, and whose mailbox it is, is the provider's own word alone.
 
+Where our application's own permissions open a mailbox (`flow: application`) nobody is asked
+at all; what proves the access is that Microsoft Graph lets us in (`unowned`).
+
 Where no browser can come to us there are two other ways, both of one process that asks
 and waits: a device code (`start_device`, `finish_device`), and the address that the
 browser came to, pasted (`start_pasting`, `finish_pasting`).
@@ -11,12 +14,12 @@ browser came to, pasted (`start_pasting`, `finish_pasting`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
@@ -25,15 +28,17 @@ import structlog
 
 from config import Provider
 from ingestd.keys import KeyRing
-from ingestd.linking.client import DeviceCode, ProviderClient
+from ingestd.linking.client import ProviderClient
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.device import await_consent
-from ingestd.linking.errors import LinkingError, reason_of
+from ingestd.linking.errors import LinkingError, NotLinkable, reason_of
 from ingestd.linking.flow import Flow as FlowSecrets
 from ingestd.linking.flow import new_flow
 from ingestd.linking.identity import Identity
 from ingestd.linking.paste import read_pasted
+from ingestd.linking.started import LinkRefused, LinkRequest, StartedDevice, StartedLink, StartedPasting
 from ingestd.linking.tokens import TokenSet
+from ingestd.linking.unowned import identity_by_address, is_same, shared_scopes, unowned
 from ingestd.linking.ways import granted_of
 from ingestd.linking.writes import begin_link, store_link
 from ingestd.records import FlowRecord, GrantRecord, MailboxRecord
@@ -46,74 +51,21 @@ from storage.requests import Claim, once
 from storage.sealing import DataKey
 from storage.types import new_id
 
+__all__ = ["LinkRefused", "LinkRequest", "Linking", "StartedDevice", "StartedLink", "StartedPasting"]
+
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRequest:
-    """What a person asks for when linking a mailbox."""
-
-    provider: str
-    mailbox_id: UUID | None = None
-    """The mailbox to link again; None for a new one."""
-    start_from: str = "now"
-    start_days: int = 0
-    name: str = ""
-    """The name that replies come from."""
-    addresses: tuple[str, ...] = ()
-    """Aliases of the mailbox."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartedLink:
-    flow_id: UUID
-    mailbox_id: UUID
-    address: str
-    """Where the mailbox's owner goes with a browser; good once, and for a limited time. "" where a repeated request
-    comes when it was used."""
-    expires_at: datetime
-    repeated: bool = False
-    """The same request had been made before: this is its linking."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
     flow_id: UUID
     repeated: bool
+    by_application: bool = False
+    """Nobody is to be asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartedDevice:
-    """A linking that waits for its owner to type in a code; this process alone can finish it."""
-
-    flow: Flow = field(repr=False)
-    code: DeviceCode
-
-    @property
-    def mailbox_id(self) -> UUID:
-        return self.flow.mailbox_id
-
-
-@dataclass(frozen=True, slots=True)
-class StartedPasting:
-    """A linking that waits for the address that its owner's browser was sent to; this process alone can finish it."""
-
-    mailbox_id: UUID
-    address: str
-    """Where the owner consents, at the provider."""
-    redirect_uri: str
-    """What the pasted address begins with."""
-    state: str = field(repr=False)
-    secret: str = field(repr=False)
-    """Stands for the browser's cookie."""
-
-
-class LinkRefused(Exception):
-    """The linking cannot go on. `reason` is a fixed word; the owner begins again."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+LookInto = Callable[[Provider, str, str], Awaitable[None]]
+"""Asks a provider whether an access token opens the mailbox with an address; raises LinkingError where it does not."""
 
 
 class Linking:
@@ -130,6 +82,7 @@ class Linking:
         flow_seconds: float,
         flows_max: int = 1000,
         newest_first: bool = True,
+        look_into: LookInto | None = None,
     ) -> None:
         self._content = content
         self._keys = keys
@@ -140,13 +93,16 @@ class Linking:
         self._flow_seconds = flow_seconds
         self._flows_max = flows_max
         self._newest_first = newest_first
+        self._look_into = look_into
 
     async def start(self, account_id: UUID, request: LinkRequest, *, claim: Claim | None = None) -> StartedLink:
         """Prepare a request and return the address to open. A claim's resource is the id of the request.
 
+        Where application permissions open the mailbox there is nobody to ask, and it is linked at once.
+
         Raises NotFound for an unknown mailbox to re-link, LimitReached where the account has too many open,
-        LinkRefused where its provider is configured no more, KeyReused, Conflict where a repeated claim's request is
-        forgotten by now.
+        LinkRefused where its provider is configured no more, or does not allow this, KeyReused, Conflict where a
+        repeated claim's request is forgotten by now.
         """
         begun = await self._begin(account_id, request, claim)
         try:
@@ -154,16 +110,30 @@ class Linking:
         except NotFound as error:
             raise Conflict("the linking of this request is over and forgotten: begin again with another key") from error
         usable = flow.status in flows.UNUSED and flow.expires_at > at
-        state = (await self._record(flow)).state if usable else ""
-        address = f"{self._public_url}/oauth/start?{urlencode({'state': state})}" if usable else ""
+        record = await self._record(flow) if usable else None
+        if record is not None and record.application:
+            # Who goes away must not cut it off between the mailbox's key and its row.
+            await asyncio.shield(self._by_application(record.state))
+            record = None
+        state = record.state if record is not None else ""
+        address = f"{self._public_url}/oauth/start?{urlencode({'state': state})}" if state else ""
         return StartedLink(flow.flow_id, flow.mailbox_id, address, flow.expires_at, begun.repeated)
 
     async def _begin(self, account_id: UUID, request: LinkRequest, claim: Claim | None = None) -> _Begun:
         name = await self._provider_of(account_id, request)
         try:
             oauth = self._provider(name).oauth
+            wanted = unowned(
+                oauth,
+                str(account_id),
+                shared=request.shared,
+                mailbox=request.mailbox,
+                known=await self._known(account_id, request.mailbox_id),
+            )
         except KeyError as error:
             raise LinkRefused("provider_unavailable") from error
+        except NotLinkable as error:
+            raise LinkRefused(error.reason) from error
         flow_id = new_id() if claim is None else UUID(claim.resource)
         mailbox_id = request.mailbox_id or new_id()
         made = new_flow(
@@ -180,6 +150,8 @@ class Linking:
             name=request.name,
             addresses=request.addresses,
             device_id=made.device_id,
+            shared=wanted.shared,
+            application=wanted.application,
         )
         key = await self._keys.account(account_id)
         done = await self._content.transaction(
@@ -199,11 +171,13 @@ class Linking:
         if done.repeated:
             return _Begun(UUID(done.resource), repeated=True)
         log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=name)
-        return _Begun(flow_id, repeated=False)
+        return _Begun(flow_id, repeated=False, by_application=bool(wanted.application))
 
     async def _begun(self, account_id: UUID, request: LinkRequest) -> tuple[Flow, str]:
         """Prepare a request; return it, and its state."""
         begun = await self._begin(account_id, request)
+        if begun.by_application:
+            raise LinkRefused("nobody_to_ask")
         flow = await self._content.read(account_id, flows.get_flow, begun.flow_id)
         return flow, (await self._record(flow)).state
 
@@ -212,6 +186,16 @@ class Linking:
             return request.provider
         mailbox = await self._content.read(account_id, mailboxes.get_mailbox, request.mailbox_id)
         return mailbox.provider
+
+    async def _known(self, account_id: UUID, mailbox_id: UUID | None) -> MailboxRecord | None:
+        """Return what is known of a mailbox that is to be linked again; None of a new one, or one that is going."""
+        if mailbox_id is None:
+            return None
+        mailbox = await self._content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+        with contextlib.suppress(KeyDestroyed):
+            key = await self._keys.mailbox(account_id, mailbox_id)
+            return key.open_record(MailboxRecord.place(mailbox_id), mailbox.sealed, MailboxRecord)
+        return None
 
     async def _device_id(self, account_id: UUID, mailbox_id: UUID | None) -> str:
         """Return the device id that a mailbox has already, so that its new grant replaces the old one, or a new one."""
@@ -234,6 +218,8 @@ class Linking:
         except NotFound as error:
             raise LinkRefused("unknown_or_used") from error
         record = await self._record(flow)
+        if record.application:
+            raise LinkRefused("nobody_to_ask")
         if record.address:
             return record.address
         try:
@@ -296,10 +282,7 @@ class Linking:
         Raises LinkRefused, NotFound and LimitReached as `start`.
         """
         _, state = await self._begun(account_id, request)
-        # Used up at once: no browser is to come back with it.
-        ours = secrets.token_urlsafe(32)
-        await self._content.transaction(None, flows.open_flow, _digest(state), _digest(ours))
-        flow = await self._take(state, ours)
+        flow = await self._use_up(state)
         async with self._ending(flow, done=False):
             return StartedDevice(flow, await (await self._client(flow)).start_device())
 
@@ -311,6 +294,30 @@ class Linking:
             tokens = await await_consent(client, started.code)
             await self._settle(flow, await self._record(flow), client, tokens, None)
         return flow.mailbox_id
+
+    async def _by_application(self, state: str) -> None:
+        """Finish a linking that needs nobody's consent. Raises LinkRefused."""
+        flow = await self._use_up(state)
+        async with self._ending(flow):
+            client = await self._client(flow)
+            record = await self._record(flow)
+            address, account = record.application, str(flow.account_id)
+            grant = GrantRecord("", None, (), application_mailbox=address, application_account=account)
+            tokens = await client.refresh(grant)
+            grant = msgspec.structs.replace(grant, access_token=tokens.access_token, scopes=tokens.scopes or ())
+            await self._look(flow, address, tokens)
+            await self._store(flow, record, tokens, grant, identity_by_address(address, client.home()))
+
+    async def _look(self, flow: Flow, address: str, tokens: TokenSet) -> None:
+        if self._look_into is None:
+            raise LinkRefused("provider_unavailable")
+        await self._look_into(self._provider(flow.provider), address, tokens.access_token)
+
+    async def _use_up(self, state: str) -> Flow:
+        """Take a request at once: no browser is to come back with it."""
+        ours = secrets.token_urlsafe(32)
+        await self._content.transaction(None, flows.open_flow, _digest(state), _digest(ours))
+        return await self._take(state, ours)
 
     async def _take(self, state: str, browser: str) -> Flow:
         try:
@@ -348,6 +355,10 @@ class Linking:
         try:
             client.require_all(tokens)
             identity = await client.identity(tokens, asked)
+            if record.shared:
+                shared_scopes(granted_of(self._provider(flow.provider).oauth, tokens))
+                await self._look(flow, record.shared, tokens)
+                identity = identity_by_address(record.shared, identity.issuer)
             await self._store(flow, record, tokens, grant, identity)
         except (LinkingError, LinkRefused, NotFound):
             # What we cannot use we do not keep: the grant goes back. But not with a linked mailbox's grant.
@@ -382,7 +393,9 @@ class Linking:
                 login=identity.address,
                 name=record.name,
                 addresses=record.addresses,
+                graph_user=record.shared or record.application,
             )
+        granted = granted_of(self._provider(flow.provider).oauth, tokens)
         await self._content.transaction(
             flow.account_id,
             store_link,
@@ -393,7 +406,8 @@ class Linking:
             mailbox_sealed=key.seal_record(MailboxRecord.place(flow.mailbox_id), mailbox),
             grant_sealed=key.seal_record(GrantRecord.place(flow.mailbox_id), grant),
             tokens=tokens,
-            granted=granted_of(self._provider(flow.provider).oauth, tokens),
+            # A user's other scopes open nothing of a shared mailbox.
+            granted=shared_scopes(granted) if record.shared else granted,
         )
 
     async def _relinked(self, flow: Flow, identity: Identity) -> tuple[DataKey, MailboxRecord]:
@@ -421,7 +435,7 @@ class Linking:
                 continue
             key = await self._keys.mailbox(account_id, mailbox.mailbox_id)
             known = key.open_record(MailboxRecord.place(mailbox.mailbox_id), mailbox.sealed, MailboxRecord)
-            if (known.issuer, known.subject) == (identity.issuer, identity.subject):
+            if is_same(known, identity):
                 return mailbox.mailbox_id
         return None
 

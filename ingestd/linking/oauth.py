@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 
-from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation
+from ingestd.linking.client import ClientConfig, DeviceCode, Pending, Revocation, as_of_application, require_named
 from ingestd.linking.discovery import Endpoints
 from ingestd.linking.errors import IdentityUnproved, LinkingError, NoDeviceCode, TokenDead, TokenEndpointDown
 from ingestd.linking.flow import Flow, authorize_url, check_callback_issuer, device_params
@@ -110,10 +110,25 @@ class OAuthClient:
 
     async def refresh(self, grant: GrantRecord, scopes: Sequence[str] | None = None) -> TokenSet:
         """As ProviderClient.refresh."""
+        if grant.application_mailbox:
+            return await self._as_application(grant)
         form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token or ""}
         if scopes is not None:
             form["scope"] = " ".join(scopes)
         return await self._tokens({**form, **device_params(grant.device_id)}, refreshing=True)
+
+    async def _as_application(self, grant: GrantRecord) -> TokenSet:
+        """Get a token with our secret alone (RFC 6749 §4.4)."""
+        require_named(self.config, grant)
+        form = {"grant_type": "client_credentials", "scope": " ".join(self.config.scopes)}
+        try:
+            return await self._tokens(form, refreshing=False)
+        except LinkingError as error:
+            raise as_of_application(error) from error
+
+    def home(self) -> str:
+        """As ProviderClient.home."""
+        return self._issuer()
 
     def require_all(self, tokens: TokenSet) -> None:
         """As ProviderClient.require_all."""
@@ -160,6 +175,8 @@ class OAuthClient:
 
         Never raises for what the provider does.
         """
+        if grant.application_mailbox:
+            return Revocation.NOTHING
         url = self.endpoints.revoke
         if url is None:
             return Revocation.UNSUPPORTED

@@ -70,7 +70,8 @@ def _of_application(provider: Provider, now: datetime, ahead: timedelta) -> dict
 
 def _of_grant(provider: Provider, access: Access, now: datetime, ahead: timedelta) -> dict[Risk, Threat]:
     oauth, found = provider.oauth, {}
-    if oauth.refresh_idle_days is not None:
+    # Application permissions have no refresh token that could lie idle.
+    if oauth.refresh_idle_days is not None and oauth.flow == "delegated":
         life = timedelta(days=oauth.refresh_idle_days)
         ends_at = access.refreshed_at + life
         # A life shorter than the time ahead would be a warning for ever.

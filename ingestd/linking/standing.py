@@ -27,6 +27,13 @@ _WORDS: Final[Mapping[str, str]] = {
     "already_linked": "this mailbox is linked in this account already",
     "admin_blocked": "an administrator of the owner's organisation must allow this application first",
     "client_rejected": "the provider refuses this application; check client_id, client_secret and redirect_uri",
+    "mailbox_wanted": "this provider's mailboxes are opened by application permissions: say which one (--mailbox)",
+    "nobody_to_ask": "application permissions open this mailbox: link it without --device and --paste",
+    "mailbox_not_named": "the configuration does not name this mailbox for this account: add it to oauth.mailboxes",
+    "mailbox_not_taken": "this provider's mailboxes are linked by their owners' consent (oauth.flow: delegated)",
+    "shared_not_configured": "the provider's configuration does not ask for shared mailboxes: set shared_mailboxes",
+    "mailbox_denied": "Microsoft does not let us into this mailbox: an administrator must allow it",
+    "mailbox_unknown": "there is no such mailbox, or Microsoft Graph does not reach it",
     "partial_consent": "not everything was granted that is needed; begin again, and tick every box",
 }
 

@@ -11,8 +11,8 @@ which of these is taken by the operator's order.
 | google | gmail, to send | one of these two, `gmail.send` or `gmail.compose` |
 | microsoft | imap | Outlook's `IMAP.AccessAsUser.All` |
 | microsoft | smtp | Outlook's `SMTP.Send` |
-| microsoft | graph, to read | Graph's `Mail.ReadWrite` |
-| microsoft | graph, to send | Graph's `Mail.ReadWrite` (the draft) and `Mail.Send` |
+| microsoft | graph, to read | Graph's `Mail.ReadWrite` or `Mail.ReadWrite.Shared`, or application permissions |
+| microsoft | graph, to send | Graph's `Mail.ReadWrite` (the draft) and `Mail.Send`, or both `.Shared`, or those |
 | any other | imap, smtp | whatever was granted: the mail server decides |
 """
 
@@ -57,11 +57,21 @@ _MODIFY = frozenset({f"{_GOOGLE}gmail.modify"})
 _Enough = tuple[frozenset[str], ...]
 """Alternatives: all scopes of one of them are enough."""
 
+APPLICATION: Final = "graph/.default"
+"""The scope of tokens by application permissions; which those are, an administrator says, and no answer of the token
+endpoint's. So it is taken to open all."""
+SHARED: Final = frozenset({"graph/mail.readwrite.shared", "graph/mail.send.shared"})
+"""What a user must grant for a shared mailbox."""
+
 READING: Final[Mapping[str, Mapping[Way, _Enough]]] = MappingProxyType(
     {
         "google": {Way.GMAIL: (_MODIFY, _ALL_OF_GMAIL), Way.IMAP: (_ALL_OF_GMAIL,)},
         "microsoft": {
-            Way.GRAPH: (frozenset({"graph/mail.readwrite"}),),
+            Way.GRAPH: (
+                frozenset({"graph/mail.readwrite"}),
+                frozenset({"graph/mail.readwrite.shared"}),
+                frozenset({APPLICATION}),
+            ),
             Way.IMAP: (frozenset({"outlook/imap.accessasuser.all"}),),
         },
     }
@@ -78,7 +88,11 @@ SENDING: Final[Mapping[str, Mapping[Way, _Enough]]] = MappingProxyType(
             Way.SMTP: (_ALL_OF_GMAIL,),
         },
         "microsoft": {
-            Way.GRAPH: (frozenset({"graph/mail.readwrite", "graph/mail.send"}),),
+            Way.GRAPH: (
+                frozenset({"graph/mail.readwrite", "graph/mail.send"}),
+                SHARED,
+                frozenset({APPLICATION}),
+            ),
             Way.SMTP: (frozenset({"outlook/smtp.send"}),),
         },
     }
@@ -187,6 +201,20 @@ def of_one_resource(scopes: Sequence[str]) -> list[str]:
     """
     first = next((_resource(one) for one in scopes if one not in UNCHECKED_SCOPES), "")
     return [one for one in scopes if one in UNCHECKED_SCOPES or _resource(one) == first]
+
+
+def asks_for_shared(oauth: OAuth) -> bool:
+    """Tell whether consents are asked for that open shared mailboxes, with their first token."""
+    return oauth.flow == "delegated" and {spelled("microsoft", one) for one in of_one_resource(oauth.scopes)} >= SHARED
+
+
+def of_graph(scopes: Sequence[str]) -> tuple[str, ...]:
+    """Return those of Microsoft's scopes that are Graph's.
+
+    >>> of_graph(["openid", "https://outlook.office.com/SMTP.Send", "https://graph.microsoft.com/Mail.Send"])
+    ('https://graph.microsoft.com/Mail.Send',)
+    """
+    return audience("microsoft", Way.GRAPH, scopes) or ()
 
 
 def is_of(have: Sequence[str], wanted: Sequence[str]) -> bool:

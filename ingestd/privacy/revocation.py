@@ -5,7 +5,8 @@ provider has answered, or when their time is over; the ledger says what came of 
 
 A provider's word is not the proof: afterwards a refresh is tried, which must be refused. A
 provider without a revocation is not asked for one, as it would only lengthen the grant: its
-owner can end it at the provider's own page, which the ledger names.
+owner can end it at the provider's own page, which the ledger names. Where our application's own
+permissions opened the mailbox, there is no grant: an administrator can take the mailbox from it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class RefreshAfter(enum.StrEnum):
     """It gave no answer that says anything about the grant."""
     NOT_TRIED = "not_tried"
     """Nothing was revoked, or there was no refresh token."""
+    NO_REFRESH_TOKEN = "no_refresh_token"  # noqa: S105  # a word
+    """There was no grant to refresh: our application's own permissions opened the mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class _Tried:
     def is_final(self) -> bool:
         if self.outcome is Outcome.REVOKED:
             return self.refresh_after in {RefreshAfter.REFUSED, RefreshAfter.NOT_TRIED}
-        return self.outcome is Outcome.UNSUPPORTED
+        return self.outcome in {Outcome.UNSUPPORTED, Outcome.NOTHING}
 
 
 def _nowhere(_provider: str) -> str | None:
@@ -120,13 +123,15 @@ class Revoker:
         log.info("revocation.settled", mailbox_id=mailbox_id, outcome=outcome.value, reason=tried.refresh_after.value)
 
     async def _ask(self, waiting: Revocation) -> _Tried:
+        grant = read_revocable(self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped))
+        if grant.application_mailbox:
+            return _Tried(Outcome.NOTHING, RefreshAfter.NO_REFRESH_TOKEN)
         try:
             client = await self._clients.get(waiting.provider)
         except KeyError:
             return _Tried(Outcome.UNSUPPORTED)  # the provider is configured no more
         except LinkingError:
             return _Tried(Outcome.FAILED)
-        grant = read_revocable(self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped))
         outcome = await client.revoke(grant)
         return await _prove(client, grant) if outcome is Outcome.REVOKED else _Tried(outcome)
 

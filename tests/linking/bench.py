@@ -24,6 +24,7 @@ from ingestd.demo.authserver import AuthServer, Client
 from ingestd.demo.certificates import Certificates
 from ingestd.keys import KeyRing
 from ingestd.linking.clients import OAuthClients
+from ingestd.linking.errors import LinkingError
 from ingestd.linking.http import new_http
 from ingestd.linking.keeper import TokenKeeper
 from ingestd.linking.link import Linking, LinkRequest
@@ -41,7 +42,8 @@ LOCALHOST = "http://localhost/done"
 """A redirect address where nobody listens: what comes there is pasted."""
 OUTLOOK = ("https://outlook.office.com/IMAP.AccessAsUser.All", "https://outlook.office.com/SMTP.Send")
 GRAPH = ("https://graph.microsoft.com/Mail.ReadWrite", "https://graph.microsoft.com/Mail.Send")
-SCOPES = ("openid", "email", "profile", "offline_access", "mail", *OUTLOOK, *GRAPH)
+GRAPH_SHARED = ("https://graph.microsoft.com/Mail.ReadWrite.Shared", "https://graph.microsoft.com/Mail.Send.Shared")
+SCOPES = ("openid", "email", "profile", "offline_access", "mail", *OUTLOOK, *GRAPH, *GRAPH_SHARED)
 _YANDEX_SCOPES = ("mail:imap_full", "mail:smtp", "login:email", "mail.imap")
 
 
@@ -69,6 +71,8 @@ class Bench(Played):
     linking: Linking
     keeper: TokenKeeper
     account_id: UUID
+    doors: dict[str, LinkingError | None]
+    """What Microsoft Graph says of mailboxes; those that are not in it are open."""
 
     async def consent(self, address: str, *, browser: str = "b", provider: str = "local", **request: Any) -> UUID:
         """Link as the owner of `address` would, all the way; return the mailbox."""
@@ -144,6 +148,17 @@ def providers(issuer: str, ca_file: Path | None) -> dict[str, Provider]:
         },
         "both": {"kind": "microsoft", "oauth": {"authority": issuer, "scopes": (*OUTLOOK, *GRAPH), **app}},
         "microsoft": {"kind": "microsoft", "oauth": {"authority": issuer, **app}},
+        "organisation": {
+            "kind": "microsoft",
+            "oauth": {
+                "authority": issuer,
+                "tenant": "example.com",
+                "flow": "application",
+                "mailboxes": {ADDRESS: "*", OTHER: "01890a5d-ac96-774b-bcce-b302099a8057"},
+                **app,
+            },
+        },
+        "shared": {"kind": "microsoft", "shared_mailboxes": True, "oauth": {"authority": issuer, **app}},
         "personal": {"kind": "microsoft", "oauth": {"authority": issuer, "tenant": "consumers", **app}},
     }
     server = {"host": "mail.example.com"}
@@ -184,10 +199,27 @@ async def running_bench(stores: Stores, certificates: Certificates | None = None
     await stores.content.transaction(account_id, accounts.insert_account, sealed)
     async with playing(certificates) as played:
         known, clients = played.providers.__getitem__, played.clients
-        linking = Linking(stores.content, keys, clients, known, public_url=PUBLIC, flow_seconds=600, flows_max=100)
+        doors: dict[str, LinkingError | None] = {}
+
+        async def look_into(_: Provider, address: str, access_token: str) -> None:
+            assert played.server.check(access_token) is not None
+            if (refused := doors.get(address)) is not None:
+                raise refused
+
+        linking = Linking(
+            stores.content,
+            keys,
+            clients,
+            known,
+            public_url=PUBLIC,
+            flow_seconds=600,
+            flows_max=100,
+            look_into=look_into,
+        )
         metrics = Metrics(version="0", python_version="3")
         keeper = TokenKeeper(stores.content, keys, clients, metrics, refresh_ahead_seconds=60)
-        yield Bench(played.server, clients, played.providers, played.ca_file, stores, keys, linking, keeper, account_id)
+        mine = (stores, keys, linking, keeper, account_id, doors)
+        yield Bench(played.server, clients, played.providers, played.ca_file, *mine)
 
 
 def _http(provider: Provider) -> httpx2.AsyncClient:

@@ -235,3 +235,17 @@ async def test_nothing_is_over_because_a_provider_is_configured_no_more(bench: B
     await foresight.look()
     assert await told(bench, mailbox_id) == [("", "publisher_unverified")]
     assert await seen(bench, settings[-1], mailbox_id) == []
+
+
+def test_what_a_shared_mailbox_lacks_is_warned_of_and_what_is_nobodys_is_not() -> None:
+    graph = "https://graph.microsoft.com/"
+    values = {"kind": "microsoft", "shared_mailboxes": True, "oauth": {"client_id": "c", "client_secret": "s"}}
+    shared = resolve("work", PRESETS["microsoft"].model_validate(values), sent_wait_seconds=1)
+    assert risks(shared, access(scopes=(f"{graph}Mail.ReadWrite.Shared", f"{graph}Mail.Send.Shared"))) == {}
+    lacks = {Risk.SCOPE_MISSING: Threat(scopes=(f"{graph}Mail.Send.Shared",))}
+    assert risks(shared, access(scopes=("Mail.ReadWrite.Shared",))) == lacks
+    # A mailbox of a user's own that was linked before goes on to be good.
+    assert risks(shared, access(scopes=("Mail.ReadWrite", "Mail.Send"))) == {}
+    named = {"flow": "application", "tenant": "example.com", "mailboxes": {ADDRESS: "*"}}
+    old = access(refreshed_at=NOW - timedelta(days=300), scopes=(f"{graph}.default",))
+    assert risks(provider("microsoft", **named), old) == {}, "there is no refresh token that could lie idle"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingestd.demo.authserver import AuthServer
-from ingestd.demo.graphserver import GraphServer
+from ingestd.demo.graphserver import Bearer, GraphServer
 from tests.servers.fixtures import USERS
 
 
@@ -15,9 +15,9 @@ from tests.servers.fixtures import USERS
 def graph(auth_server: AuthServer) -> Iterator[GraphServer]:
     """Opened by the tokens of the authorization server."""
 
-    def check(token: str) -> str | None:
+    def check(token: str) -> Bearer | None:
         found = auth_server.check(token)
-        return found.address if found is not None else None
+        return Bearer(found.address, found.scopes) if found is not None else None
 
     server = GraphServer(USERS, check)
     server.start()

@@ -37,6 +37,17 @@ class NewMailbox(Taken):
         default_factory=list, examples=[["help@example.com"]], description="Aliases of the mailbox."
     )
 
+    shared: Annotated[str, Field(max_length=320)] = Field(
+        default="",
+        examples=["support@example.com"],
+        description="A shared mailbox that is to be linked (Microsoft); who consents may open it.",
+    )
+    mailbox: Annotated[str, Field(max_length=320)] = Field(
+        default="",
+        examples=["support@example.com"],
+        description="A mailbox that application permissions open (Microsoft): nobody is asked, it is linked at once.",
+    )
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.start_from == "days") is not (self.start_days is not None):
@@ -50,7 +61,7 @@ class LinkStarted(Shown):
     consent_url: str | None = Field(
         examples=["https://mail.example.com/oauth/start?state=…"],
         description="What the mailbox's owner opens in a browser: good once, until `expires_at`. Null where a repeated "
-        "request comes when it was used, or is too old.",
+        "request comes when it was used, or is too old, and where application permissions have linked it.",
     )
     expires_at: datetime
 
@@ -90,7 +101,9 @@ async def providers(here: Reading) -> ProviderList:
 
 @router.post("/mailboxes", status_code=201, summary="Link a mailbox")
 async def link(here: Managing, body: NewMailbox, response: Response) -> LinkStarted:
-    """Its owner opens `consent_url` in a browser and consents; `GET …/links/{flow_id}` tells what came of it."""
+    """Its owner opens `consent_url` in a browser and consents; `GET …/links/{flow_id}` tells what came of it.
+
+    With `mailbox` it is linked by the time of the answer."""
     settings = here.backend.settings()
     if body.provider not in settings.providers:
         raise Problem("invalid", "there is no such provider; `GET …/providers` lists them")
@@ -103,6 +116,8 @@ async def link(here: Managing, body: NewMailbox, response: Response) -> LinkStar
         start_days=body.start_days or (defaults.start_days if body.start_from is None else 0),
         name=body.name,
         addresses=tuple(dict.fromkeys(body.addresses)),
+        shared=body.shared,
+        mailbox=body.mailbox,
     )
     return await _start(here, request, response)
 

@@ -29,12 +29,14 @@ class ReceiptShown(Shown):
     revocation: str = Field(
         examples=["revoked"],
         description="What came of the revocation of the grant: revoked, unsupported, pending, failed or "
-        "nothing_to_revoke. Where it is not revoked, the owner can take our access away at `removal_page`.",
+        "nothing_to_revoke (there was no grant, or application permissions opened the mailbox). Where it is not "
+        "revoked, the owner, or an administrator, can take our access away at `removal_page`.",
     )
     refresh_after: str = Field(
         examples=["refused"],
         description="What came of a refresh that was tried after the revocation: refused (the proof), accepted (the "
-        "grant lived on), unknown (no answer) or not_tried (nothing was revoked).",
+        "grant lived on), unknown (no answer), not_tried (nothing was revoked) or no_refresh_token (application "
+        "permissions have none).",
     )
     signed: str | None = Field(
         examples=["eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"],
