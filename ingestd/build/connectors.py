@@ -16,6 +16,7 @@ from connectors.graph_mailbox import GraphAccess, graph_reader, graph_sender
 from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
 from ingestd.build.outside import Outside
 from ingestd.inbound.alerts import note_alerts
+from ingestd.inbound.known import KnownMessages
 from ingestd.linking.keeper import MailboxTokens
 from ingestd.linking.ways import Way, Ways, audience
 from ingestd.outbound.fallback import FallbackSender
@@ -37,6 +38,8 @@ class Reached:
     """The scopes of its grant; None where they are not known."""
     tokens: Callable[[tuple[str, ...] | None], MailboxTokens]
     """Returns the source of tokens for some of them."""
+    known: KnownMessages
+    """Tells which of its messages are stored."""
 
     def tokens_for(self, way: Way) -> MailboxTokens:
         return self.tokens(None if self.granted is None else audience(self.provider.kind, way, self.granted))
@@ -64,12 +67,13 @@ class Connectors:
                 limiter=self._limiter(one.mailbox_id),
                 plan=plan,
                 name=name,
+                known=one.known,
             )
         if one.ways.read is Way.GMAIL:
             from connectors.gmail_mailbox import gmail_reader  # noqa: PLC0415  # as in Outside.gmail
 
             access, tools = self._gmail(one), self._outside.gmail(one.provider)
-            return gmail_reader(access, one.tokens_for(Way.GMAIL), tools=tools, plan=plan)
+            return gmail_reader(access, one.tokens_for(Way.GMAIL), tools=tools, plan=plan, known=one.known)
         return imap_reader(
             self._imap(one.login, one.provider),
             one.tokens_for(Way.IMAP),

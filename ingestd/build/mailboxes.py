@@ -15,6 +15,7 @@ from ingestd.build.store import Store
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.known import KnownMessages
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.reader import MailboxReader, WhyRefused
@@ -155,7 +156,8 @@ class Mailboxes:
         folders = open_folders(context.key, mailbox)
         grant = await self._store.content.read(account_id, grants.get_grant, mailbox_id)
         ways = ways_of(provider, grant.scopes, _read_way(mailbox))
-        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, tokens)
+        known = KnownMessages(self._store.content, context.key, mailbox_id)
+        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, tokens, known)
         return _Opened(mailbox, context, reached, entries, folders)
 
     async def _bound(self, held: Held, one: _Opened) -> _Opened:
