@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base import (
     Batch,
+    ConnectorError,
     Edit,
     HistoryBatch,
     HistoryPlan,
@@ -58,6 +59,8 @@ from connectors.imap_folders import role_of
 
 Known = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 """Returns, of these provider ids, those of messages that the caller has, with the locators that it has for them."""
+WatchFailed = Callable[[ConnectorError, float], None]
+"""Told that Gmail will not publish what happens in the mailbox, and in how many seconds it is asked again."""
 _NEWEST_LOOKED_AT = 50
 """Of a label that is new to us so many are looked at without a search: its index can be behind what has come."""
 _MOVED_ON_AFTER = timedelta(hours=6)
@@ -80,6 +83,7 @@ class GmailReader:
         *,
         known: Known | None = None,
         push: PushListener | None = None,
+        watch_failed: WatchFailed = lambda _error, _seconds: None,
     ) -> None:
         for entry in plan.folders:
             role_of(entry)
@@ -88,7 +92,7 @@ class GmailReader:
         self._session = GmailSession(access, token_source, tools)
         self._labels = Labels(self._session)
         self._missing: Sequence[int] = ()
-        self._waiting = Waiting(self._session, push)
+        self._waiting = Waiting(self._session, push, watch_failed)
         self._read_upto = "0"
         """The record up to which the last reading came; the cursor may stand before it, with nothing between."""
 

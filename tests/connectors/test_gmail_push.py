@@ -44,6 +44,7 @@ async def push(gmail_mailbox: GmailMailbox, gmail: GmailServer) -> AsyncIterator
     yield listener
     running.cancel()
     await asyncio.wait([running])
+    listener.close()
     assert failed == []
 
 
