@@ -46,6 +46,8 @@ class Waiting:
         self._start, self._labels = history, labels
 
     def wake(self) -> None:
+        """End the waiting. What is told before it can be read is looked for again soon."""
+        self._pause = self._access.poll_seconds_min
         self._woken.set()
 
     def close(self) -> None:

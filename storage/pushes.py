@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Integer, and_, bindparam, case, delete, insert, or_, select, update
 
 from storage import mailboxes as boxes
 from storage.database import now, wake
@@ -197,5 +197,5 @@ _DUE = (
     .select_from(pushes.join(mailboxes, _OF_MAILBOX))
     .where(mailboxes.c.worker_id == bindparam("of_worker"), mailboxes.c.state.in_(WORKED))
     .order_by(pushes.c.due_at)
-    .limit(bindparam("most"))
+    .limit(bindparam("most", type_=Integer))
 )
