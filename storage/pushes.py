@@ -95,12 +95,15 @@ def tell(conn: Connection, account_id: UUID, mailbox_id: UUID, told: Told) -> No
         wake(conn, "pushes")
 
 
-def due_mailboxes(conn: Connection, worker_id: UUID, *, limit: int) -> tuple[list[Held], timedelta | None]:
+def due_mailboxes(
+    conn: Connection, worker_id: UUID, *, ahead: timedelta, limit: int
+) -> tuple[list[Held], timedelta | None]:
     """Return the mailboxes that this process holds and whose subscription wants a look, and how long until the next
-    one does; None where there is no other."""
+    one does; None where none does within `ahead`."""
     at = now(conn)
     ready: list[Held] = []
-    for account_id, mailbox_id, fence, due_at in conn.execute(_DUE, {"of_worker": worker_id, "most": limit}):
+    place = {"of_worker": worker_id, "until": at + ahead, "most": limit}
+    for account_id, mailbox_id, fence, due_at in conn.execute(_DUE, place):
         if due_at > at:
             return ready, due_at - at
         ready.append(Held(account_id, mailbox_id, fence))
@@ -192,10 +195,16 @@ _TELL = {
     .values(told=told, due_at=_AT)
     for told, weaker in _TOLD_BEFORE.items()
 }
+# No join: it would go through all mailboxes that the process holds, and seldom is any of them due.
+_FENCE = (
+    select(mailboxes.c.fence)
+    .where(_OF_MAILBOX, mailboxes.c.worker_id == bindparam("of_worker"), mailboxes.c.state.in_(WORKED))
+    .correlate(pushes)
+    .scalar_subquery()
+)
 _DUE = (
-    select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence, pushes.c.due_at)
-    .select_from(pushes.join(mailboxes, _OF_MAILBOX))
-    .where(mailboxes.c.worker_id == bindparam("of_worker"), mailboxes.c.state.in_(WORKED))
+    select(pushes.c.account_id, pushes.c.mailbox_id, _FENCE, pushes.c.due_at)
+    .where(pushes.c.due_at <= bindparam("until", type_=Instant()), _FENCE.is_not(None))
     .order_by(pushes.c.due_at)
     .limit(bindparam("most", type_=Integer))
 )

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -293,7 +294,11 @@ class Supervisor:
                 pause = _PUSHES_SECONDS
                 try:
                     ready, next_in = await self.content.read(
-                        None, pushes.due_mailboxes, self.lease.worker_id, limit=_PUSHES_MAILBOXES
+                        None,
+                        pushes.due_mailboxes,
+                        self.lease.worker_id,
+                        ahead=timedelta(seconds=pause),
+                        limit=_PUSHES_MAILBOXES,
                     )
                     for held in ready:
                         self._push(held)

@@ -24,7 +24,7 @@ from connectors.base import AccessToken, PermanentError, Trouble
 from ingestd.linking.errors import LinkingError
 from ingestd.linking.http import HttpLimits, ask, refuse_trouble
 from ingestd.linking.keeper import as_connector_error
-from ingestd.linking.tokens import read_tokens, verdict
+from ingestd.linking.tokens import read_tokens
 
 PUBSUB_SCOPE: Final = "https://www.googleapis.com/auth/pubsub"
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -71,7 +71,10 @@ class ServiceAccountTokens:
             answer = await ask(self._http, "POST", self._token_url, endpoint="token", form=form, limits=self._limits)
             refuse_trouble(answer, "token")
             if answer.status != 200:
-                raise verdict(answer.status, answer.document, refreshing=False)
+                # The key was deleted, the account switched off, or our clock is wrong.
+                raise PermanentError(
+                    f"token: status {answer.status} to the service account", trouble=Trouble.ADMIN_BLOCKED
+                )
             tokens = read_tokens(answer.document, datetime.fromtimestamp(self._now(), UTC))
         except LinkingError as error:
             raise as_connector_error(error) from None
