@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -49,17 +50,17 @@ class Row:
 
     async def made(self) -> None:
         held = self._held
-        place = {"fence": held.fence, "sealed": b"sealed", "expires_at": END, "renew_in": HOUR}
+        place: dict[str, Any] = {"fence": held.fence, "sealed": b"sealed", "expires_at": END, "renew_in": HOUR}
         await self._content.transaction(held.account_id, pushes.note_made, held.mailbox_id, **place)
 
     async def renewed(self) -> None:
         held = self._held
-        place = {"fence": held.fence, "expires_at": END, "renew_in": HOUR}
+        place: dict[str, Any] = {"fence": held.fence, "expires_at": END, "renew_in": HOUR}
         await self._content.transaction(held.account_id, pushes.note_renewed, held.mailbox_id, **place)
 
     async def failed(self) -> None:
         held = self._held
-        place = {"fence": held.fence, "retry_in": HOUR}
+        place: dict[str, Any] = {"fence": held.fence, "retry_in": HOUR}
         await self._content.transaction(held.account_id, pushes.note_failed, held.mailbox_id, **place)
 
     async def tell(self, told: Told) -> None:
