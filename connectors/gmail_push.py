@@ -98,7 +98,8 @@ class PushListener:
     def close(self) -> None:
         """End the pull that is under way; nothing more can be asked."""
         self._http.abort()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.submit(self._http.close)  # once its thread has left the connection
+        self._executor.shutdown(wait=False)
 
     async def pull(self) -> None:
         """Take what is there, or wait for it, and wake those whom it concerns. Raises ConnectorError."""

@@ -139,8 +139,6 @@ class RevocableRecord(GrantRecord, frozen=True):
 
     read_way: str = ""
     """By which way its mailbox was read: its provider may have been asked to tell of news."""
-    granted: tuple[str, ...] = ()
-    """All that was granted; `scopes` are those of the access token."""
     subscription_id: str = ""
     """By which the provider tells of news; empty where there is none, or it has no id (Gmail)."""
 

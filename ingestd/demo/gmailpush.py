@@ -11,7 +11,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -58,14 +58,14 @@ class PubSub:
         with self._lock:
             return sum(map(len, self._waiting.values()))
 
-    async def run(self, name: str, method: str, request: Request) -> Answer:
-        """Carry out pull, acknowledge or modifyAckDeadline of a subscription."""
+    async def run(self, name: str, method: str, request: Request, is_gone: Callable[[], bool]) -> Answer:
+        """Carry out pull, acknowledge or modifyAckDeadline of a subscription; a pull ends once its caller is gone."""
         waiting = self._waiting.get(name)
         if waiting is None:
             return Answer.error(404, "notFound", "Resource not found")
         wanted = request.json()
         if method == "pull":
-            return await self._pull(waiting, int(wanted.get("maxMessages", 1)))
+            return await self._pull(waiting, int(wanted.get("maxMessages", 1)), is_gone)
         ids = [str(one) for one in wanted.get("ackIds", ())]
         with self._lock:
             for one in ids:
@@ -75,12 +75,12 @@ class PubSub:
                     waiting[one].ready_at = time.monotonic() + float(wanted.get("ackDeadlineSeconds", 0))
         return Answer.of({})
 
-    async def _pull(self, waiting: dict[str, _Message], most: int) -> Answer:
+    async def _pull(self, waiting: dict[str, _Message], most: int, is_gone: Callable[[], bool]) -> Answer:
         ends_at = time.monotonic() + PULL_SECONDS
         found = self._ready(waiting, most)
-        while not found and time.monotonic() < ends_at:
+        while not found and time.monotonic() < ends_at and not is_gone():
             await asyncio.sleep(0.02)  # `publish` comes from any thread
-            found = self._ready(waiting, most)
+            found = [] if is_gone() else self._ready(waiting, most)
         return Answer.of({"receivedMessages": found} if found else {})
 
     def _ready(self, waiting: dict[str, _Message], most: int) -> list[dict[str, Any]]:

@@ -207,7 +207,7 @@ class GmailServer:
             while (request := await read_request(reader)) is not None:
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)
-                writer.write((await self._answer(request, writer)).bytes())
+                writer.write((await self._answer(request, writer, reader.at_eof)).bytes())
                 await writer.drain()
         except _Drop:
             pass
@@ -220,11 +220,11 @@ class GmailServer:
             self._writers.pop(writer, None)
             writer.transport.abort()
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> Answer:
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter, is_gone: Callable[[], bool]) -> Answer:
         if found := _SUBSCRIPTION.fullmatch(request.path):
             if request.token != self._pubsub_token:
                 return Answer.error(401, "authError", "Invalid Credentials")
-            return await self.pubsub.run(found.group(1), found.group(2), request)
+            return await self.pubsub.run(found.group(1), found.group(2), request, is_gone)
         if request.path == "/token":
             return self.service_account.answer(request, f"{self.root}token")
         if info := self._check(request.token):

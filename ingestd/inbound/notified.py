@@ -41,12 +41,13 @@ class Notified:
         """
         push = await self._content.read(None, pushes.find_open, mailbox_id)
         record = None if push is None else await self._open(push)
+        if push is None or record is None:
+            return  # without reading what anybody may have posted
 
         def secret_of(subscription_id: str) -> str | None:
-            return record.secret if record is not None and record.subscription_id == subscription_id else None
+            return record.secret if record.subscription_id == subscription_id else None
 
-        told = what_is_told(read_notifications(body, secret_of))
-        if push is not None and told is not None:
+        if (told := what_is_told(read_notifications(body, secret_of))) is not None:
             await self._content.transaction(push.account_id, pushes.tell, mailbox_id, told)
 
     async def _open(self, push: Push) -> PushRecord | None:

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 _LIFETIME: Final = timedelta(days=3)
 """One that we lose sight of, as we were killed between its making and our commit, ends by itself after so long."""
+_RENEW_MIN: Final = timedelta(minutes=1)
+"""No sooner is it renewed, whatever the server says of its end."""
 _JITTER: Final = 0.2
 """Share of the time until a renewal by which renewals are spread."""
 _WAY: Final = "graph"
@@ -154,7 +156,7 @@ class MailboxPush:
     def _renew_in(self, subscription: Subscription) -> timedelta:
         half = (subscription.expires_at - datetime.now(UTC)) / 2
         wanted = min(timedelta(seconds=self._tools.settings.push_renew_seconds), half)
-        return max(wanted, timedelta()) * (1 - _JITTER * random.random())  # noqa: S311  (jitter, not a secret)
+        return max(wanted, _RENEW_MIN) * (1 - _JITTER * random.random())  # noqa: S311  (jitter, not a secret)
 
 
 def tell_of_failure(

@@ -125,7 +125,6 @@ class Eraser:
         revocable = RevocableRecord(
             **msgspec.structs.asdict(record),
             read_way=mailbox.read_way or "",
-            granted=grant.scopes or record.scopes,
             subscription_id=await self._subscription_id(key, mailbox_id),
         )
         return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, revocable_text(revocable))

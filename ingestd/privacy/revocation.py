@@ -27,7 +27,7 @@ from ingestd.linking.client import Revocation as Outcome
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.errors import GrantRevoked, LinkingError
 from ingestd.linking.tokens import TokenSet
-from ingestd.linking.ways import Way, audience
+from ingestd.linking.ways import Way
 from ingestd.records import GrantRecord, RevocableRecord
 from storage import keystore
 from storage.database import Database
@@ -166,7 +166,11 @@ class Revoker:
 
 
 class _GrantTokens:
-    """The TokenSource of a grant that is to be revoked: its last access token, and where that is refused another."""
+    """The TokenSource of a grant that is to be revoked: its last access token.
+
+    Where that is refused, Google gives another. Microsoft is not asked for one: its grants cannot be revoked
+    afterwards, and a refresh lengthens them.
+    """
 
     def __init__(self, client: ProviderClient, grant: RevocableRecord) -> None:
         self._client = client
@@ -175,17 +179,14 @@ class _GrantTokens:
     async def __call__(self, *, rejected: str | None = None) -> AccessToken:
         """Raises AuthError where there is none."""
         if rejected == self.grant.access_token or not self.grant.access_token:
+            if self.grant.read_way != Way.GMAIL:
+                raise AuthError("the grant's last token is dead")
             try:
-                tokens = await self._client.refresh(self.grant, _scopes_for(self.grant))
+                tokens = await self._client.refresh(self.grant)
             except LinkingError:
                 raise AuthError("the grant gives no token any more") from None
             self.grant = _with(self.grant, tokens)
         return AccessToken(self.grant.access_token)
-
-
-def _scopes_for(grant: RevocableRecord) -> tuple[str, ...] | None:
-    """At Microsoft a token opens one resource alone: the stored one may be another's."""
-    return audience("microsoft", Way.GRAPH, grant.granted) if grant.read_way == Way.GRAPH and grant.granted else None
 
 
 async def _prove(client: ProviderClient, grant: RevocableRecord) -> _Tried:

@@ -23,8 +23,9 @@ from storage.pushes import Push
 from tests.servers.postgres import PostgresServer
 from tests.stores import StoreUrls, postgres_urls, sqlite_urls
 from tests.story import test_gmail, test_graph
-from tests.story.house import House, Servers, open_house, until
+from tests.story.house import PROVIDER, House, Servers, open_house, until
 from tests.story.mails import mail
+from tests.story.test_signals import reload, rewrite
 
 SUBSCRIPTION: Final = "projects/demo/subscriptions/gmail"
 TOPIC: Final = "projects/demo/topics/gmail"
@@ -78,7 +79,7 @@ async def test_gmail_tells_of_news(
         await house.daemon.start()
         await house.daemon.wait_ready(house.port)
         await house.linked(other)
-        await logged(house, "push.failed")
+        await house.daemon.wait_log("push.failed")
         mailbox_id = await house.linked(support)
         box = gmail.box(support)
 
@@ -100,9 +101,19 @@ async def test_gmail_tells_of_news(
         assert gmail.calls["watch"] == 2, "it lasts for days"
         assert gmail.service_account.given == 1
         assert 'ingestd_pushes_total{way="gmail"}' in await metrics(house)
+
+        # A changed configuration begins everything anew.
+        rewrite(house, inbound={"edit_attempts_max": 9})
+        await reload(house, "config.reloaded")
+        await until(lambda: _is(other in gmail.watches and gmail.calls["watch"] == 4), "new watches")
+        written = mail(anna, support, "Printer 3 on fire", "It burns.")
+        house.words.update(written.words)
+        await asyncio.to_thread(box.add, written.raw, ("INBOX", "UNREAD"))
+        await house.tickets(mailbox_id, 3)
+        assert gmail.service_account.given == 2
         receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
         assert (receipt["revocation"], receipt["refresh_after"], receipt["left"]) == ("revoked", "refused", {})
-        assert gmail.watches == {}
+        assert gmail.watches.keys() == {other}
 
 
 async def test_graph_tells_of_news(
@@ -170,7 +181,7 @@ async def test_graph_cannot_reach_us_and_mail_comes_all_the_same(
         await house.daemon.start()
         await house.daemon.wait_ready(house.port)
         mailbox_id = await house.linked(support)
-        await logged(house, "push.failed")
+        await house.daemon.wait_log("push.failed")
         push = await house.read(pushes.find_push, mailbox_id)
         assert push is not None
         assert (push.sealed, push.failures) == (None, 1)
@@ -178,6 +189,15 @@ async def test_graph_cannot_reach_us_and_mail_comes_all_the_same(
         house.words.update(written.words)
         await asyncio.to_thread(graph.deliver, support, written.raw)
         await house.tickets(mailbox_id)
+
+        # So it is not to be tried any more.
+        rewrite(house, providers={PROVIDER: {"graph_push": "never"}})
+        await reload(house, "config.reloaded")
+
+        async def is_unwanted() -> bool:
+            return await house.read(pushes.find_push, mailbox_id) is None
+
+        await until(is_unwanted, "no subscription")
 
 
 class Standing:
@@ -254,13 +274,6 @@ class Telling:
 
 async def _is(value: bool) -> bool:
     return value
-
-
-async def logged(house: House, event: str) -> None:
-    async def look() -> bool:
-        return event in house.daemon.log_text()
-
-    await until(look, event)
 
 
 async def metrics(house: House) -> str:
