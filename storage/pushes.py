@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Integer, and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, insert, literal, or_, select, update
 
 from storage import mailboxes as boxes
 from storage.database import now, wake
@@ -166,7 +166,7 @@ def note_failed(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: 
 
 
 def _unless_told(renew_at: datetime) -> Any:
-    return case((pushes.c.told.is_not(None), pushes.c.due_at), else_=BindParameter(None, renew_at, type_=Instant()))
+    return case((pushes.c.told.is_not(None), pushes.c.due_at), else_=literal(renew_at, Instant()))
 
 
 def _write(conn: Connection, account_id: UUID, mailbox_id: UUID, values: dict[str, Any]) -> None:
