@@ -76,6 +76,7 @@ async def test_gmail_tells_of_news(
     # One mailbox's `watch` is refused: that is told, and its mail is read at the next poll; the other is not concerned.
     gmail.faults.next("watch", Fault(403, "forbidden"))
     async with open_house(tmp_path, sqlite_urls(tmp_path), servers, provider=named, inbound=SELDOM) as house:
+        house.words.update(("pubsub-token", "demo.iam", SUBSCRIPTION))
         await house.daemon.start()
         await house.daemon.wait_ready(house.port)
         await house.linked(other)
@@ -232,6 +233,7 @@ class Telling:
             if push is None or push.sealed is None or push.told is not None or not found:
                 return None
             ((identity, subscription),) = found
+            self._house.words.update((identity, str(subscription.fields["clientState"])))
             is_same = push.expires_at is not None and abs(push.expires_at - subscription.expires_at) < timedelta(0, 2)
             return Standing(identity, subscription, push) if is_same else None
 
