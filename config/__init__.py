@@ -6,7 +6,7 @@ from config.hosts import Host, allowed_hosts, endpoint_allowed, hosts
 from config.loader import load
 from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
 from config.problems import ConfigError, Position, Problem
-from config.providers import Endpoint, FolderNames, OAuth, Provider
+from config.providers import Endpoint, FolderNames, GmailPush, OAuth, Provider
 from config.reload import Reload, plan_reload
 from config.secrets import Secret, mask_url
 from config.settings import (
@@ -41,6 +41,7 @@ __all__ = [
     "Endpoint",
     "Events",
     "FolderNames",
+    "GmailPush",
     "Host",
     "Inbound",
     "Keys",

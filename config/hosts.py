@@ -80,6 +80,9 @@ def _of_provider(provider: Provider) -> Iterator[Host]:
     yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
     if provider.gmail_url is not None and "gmail" in {*provider.read_by, *provider.send_by}:
         yield Host(*_address(provider.gmail_url), f"{prefix}.gmail_url")
+    if (push := provider.gmail_push) is not None:
+        yield Host(*_address(push.pubsub_url), f"{prefix}.gmail_push.pubsub_url")
+        yield Host(*_address(push.token_url), f"{prefix}.gmail_push.token_url")
     if provider.graph_url is not None and "graph" in {*provider.read_by, *provider.send_by}:
         yield Host(*_address(provider.graph_url), f"{prefix}.graph_url")
         for url in provider.upload_urls:

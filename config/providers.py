@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -21,6 +22,7 @@ UserinfoAuth = Literal["Bearer", "OAuth", "query"]
 Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 ReadBy = Literal["imap", "gmail", "graph"]
 SendBy = Literal["smtp", "gmail", "graph"]
+GraphPush = Literal["auto", "always", "never"]
 RevokeForm = Literal["rfc7009", "access_token"]
 OAuthFlow = Literal["delegated", "application"]
 PreferredWays = Literal["imap", "api"]
@@ -51,6 +53,17 @@ def _check_account(account: str) -> str:
 
 MailboxName = Annotated[Text, AfterValidator(_check_address)]
 AccountOrAny = Annotated[Text, AfterValidator(_check_account)]
+
+
+def _check_service_account(key: Secret) -> Secret:
+    """Refuse what is no key file of Google's. Raises ValueError, whose text never repeats it."""
+    try:
+        document = json.loads(key.get_secret_value())
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not {"client_email", "private_key"} <= document.keys():
+        raise ValueError("must be the JSON of a service account's key, as Google's console made it")
+    return key
 
 
 class Server(Section):
@@ -207,6 +220,21 @@ class SendingLimits(Section):
     """Connections that one process holds to the submission server at a time, for all mailboxes; idle ones count."""
 
 
+class GmailPush(Section):
+    """How Gmail tells of news: it publishes to a Pub/Sub topic of your project, whose subscription we pull."""
+
+    topic: Annotated[Text, Field(pattern=r"^projects/[^/\s]+/topics/[^/\s]+$")]
+    """The topic's full name, `projects/PROJECT/topics/TOPIC`."""
+    subscription: Annotated[Text, Field(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s:]+$")]
+    """The full name of its subscription of the type Pull, `projects/PROJECT/subscriptions/SUBSCRIPTION`."""
+    service_account: Annotated[Secret, AfterValidator(_check_service_account)]
+    """The key, in JSON, of a service account that may pull the subscription (`roles/pubsub.subscriber`)."""
+    pubsub_url: WebUrl = "https://pubsub.googleapis.com/"
+    """The address of the Pub/Sub API."""
+    token_url: WebUrl = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address
+    """Address that gives tokens to the service account."""
+
+
 class GenericProvider(Section):
     """Any server with IMAP, SMTP and OAuth: everything is told."""
 
@@ -226,8 +254,12 @@ class GenericProvider(Section):
     """Quota units of the Gmail API that a mailbox uses within a minute: 15,000 for projects from before May 2026."""
     gmail_units_per_project_max: Annotated[int, Field(ge=200, le=1_000_000_000)] = 1_200_000
     """Quota units that one process uses within a minute for all mailboxes: of several processes, each its share."""
+    gmail_push: GmailPush | None = None
+    """How Gmail tells of news in mailboxes that are read by its API; when left out, they are polled."""
     graph_url: WebUrl | None = None
     """The address of Microsoft Graph's API, with its version; needed for the way `graph`."""
+    graph_push: GraphPush = "auto"
+    """Whether Microsoft Graph tells us of news at `api.public_url`: `auto` (where that is https), `always`, `never`."""
     upload_urls: Annotated[tuple[WebUrl, ...], Field(max_length=20)] = ()
     """Further hosts that Microsoft Graph may name for the upload of large attachments."""
     oauth: OAuth
@@ -262,6 +294,8 @@ class GenericProvider(Section):
             raise ValueError("the way graph is for kind microsoft, and needs graph_url")
         if "gmail" in {*self.read_by, *self.send_by} and (self.gmail_url is None or kind != "google"):
             raise ValueError("the way gmail is for kind google, and needs gmail_url")
+        if self.gmail_push is not None and "gmail" not in self.read_by:
+            raise ValueError("gmail_push needs gmail among read_by: only who is read by the API can be told of news")
         return self
 
 
@@ -297,8 +331,12 @@ class Provider(Section):
     """Quota units that a mailbox uses within a minute."""
     gmail_units_per_project_max: int
     """Quota units that one process uses within a minute for all mailboxes."""
+    gmail_push: GmailPush | None
+    """How Gmail tells of news; None where mailboxes are polled."""
     graph_url: str | None
     """The address of Microsoft Graph's API; None where it is not used."""
+    graph_push: GraphPush
+    """Whether Microsoft Graph tells us of news."""
     upload_urls: tuple[str, ...]
     """Further hosts for the upload of large attachments."""
     oauth: OAuth
@@ -339,7 +377,9 @@ def resolve(name: str, configured: GenericProvider, *, sent_wait_seconds: float)
         gmail_url=configured.gmail_url,
         gmail_units_per_user_max=configured.gmail_units_per_user_max,
         gmail_units_per_project_max=configured.gmail_units_per_project_max,
+        gmail_push=configured.gmail_push,
         graph_url=configured.graph_url,
+        graph_push=configured.graph_push,
         upload_urls=configured.upload_urls,
         oauth=oauth.model_copy(update={"token_auth_method": oauth.token_auth_method or method}),
         mechanisms=configured.mechanisms,

@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from config.bucket import Bucket
 from config.presets import PRESETS
-from config.providers import FolderNames, GenericProvider, OAuth, Server
+from config.providers import FolderNames, GenericProvider, GmailPush, OAuth, Server
 from config.secrets import is_secret
 from config.settings import Backoff, Mirror, Settings
 from config.shapes import SUFFIXES, bare, model_of
@@ -53,6 +53,7 @@ def tables() -> str:
         _table("`providers.NAME` with `kind: generic`", GenericProvider, "Any server with IMAP, SMTP and OAuth."),
         _table("`imap` and `smtp` of a provider", Server, "The usual ports: 993 or 143, and 465 or 587."),
         _table("`oauth` of a provider", OAuth, "How access is asked for."),
+        _table("`gmail_push` of a provider", GmailPush, GmailPush.__doc__ or ""),
         _table("`folders` of a provider", FolderNames, FolderNames.__doc__ or ""),
         *(table for name, preset in PRESETS.items() for table in _preset(name, preset)),
         _table("`backoff`, wherever it stands", Backoff, "Each place has its own defaults, shown there."),

@@ -144,6 +144,8 @@ class Api(Section):
     """So many of them may come at once."""
     failures_per_minute_max: Count = 30
     """Requests without a good token from one address; more get 429, those of good tokens go on."""
+    notifications_per_second_max: Annotated[float, Field(gt=0, le=100_000)] = 100.0
+    """Posts of Microsoft Graph that say that something is new; faster ones get 429, and polling finds it."""
     tokens_max: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Tokens that an account, or the operator, may have at the same time."""
     uploads_max: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -226,7 +228,15 @@ class Inbound(Section):
     batches_max: Count = 4
     """Batches that are in memory at the same time, over all mailboxes."""
     poll_seconds: Seconds = 60.0
-    """How often a mailbox without IDLE is asked; also the slow poll beneath IDLE."""
+    """How often a mailbox without IDLE is asked; also the slow poll beneath IDLE and push."""
+    api_poll_seconds_min: Seconds = 15.0
+    """How soon an API is asked again after something has come; from there it slows down to `poll_seconds`."""
+    push_renew_seconds: Annotated[float, Field(gt=0, le=86_400 * 6)] = 86_400.0
+    """How often providers are asked anew to tell of news (Gmail's watch, Graph's subscriptions), less some jitter."""
+    push_calls_max: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Subscriptions that are made or renewed at the same time, over all mailboxes."""
+    push_backoff: Backoff = Backoff(initial_seconds=60.0, max_seconds=3600.0)
+    """Pauses after a provider would not tell of news; polling goes on meanwhile."""
     idle_renew_seconds: Annotated[float, Field(ge=1, le=1740)] = 1500.0
     """IDLE is renewed after this time (RFC 2177: well within 29 minutes)."""
     idle_renew_jitter: Annotated[float, Field(ge=0, le=0.9)] = 0.2

@@ -11,12 +11,13 @@ of news at once where it is set up. No thread waits.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from connectors.base import (
     Batch,
+    ConnectorError,
     Edit,
     HistoryBatch,
     HistoryPlan,
@@ -56,8 +57,10 @@ from connectors.gmail_session import GmailSession, GmailTools, chunks
 from connectors.gmail_wait import Waiting
 from connectors.imap_folders import role_of
 
-Known = Callable[[Sequence[str]], Awaitable[Collection[str]]]
-"""Tells which of these provider ids the caller has already."""
+Known = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
+"""Returns, of these provider ids, those of messages that the caller has, with the locators that it has for them."""
+WatchFailed = Callable[[ConnectorError, float], None]
+"""Told that Gmail will not publish what happens in the mailbox, and in how many seconds it is asked again."""
 _NEWEST_LOOKED_AT = 50
 """Of a label that is new to us so many are looked at without a search: its index can be behind what has come."""
 _MOVED_ON_AFTER = timedelta(hours=6)
@@ -80,6 +83,7 @@ class GmailReader:
         *,
         known: Known | None = None,
         push: PushListener | None = None,
+        watch_failed: WatchFailed = lambda _error, _seconds: None,
     ) -> None:
         for entry in plan.folders:
             role_of(entry)
@@ -88,7 +92,7 @@ class GmailReader:
         self._session = GmailSession(access, token_source, tools)
         self._labels = Labels(self._session)
         self._missing: Sequence[int] = ()
-        self._waiting = Waiting(self._session, push)
+        self._waiting = Waiting(self._session, push, watch_failed)
         self._read_upto = "0"
         """The record up to which the last reading came; the cursor may stand before it, with nothing between."""
 
@@ -200,20 +204,20 @@ class GmailReader:
         if at.recovering:
             # What was moved in with an old date while nobody looked.
             wanted |= {one for one in await list_ids(self._session, label, _NEW) if at.came_later(one)}
-            return sorted_ids(wanted - await self._known_of(sorted_ids(wanted)))
+            return sorted_ids(wanted - await self._known_of(label, sorted_ids(wanted)))
         newest = (await list_ids(self._session, label, _NEW, pages_max=1))[:_NEWEST_LOOKED_AT]
         suspects = [one for one in newest if one not in wanted and not at.came_later(one)]
         dates = await minimal(self._session, suspects, _NEW) if suspects else {}
         wanted |= {key for key, one in dates.items() if received_at(one) >= at.dated_from}
         return sorted_ids(wanted)
 
-    async def _known_of(self, ids: Sequence[str]) -> set[str]:
-        """Return which of these the caller has; what it has not is what was missed."""
+    async def _known_of(self, label: str, ids: Sequence[str]) -> set[str]:
+        """Return which of these the caller has in this label; what it has elsewhere was moved, and is read again."""
         found: set[str] = set()
         if self._known is not None:
             for some in chunks(ids, _KNOWN_ASKED):
-                by_provider = {provider_id_of(one): one for one in some}
-                found |= {by_provider[one] for one in await self._known(list(by_provider)) if one in by_provider}
+                have = await self._known([provider_id_of(one) for one in some])
+                found |= {one for one in some if have.get(provider_id_of(one)) == str(Locator(label, one))}
         return found
 
     # -- the history -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ UNITS: Mapping[str, int] = MappingProxyType(
         "messages.list": 5,
         "messages.modify": 5,
         "messages.send": 100,
+        "stop": 50,
         "watch": 100,
     }
 )

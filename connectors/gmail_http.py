@@ -91,6 +91,7 @@ class OneTryHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
         self.repeatable = True
         """Whether the request changes nothing, or the same when made twice."""
         self.last_byte: LastByte | None = None
+        self._aborted = False
 
     @property
     def is_connected(self) -> bool:
@@ -98,6 +99,7 @@ class OneTryHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
 
     def abort(self) -> None:
         """Wake a thread that waits for the server; may be called from any thread. Nothing more can be asked."""
+        self._aborted = True
         for connection in list(self.connections.values()):
             if (sock := connection.sock) is not None:
                 with contextlib.suppress(OSError):
@@ -134,6 +136,8 @@ class OneTryHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
 
     def _dial(self, _: tuple[str, int], *_args: object) -> socket.socket:
         """Connect to one of the guard's addresses, tried in order. Raises TemporaryError, EgressRefused."""
+        if self._aborted:
+            raise self._given_up()
         for address in self.addresses:
             self._guard.check(address.ip, self.port)
             sock = socket.socket(address.family, socket.SOCK_STREAM)
@@ -143,9 +147,15 @@ class OneTryHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
             except OSError:
                 sock.close()
                 continue
+            if self._aborted:  # meanwhile: nobody would wake us
+                sock.close()
+                raise self._given_up()
             sock.settimeout(self._seconds)
             return sock
         raise TemporaryError(f"cannot connect to {self.host}:{self.port}")
+
+    def _given_up(self) -> TemporaryError:
+        return TemporaryError(f"the call to {self.host}:{self.port} was given up")
 
     def _conn_request(
         self, conn: http.client.HTTPConnection, request_uri: str, method: str, body: Any, headers: dict[str, str]

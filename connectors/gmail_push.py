@@ -11,6 +11,7 @@ import asyncio
 import base64
 import http.client
 import json
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -45,17 +46,22 @@ class PushListener:
         ssl_context: Any,
         root_url: str = PUBSUB_ROOT_URL,
         connect_seconds: float = 20.0,
+        told: Callable[[], None] = lambda: None,
         failed: Callable[[ConnectorError, float], None] = lambda _error, _seconds: None,
     ) -> None:
         """`subscription` is its full name, projects/P/subscriptions/S; `token_source` gives tokens of the project's
-        service account for it. `failed` is told of a pull that failed, and in how many seconds it is tried again."""
+        service account for it. `told` is called for each notification that wakes somebody, `failed` is told of a pull
+        that failed, and in how many seconds it is tried again."""
         self._url = f"{root_url}v1/{subscription}"
         self._token_source = token_source
         self._guard = guard
         self._http = OneTryHttp(root_url, guard, ssl_context, connect_seconds=connect_seconds, seconds=_PULL_SECONDS)
         self._http.response_bytes_max = _ANSWER_BYTES_MAX
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="gmail-push")
+        self._told = told
         self._failed = failed
+        self._heard = asyncio.Event()
+        """Set while somebody listens."""
         self._wakers: dict[str, set[Callable[[], None]]] = {}
 
     @property
@@ -66,32 +72,38 @@ class PushListener:
         """Call `wake` where something changed in a mailbox; return what ends that."""
         address = address.lower()
         self._wakers.setdefault(address, set()).add(wake)
+        self._heard.set()
 
         def stop() -> None:
             wakers = self._wakers.get(address, set())
             wakers.discard(wake)
             if not wakers:
                 self._wakers.pop(address, None)
+            if not self._wakers:
+                self._heard.clear()
 
         return stop
 
     async def run(self) -> None:
-        """Pull until cancelled; what goes wrong is tried again after a growing pause."""
+        """Pull until cancelled, while somebody listens; what goes wrong is tried again after a growing pause."""
         pause = _PAUSES[0]
-        try:
-            while True:
-                try:
-                    await self.pull()
-                    pause = _PAUSES[0]
-                except ConnectorError as error:
-                    wait = max(pause, error.retry_after if isinstance(error, RateLimited) else 0.0)
-                    self._failed(error, wait)
-                    await asyncio.sleep(wait)
-                    pause = min(pause * 2, _PAUSES[1])
-        finally:
-            self._http.abort()
-            await asyncio.wrap_future(self._executor.submit(self._http.close))  # after the request that was woken
-            self._executor.shutdown(wait=False)
+        while True:
+            await self._heard.wait()  # what nobody here can use is left to other processes
+            try:
+                await self.pull()
+                pause = _PAUSES[0]
+            except ConnectorError as error:
+                jittered = pause * (1 - random.random() / 2)  # noqa: S311  (jitter, not a secret)
+                wait = max(jittered, error.retry_after if isinstance(error, RateLimited) else 0.0)
+                self._failed(error, wait)
+                await asyncio.sleep(wait)
+                pause = min(pause * 2, _PAUSES[1])
+
+    async def close(self) -> None:
+        """End the pull that is under way; nothing more can be asked."""
+        self._http.abort()
+        await asyncio.wrap_future(self._executor.submit(self._http.close))  # once its thread has left the connection
+        self._executor.shutdown(wait=False)
 
     async def pull(self) -> None:
         """Take what is there, or wait for it, and wake those whom it concerns. Raises ConnectorError."""
@@ -114,6 +126,8 @@ class PushListener:
         except (ValueError, KeyError, TypeError):
             return True  # none of Gmail's
         wakers = self._wakers.get(address, set())
+        if wakers:
+            self._told()
         for wake in list(wakers):
             wake()
         return bool(wakers) or (datetime.now(UTC) - published).total_seconds() > _GIVEN_BACK_SECONDS

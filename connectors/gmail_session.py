@@ -85,8 +85,6 @@ class GmailTools:
     quotas: Quotas
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LARGE_AT_ONCE))
     """Large messages that are in memory at the same time: each is there several times over while it is read."""
-    watch_failed: Callable[[ConnectorError, float], None] = lambda _error, _seconds: None
-    """Told that Gmail will not publish what happens in a mailbox, and in how many seconds it is asked again."""
 
 
 class GmailSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,14 +17,22 @@ from connectors.gmail_session import GmailSession
 _SLOWER = 1.5
 _WATCH_AGAIN_SECONDS = 3600.0
 """After a `watch` that was refused."""
+_WATCH_JITTER = 0.2
+"""Share of the time until a renewal by which renewals are spread."""
 
 
 class Waiting:
     """The waiting of one reader."""
 
-    def __init__(self, session: GmailSession, push: PushListener | None) -> None:
+    def __init__(
+        self,
+        session: GmailSession,
+        push: PushListener | None,
+        watch_failed: Callable[[ConnectorError, float], None],
+    ) -> None:
         self._session = session
         self._push = push
+        self._watch_failed = watch_failed
         self._access = session.access
         self._woken = asyncio.Event()
         self._start: str | None = None
@@ -37,6 +46,8 @@ class Waiting:
         self._start, self._labels = history, labels
 
     def wake(self) -> None:
+        """End the waiting. What is told before it can be read is looked for again soon."""
+        self._pause = self._access.poll_seconds_min
         self._woken.set()
 
     def close(self) -> None:
@@ -79,7 +90,8 @@ class Waiting:
         body = {"topicName": self._access.watch_topic}
         if self._labels:
             body |= {"labelIds": list(self._labels), "labelFilterBehavior": "include"}  # type: ignore[dict-item]
-        self._watch_at = time.monotonic() + self._access.watch_seconds
+        early = 1 - _WATCH_JITTER * random.random()  # noqa: S311  (jitter, not a secret)
+        self._watch_at = time.monotonic() + self._access.watch_seconds * early
         try:
             request = self._session.api.users.watch(userId="me", body=body)
             await self._session.call("watch", request, Urgency.NEW_MAIL)
@@ -88,4 +100,9 @@ class Waiting:
             raise
         except ConnectorError as error:
             self._watch_at = time.monotonic() + _WATCH_AGAIN_SECONDS
-            self._session.tools.watch_failed(error, _WATCH_AGAIN_SECONDS)
+            self._watch_failed(error, _WATCH_AGAIN_SECONDS)
+
+
+async def stop_watch(session: GmailSession) -> None:
+    """End what `watch` began: Gmail publishes nothing of the mailbox any more. Raises ConnectorError."""
+    await session.call("stop", session.api.users.stop(userId="me"), Urgency.SEND)

@@ -153,7 +153,8 @@ class GraphReader:
             self._woken.clear()
 
     def wake(self) -> None:
-        """End the waiting; see `Reader.wake`."""
+        """End the waiting; see `Reader.wake`. What is told before it can be read is looked for again soon."""
+        self._poll_seconds = self._access.poll_seconds_min
         self._woken.set()
 
     async def fetch(self, locator: str) -> RawMessage | None:

@@ -14,9 +14,19 @@ from connectors.graph_access import GraphAccess
 from connectors.graph_delta import Known
 from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_sender import GraphSender
+from connectors.graph_subscriptions import Subscriptions
 from connectors.graph_transport import GraphTransport
 
-__all__ = ["GraphAccess", "GraphTransport", "Known", "MailboxLimiter", "graph_reader", "graph_sender"]
+__all__ = [
+    "GraphAccess",
+    "GraphTransport",
+    "Known",
+    "MailboxLimiter",
+    "Subscriptions",
+    "graph_reader",
+    "graph_sender",
+    "graph_subscriptions",
+]
 
 
 def graph_reader(
@@ -41,3 +51,13 @@ def graph_sender(
     limiter: MailboxLimiter,
 ) -> GraphSender:
     return GraphSender(access, token_source, transport, limiter)
+
+
+def graph_subscriptions(
+    access: GraphAccess,
+    token_source: TokenSource,
+    *,
+    transport: httpx2.AsyncBaseTransport,
+    limiter: MailboxLimiter,
+) -> Subscriptions:
+    return Subscriptions(access, token_source, transport, limiter)

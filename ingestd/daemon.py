@@ -24,6 +24,7 @@ from ingestd.build.store import Store, open_store
 from ingestd.build.webhooks import new_courier, new_webhook_desk
 from ingestd.build.worker import new_worker
 from ingestd.garbage import keep_what_was_loaded
+from ingestd.inbound.notified import Notified
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
 from ingestd.lock import StoreLock
@@ -129,7 +130,7 @@ class Daemon:
                 group.create_task(health.run()),
                 group.create_task(keep_looking(store.content, store.keystore, health, metrics)),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
-                group.create_task(self._serve(linking, metrics, health, backend)),
+                group.create_task(self._serve(linking, Notified(store.content, store.keys), metrics, health, backend)),
                 group.create_task(self._reloading(apply)),
             ]
             if worker is not None:
@@ -171,7 +172,9 @@ class Daemon:
                 log.warning("config.kept", settings=plan.kept)
             self._notifier.ready("running")
 
-    async def _serve(self, linking: Linking, metrics: Metrics, health: Health, backend: Backend | None) -> None:
+    async def _serve(
+        self, linking: Linking, notified: Notified, metrics: Metrics, health: Health, backend: Backend | None
+    ) -> None:
         # Here, as they cost a quarter of the time that a command of the command line takes to start.
         from ingestd.api.app import create_app  # noqa: PLC0415
         from ingestd.api.server import ServerLimits, serve  # noqa: PLC0415
@@ -188,6 +191,8 @@ class Daemon:
                 request_seconds_max=api.request_seconds_max,
                 requests_max=api.requests_max,
             ),
+            notifications=notified,
+            notifications_per_second_max=api.notifications_per_second_max,
             cors_origins=api.cors_origins,
             backend=backend,
         )

@@ -142,6 +142,35 @@ class GrantRecord(msgspec.Struct, frozen=True):
         return Place("grants", mailbox_id)
 
 
+class RevocableRecord(GrantRecord, frozen=True):
+    """What is kept of a grant until it is revoked (in the key store, under the master key)."""
+
+    read_way: str = ""
+    """By which way its mailbox was read: its provider may have been asked to tell of news."""
+    subscription_id: str = ""
+    """By which the provider tells of news; empty where there is none, or it has no id (Gmail)."""
+
+    def __repr__(self) -> str:
+        return "<RevocableRecord>"
+
+
+class PushRecord(msgspec.Struct, frozen=True):
+    """pushes.sealed: a subscription that stands at the provider."""
+
+    subscription_id: str
+    secret: str
+    """What its notifications show, and nobody else knows."""
+    url: str
+    """Where they are sent to."""
+
+    def __repr__(self) -> str:
+        return "<PushRecord>"
+
+    @staticmethod
+    def place(mailbox_id: UUID) -> Place:
+        return Place("pushes", mailbox_id)
+
+
 class FlowRecord(msgspec.Struct, frozen=True):
     """link_flows.sealed, under the account's key: the mailbox has none before it is linked."""
 

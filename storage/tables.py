@@ -131,6 +131,23 @@ access_warnings = Table(
     comment="what will end the access to a mailbox, and was told; gone once it is cured",
 )
 
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("told", Text),
+    Column("due_at", Instant, nullable=False),
+    Column("renew_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("failures", Integer, nullable=False),
+    Column("sealed", LargeBinary),
+    PrimaryKeyConstraint("account_id", "mailbox_id"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "due_at"),
+    comment="the subscription by which a provider tells of news in a mailbox, and what was told and not looked at",
+)
+
 link_flows = Table(
     "link_flows",
     metadata,
@@ -588,6 +605,7 @@ MAILBOX_TABLES = (
     link_flows,
     events,
     access_warnings,
+    pushes,
     grants,
 )
 """Every table with rows of a mailbox, but for `mailboxes` itself and `erasures`."""

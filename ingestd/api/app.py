@@ -15,6 +15,7 @@ from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge, LinkOutcome
 from ingestd.api.limits import LimitsMiddleware
 from ingestd.api.linking import PAGE_PATHS, linking_routes
+from ingestd.api.notifications import notification_routes
 from ingestd.api.openapi import document
 from ingestd.api.pages import page
 from ingestd.api.problems import SECURITY_HEADERS, problem
@@ -63,6 +64,8 @@ def create_app(deps: Edge) -> FastAPI:
     if deps.metrics is not None:
         _add_metrics(app, deps.metrics)
     app.include_router(linking_routes(deps))
+    if (notifications := deps.notifications) is not None:
+        app.include_router(notification_routes(notifications, per_second_max=deps.notifications_per_second_max))
     if deps.backend is not None:
         _add_api(app, deps.backend)
     return app

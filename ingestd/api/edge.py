@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 if TYPE_CHECKING:
     from ingestd.api.backend import Backend
@@ -72,6 +73,14 @@ class LinkingEdge(Protocol):
         ...
 
 
+class NotificationsEdge(Protocol):
+    """What providers post to our public address."""
+
+    async def take(self, mailbox_id: UUID, body: bytes) -> None:
+        """Note what a post tells of a mailbox; what is forged is nothing. Raises StorageUnavailable."""
+        ...
+
+
 class HealthEdge(Protocol):
     def livez(self) -> tuple[bool, Mapping[str, str]]: ...
 
@@ -104,6 +113,9 @@ class Edge:
     link_seconds: int = 600
     """How long a person may take at the provider: the life of the cookie."""
     limits: Limits = Limits()
+    notifications: NotificationsEdge | None = None
+    """None: nothing is taken from providers."""
+    notifications_per_second_max: float = 100.0
     cors_origins: tuple[str, ...] = ()
     """Whose pages may call the API from a browser."""
     backend: Backend | None = None

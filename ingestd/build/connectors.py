@@ -12,17 +12,19 @@ from config import Provider, Settings
 from connectors.base import Reader, ReadPlan, Sender
 from connectors.gmail_access import GmailAccess
 from connectors.graph_limiter import MailboxLimiter
-from connectors.graph_mailbox import GraphAccess, graph_reader, graph_sender
+from connectors.graph_mailbox import GraphAccess, Subscriptions, graph_reader, graph_sender, graph_subscriptions
 from connectors.imap_mailbox import ImapAccess, ImapEndpoint, SmtpEndpoint, imap_reader, smtp_sender
 from ingestd.build.outside import Outside
+from ingestd.build.push import GmailPushes
 from ingestd.inbound.alerts import note_alerts
+from ingestd.inbound.known import KnownMessages
+from ingestd.inbound.push import tell_of_failure
 from ingestd.linking.keeper import MailboxTokens
 from ingestd.linking.ways import Way, Ways, audience
 from ingestd.outbound.fallback import FallbackSender
 from ingestd.telemetry.metrics import Metrics
 
-_POLL_SECONDS_MIN: Final = 15.0
-"""How soon an API is asked again after something has come."""
+_TOLD: Final = "reader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Reached:
     """What Microsoft Graph calls the mailbox; `me` for the own one of who consented."""
     tokens: Callable[[tuple[str, ...] | None], MailboxTokens]
     """Returns the source of tokens for some of them."""
+    known: KnownMessages
+    """Tells which of its messages are stored."""
 
     def tokens_for(self, way: Way) -> MailboxTokens:
         return self.tokens(None if self.granted is None else audience(self.provider.kind, way, self.granted))
@@ -50,14 +54,18 @@ class Connectors:
     Where a grant opens none of the ways, it is IMAP or SMTP all the same: the server's refusal says what is wrong.
     """
 
-    def __init__(self, settings: Settings, outside: Outside, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, outside: Outside, metrics: Metrics, gmail_pushes: GmailPushes | None = None
+    ) -> None:
+        """Without `gmail_pushes` nobody tells of news: mailboxes are polled."""
         self._settings = settings
         self._outside = outside
+        self._gmail_pushes = gmail_pushes
         self._metrics = metrics
         self._limiters: dict[UUID, MailboxLimiter] = {}
 
-    def reader(self, one: Reached, plan: ReadPlan, *, name: str = "reader") -> Reader:
-        """Return a reader; two that share a mailbox have different names."""
+    def reader(self, one: Reached, plan: ReadPlan, *, name: str = _TOLD) -> Reader:
+        """Return a reader; two that share a mailbox have different names. The one called "reader" is told of news."""
         if one.ways.read is Way.GRAPH:
             return graph_reader(
                 self._graph(one),
@@ -66,12 +74,21 @@ class Connectors:
                 limiter=self._limiter(one.mailbox_id),
                 plan=plan,
                 name=name,
+                known=one.known,
             )
         if one.ways.read is Way.GMAIL:
             from connectors.gmail_mailbox import gmail_reader  # noqa: PLC0415  # as in Outside.gmail
 
-            access, tools = self._gmail(one), self._outside.gmail(one.provider)
-            return gmail_reader(access, one.tokens_for(Way.GMAIL), tools=tools, plan=plan)
+            is_told = name == _TOLD and self._gmail_pushes is not None
+            return gmail_reader(
+                self._gmail(one),
+                one.tokens_for(Way.GMAIL),
+                tools=self._outside.gmail(one.provider),
+                plan=plan,
+                known=one.known,
+                push=self._gmail_pushes.listener(one.provider) if is_told and self._gmail_pushes else None,
+                watch_failed=partial(tell_of_failure, self._metrics, "gmail", mailbox_id=one.mailbox_id),
+            )
         return imap_reader(
             self._imap(one.login, one.provider),
             one.tokens_for(Way.IMAP),
@@ -109,6 +126,20 @@ class Connectors:
             alerted=partial(note_alerts, self._metrics, one.mailbox_id),
         )
 
+    def subscriptions(self, one: Reached) -> Subscriptions | None:
+        """Return what subscribes to the news of a mailbox; None where it is not read by Graph, or Graph cannot post
+        to us."""
+        setting, public_url = one.provider.graph_push, self._settings.api.public_url
+        may_post = setting == "always" or (setting == "auto" and public_url.startswith("https://"))
+        if one.ways.read is not Way.GRAPH or not may_post:
+            return None
+        return graph_subscriptions(
+            self._graph(one),
+            one.tokens_for(Way.GRAPH),
+            transport=self._outside.graph(one.provider),
+            limiter=self._limiter(one.mailbox_id),
+        )
+
     def forget(self, mailbox_id: UUID) -> None:
         """Keep nothing of a mailbox that this process has given up."""
         self._limiters.pop(mailbox_id, None)
@@ -129,7 +160,7 @@ class Connectors:
             read_seconds=inbound.read_timeout_seconds,
             send_seconds=outbound.dot_timeout_seconds,
             poll_seconds=inbound.poll_seconds,
-            poll_seconds_min=min(_POLL_SECONDS_MIN, inbound.poll_seconds),
+            poll_seconds_min=min(inbound.api_poll_seconds_min, inbound.poll_seconds),
         )
 
     def _gmail(self, one: Reached) -> GmailAccess:
@@ -140,7 +171,9 @@ class Connectors:
             connect_seconds=inbound.connect_timeout_seconds,
             read_seconds=inbound.read_timeout_seconds,
             poll_seconds=inbound.poll_seconds,
-            poll_seconds_min=min(_POLL_SECONDS_MIN, inbound.poll_seconds),
+            poll_seconds_min=min(inbound.api_poll_seconds_min, inbound.poll_seconds),
+            watch_topic=push.topic if (push := one.provider.gmail_push) is not None else "",
+            watch_seconds=inbound.push_renew_seconds,
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
@@ -11,12 +12,15 @@ from config import Provider
 from connectors.base import Reader, ReadPlan
 from ingestd.build.connectors import Connectors, Reached
 from ingestd.build.outside import Outside
+from ingestd.build.push import GmailPushes
 from ingestd.build.store import Store
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.known import KnownMessages
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
+from ingestd.inbound.push import NOTIFICATIONS_PATH, MailboxPush, PushTools
 from ingestd.inbound.reader import MailboxReader, WhyRefused
 from ingestd.inbound.rules import rules_of
 from ingestd.inbound.taking import ReaderTools
@@ -33,7 +37,7 @@ from ingestd.outbound.sender import MailboxOutbox
 from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.records import FoldersRecord, MailboxRecord
 from ingestd.telemetry.metrics import Metrics
-from storage import grants, mailboxes
+from storage import grants, mailboxes, pushes
 from storage.leases import Held
 from storage.mailboxes import Mailbox
 
@@ -78,7 +82,15 @@ async def open_context(store: Store, mailbox: Mailbox) -> MailboxContext:
 class Mailboxes:
     """Builds the work on a mailbox that this process has just taken."""
 
-    def __init__(self, store: Store, outside: Outside, parser: ParserPool, metrics: Metrics, lease: Lease) -> None:
+    def __init__(
+        self,
+        store: Store,
+        outside: Outside,
+        parser: ParserPool,
+        metrics: Metrics,
+        lease: Lease,
+        gmail_pushes: GmailPushes | None = None,
+    ) -> None:
         settings = store.settings
         self._store = store
         self._outside = outside
@@ -92,7 +104,7 @@ class Mailboxes:
             rejection_pause_seconds=settings.linking.rejection_pause_seconds,
             renewal_seconds_max=3 * settings.linking.http_timeout_seconds,  # it may connect more than once
         )
-        self._connectors = Connectors(settings, outside, metrics)
+        self._connectors = Connectors(settings, outside, metrics, gmail_pushes)
         self._diagnostician = Diagnostician(store.content, store.keys, outside.clients, self._keeper)
         self._reader_tools = ReaderTools(
             content=store.content,
@@ -116,6 +128,12 @@ class Mailboxes:
             lease=lease,
             sends=asyncio.Semaphore(settings.outbound.sends_max),
         )
+        self._push_tools = PushTools(
+            content=store.content,
+            metrics=metrics,
+            settings=settings.inbound,
+            slots=asyncio.Semaphore(settings.inbound.push_calls_max),
+        )
         self._connections: dict[str, Connections] = {}
         """By provider, to its submission server."""
 
@@ -135,6 +153,7 @@ class Mailboxes:
             reader,
             self._history(held, one, reader.caught_up),
             self._outbox(held, one, why_refused),
+            await self._push(held, one, reader.wake),
             lambda: self._forget(held.mailbox_id),
         )
 
@@ -156,7 +175,8 @@ class Mailboxes:
         grant = await self._store.content.read(account_id, grants.get_grant, mailbox_id)
         ways = ways_of(provider, grant.scopes, _read_way(mailbox))
         user = context.record.graph_user or "me"
-        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, user, tokens)
+        known = KnownMessages(self._store.content, context.key, mailbox_id)
+        reached = Reached(mailbox_id, context.record.login, provider, ways, grant.scopes, user, tokens, known)
         return _Opened(mailbox, context, reached, entries, folders)
 
     async def _bound(self, held: Held, one: _Opened) -> _Opened:
@@ -182,6 +202,18 @@ class Mailboxes:
         plan = replace(self._plan(one), batch_messages_max=self._store.settings.backfill.batch_messages_max)
         reader = self._connectors.reader(one.reached, plan, name="history")
         return MailboxBackfill(held, one.context, reader, caught_up, self._backfill_tools)
+
+    async def _push(self, held: Held, one: _Opened, wake: Callable[[], None]) -> MailboxPush | None:
+        """Note whether the mailbox is to be subscribed to, and return what sees to that."""
+        subscriptions = self._connectors.subscriptions(one.reached)
+        noted = await self._store.content.read(held.account_id, pushes.find_push, held.mailbox_id)
+        if (subscriptions is None) != (noted is None):
+            change = pushes.unwant if subscriptions is None else pushes.want
+            await self._store.content.transaction(held.account_id, change, held.mailbox_id, fence=held.fence)
+        if subscriptions is None:
+            return None
+        url = f"{self._store.settings.api.public_url}{NOTIFICATIONS_PATH}/{held.mailbox_id}"
+        return MailboxPush(held, one.context.key, subscriptions, url, wake, self._push_tools)
 
     def _forget(self, mailbox_id: UUID) -> None:
         self._store.keys.forget(mailbox_id)

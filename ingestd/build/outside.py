@@ -15,9 +15,10 @@ import httpx2
 import structlog
 
 from config import Provider, Settings, allowed_hosts, hosts
-from connectors.base import TemporaryError
+from connectors.base import TemporaryError, TokenSource
 from connectors.egress import EgressGuard
-from connectors.graph_access import GraphAccess
+from connectors.graph_limiter import MailboxLimiter
+from connectors.graph_mailbox import GraphAccess, graph_subscriptions
 from connectors.graph_transport import GraphTransport
 from connectors.tls import client_context
 from ingestd.build.store import Store
@@ -28,8 +29,10 @@ from ingestd.linking.http import HttpLimits, new_http
 from ingestd.linking.link import Linking
 from ingestd.linking.retry import Waits
 from ingestd.linking.unowned import look_into
+from ingestd.linking.ways import Way
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
+from ingestd.records import RevocableRecord
 from ingestd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class Outside:
         linking = settings.linking
         self.clients = OAuthClients(
             self.provider,
-            self._http,
+            self.new_http,
             self._discovery_hosts,
             waits=Waits(linking.attempts_max, linking.backoff.initial_seconds, linking.backoff.max_seconds),
             limits=HttpLimits(linking.http_timeout_seconds, linking.response_bytes_max),
@@ -141,6 +144,20 @@ class Outside:
             )
         return self._gmails[provider.name]
 
+    async def end_push(self, name: str, record: RevocableRecord, tokens: TokenSource) -> None:
+        """Have a provider tell of news in a mailbox no more. Raises KeyError, ConnectorError."""
+        provider = self.provider(name)
+        if record.subscription_id and provider.graph_url is not None:
+            access = GraphAccess(base_url=provider.graph_url.rstrip("/"))
+            transport = self.graph(provider)
+            subscriptions = graph_subscriptions(access, tokens, transport=transport, limiter=MailboxLimiter())
+            await subscriptions.delete(record.subscription_id)
+        elif record.read_way == Way.GMAIL and provider.gmail_push is not None:
+            from connectors.gmail_mailbox import GmailAccess, gmail_stop_watch  # noqa: PLC0415  # as in `gmail`
+
+            # Its name is that of a budget, of which it needs next to nothing.
+            await gmail_stop_watch(GmailAccess(login="forgotten"), tokens, tools=self.gmail(provider))
+
     async def permit_databases(self) -> None:
         """Let connections to the databases pass the audit hook, at the addresses that they have now.
 
@@ -164,7 +181,8 @@ class Outside:
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._gmail_executor.shutdown(wait=False, cancel_futures=True)
 
-    def _http(self, provider: Provider) -> httpx2.AsyncClient:
+    def new_http(self, provider: Provider) -> httpx2.AsyncClient:
+        """Return a client for a provider's OAuth endpoints, which the caller closes."""
         return new_http(transport=GuardedTransport(self.guard, self.ssl_context(provider)))
 
     def _discovery_hosts(self, provider: Provider) -> frozenset[str]:
@@ -180,7 +198,7 @@ def new_metrics() -> Metrics:
 
 
 def new_eraser(store: Store, outside: Outside, metrics: Metrics) -> tuple[Eraser, Revoker]:
-    revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page)
+    revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page, outside.end_push)
     tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
     return Eraser(tools), revoker
 

@@ -10,6 +10,7 @@ from typing import Any
 from config import Settings
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_eraser
+from ingestd.build.push import GmailPushes
 from ingestd.build.store import Store
 from ingestd.build.webhooks import new_dispatcher
 from ingestd.events.courier import Courier
@@ -36,10 +37,11 @@ class Worker:
     supervisor: Supervisor
     maintenance: Maintenance
     dispatcher: Dispatcher
+    gmail_pushes: GmailPushes
 
     def parts(self) -> Iterable[Coroutine[Any, Any, None]]:
         """Return what it does, each to be run until it is cancelled."""
-        return self.supervisor.run(), self.maintenance.run(), self.dispatcher.run()
+        return self.supervisor.run(), self.maintenance.run(), self.dispatcher.run(), self.gmail_pushes.run()
 
     async def drain(self, seconds: float) -> None:
         """Let what is under way end within `seconds`, and hand everything over."""
@@ -48,7 +50,9 @@ class Worker:
     def rebuild(self, settings: Settings) -> None:
         """Go on with changed settings: the work on every mailbox begins anew."""
         changed = replace(self.store, settings=settings)
-        self.supervisor.rebuild(Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease).begin)
+        self.gmail_pushes.forget()
+        built = Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease, self.gmail_pushes)
+        self.supervisor.rebuild(built.begin)
 
 
 async def new_worker(
@@ -64,13 +68,14 @@ async def new_worker(
     """Build a worker that holds its lease; `current` returns the settings in force. Raises StorageUnavailable."""
     settings = store.settings
     lease = Lease(new_id(), settings.inbound.lease_seconds)
+    gmail_pushes = GmailPushes(outside, metrics, settings.linking)
     supervisor = Supervisor(
         content=store.content,
         lease=lease,
         settings=settings.inbound,
         bell=bell,
         health=health,
-        begin=Mailboxes(store, outside, parser, metrics, lease).begin,
+        begin=Mailboxes(store, outside, parser, metrics, lease, gmail_pushes).begin,
     )
     eraser, revoker = new_eraser(store, outside, metrics)
     maintenance = Maintenance(
@@ -91,4 +96,4 @@ async def new_worker(
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()
-    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance, dispatcher)
+    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance, dispatcher, gmail_pushes)

@@ -1,4 +1,4 @@
-"""Pub/Sub as the demo's Gmail uses it: one topic, subscriptions that are pulled. No sockets.
+"""Pub/Sub as the demo's Gmail uses it: one topic, subscriptions that are pulled, a service account. No sockets.
 
 A message that is not acknowledged comes again after the deadline, as Pub/Sub's do (cloud.google.com/pubsub/docs/pull).
 """
@@ -11,9 +11,16 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import parse_qs
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ingestd.demo.gmailwire import Answer, Request
 
@@ -51,14 +58,14 @@ class PubSub:
         with self._lock:
             return sum(map(len, self._waiting.values()))
 
-    async def run(self, name: str, method: str, request: Request) -> Answer:
-        """Carry out pull, acknowledge or modifyAckDeadline of a subscription."""
+    async def run(self, name: str, method: str, request: Request, is_gone: Callable[[], bool]) -> Answer:
+        """Carry out pull, acknowledge or modifyAckDeadline of a subscription; a pull ends once its caller is gone."""
         waiting = self._waiting.get(name)
         if waiting is None:
             return Answer.error(404, "notFound", "Resource not found")
         wanted = request.json()
         if method == "pull":
-            return await self._pull(waiting, int(wanted.get("maxMessages", 1)))
+            return await self._pull(waiting, int(wanted.get("maxMessages", 1)), is_gone)
         ids = [str(one) for one in wanted.get("ackIds", ())]
         with self._lock:
             for one in ids:
@@ -68,12 +75,12 @@ class PubSub:
                     waiting[one].ready_at = time.monotonic() + float(wanted.get("ackDeadlineSeconds", 0))
         return Answer.of({})
 
-    async def _pull(self, waiting: dict[str, _Message], most: int) -> Answer:
+    async def _pull(self, waiting: dict[str, _Message], most: int, is_gone: Callable[[], bool]) -> Answer:
         ends_at = time.monotonic() + PULL_SECONDS
         found = self._ready(waiting, most)
-        while not found and time.monotonic() < ends_at:
+        while not found and time.monotonic() < ends_at and not is_gone():
             await asyncio.sleep(0.02)  # `publish` comes from any thread
-            found = self._ready(waiting, most)
+            found = [] if is_gone() else self._ready(waiting, most)
         return Answer.of({"receivedMessages": found} if found else {})
 
     def _ready(self, waiting: dict[str, _Message], most: int) -> list[dict[str, Any]]:
@@ -91,3 +98,38 @@ class PubSub:
                     }
                     found.append({"ackId": identity, "message": body, "deliveryAttempt": message.deliveries})
         return found
+
+
+class ServiceAccount:
+    """A service account with one key, and the endpoint that gives it tokens (RFC 7523)."""
+
+    def __init__(self, token: str) -> None:
+        """`token` is what a good assertion is answered with."""
+        self.given = 0
+        """Tokens that were given."""
+        self._token = token
+        self._key = generate_private_key(65537, 2048)
+
+    def key_file(self) -> str:
+        """Return the JSON that Google's console gives."""
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        named = {"client_email": "pull@demo.iam.example.com", "private_key_id": "1"}
+        return json.dumps({"type": "service_account", "private_key": pem, **named})
+
+    def answer(self, request: Request, address: str) -> Answer:
+        """Answer an assertion that is to be for `address`."""
+        found = parse_qs(request.body.decode("ascii", "replace"))
+        signed, _, signature = found.get("assertion", [""])[0].rpartition(".")
+        try:
+            self._key.public_key().verify(_decoded(signature), signed.encode(), PKCS1v15(), SHA256())
+            claims = json.loads(_decoded(signed.partition(".")[2]))
+        except (InvalidSignature, ValueError):
+            return Answer.error(400, "invalid_grant", "Invalid JWT Signature.")
+        if claims["aud"] != address or not claims["iat"] <= time.time() + 60 < claims["exp"] <= claims["iat"] + 3600:
+            return Answer.error(400, "invalid_grant", "Invalid JWT")
+        self.given += 1
+        return Answer.of({"access_token": self._token, "token_type": "Bearer", "expires_in": 3599})
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import re
 import ssl
@@ -22,7 +23,7 @@ from typing import Any, Final
 from ingestd.demo.gmailapi import GmailApi
 from ingestd.demo.gmailbox import GmailBox
 from ingestd.demo.gmailfaults import UNITS, Fault, Faults, Loss, Quota
-from ingestd.demo.gmailpush import PubSub
+from ingestd.demo.gmailpush import PubSub, ServiceAccount
 from ingestd.demo.gmailwire import Answer, BadRequest, Request, batch_answer, batch_parts, read_request
 from ingestd.demo.xoauth2 import CheckToken
 
@@ -97,7 +98,8 @@ class GmailServer:
         self._pubsub_token = pubsub_token
         self._boxes: dict[str, GmailBox] = {}
         self._quotas: dict[str, Quota] = {}
-        self._watches: dict[str, frozenset[str]] = {}
+        self.watches: dict[str, frozenset[str]] = {}
+        """By mailbox: the labels of which changes are published; none: of all."""
         self._uploads: dict[str, _Upload] = {}
         self._upload_numbers = itertools.count(1)
         self._writers: dict[asyncio.StreamWriter, str] = {}
@@ -107,6 +109,11 @@ class GmailServer:
         self._stopping: Callable[[], None] = lambda: None
 
     # What tests and the demo call.
+
+    @functools.cached_property
+    def service_account(self) -> ServiceAccount:
+        """Who may pull; made at first use, as its key takes a moment."""
+        return ServiceAccount(self._pubsub_token)
 
     def box(self, address: str) -> GmailBox:
         """Return a mailbox, which is made where there is none."""
@@ -200,7 +207,7 @@ class GmailServer:
             while (request := await read_request(reader)) is not None:
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)
-                writer.write((await self._answer(request, writer)).bytes())
+                writer.write((await self._answer(request, writer, reader.at_eof)).bytes())
                 await writer.drain()
         except _Drop:
             pass
@@ -213,11 +220,13 @@ class GmailServer:
             self._writers.pop(writer, None)
             writer.transport.abort()
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> Answer:
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter, is_gone: Callable[[], bool]) -> Answer:
         if found := _SUBSCRIPTION.fullmatch(request.path):
             if request.token != self._pubsub_token:
                 return Answer.error(401, "authError", "Invalid Credentials")
-            return await self.pubsub.run(found.group(1), found.group(2), request)
+            return await self.pubsub.run(found.group(1), found.group(2), request, is_gone)
+        if request.path == "/token":
+            return self.service_account.answer(request, f"{self.root}token")
         if info := self._check(request.token):
             self._writers[writer] = info.address
         if request.path in ("/batch", "/batch/gmail/v1"):
@@ -301,13 +310,13 @@ class GmailServer:
 
     def _watched(self, box: GmailBox, request: Request) -> None:
         if request.path.endswith("/stop"):
-            self._watches.pop(box.address, None)
+            self.watches.pop(box.address, None)
         else:
-            self._watches[box.address] = frozenset(request.json().get("labelIds", ()))
+            self.watches[box.address] = frozenset(request.json().get("labelIds", ()))
             self.pubsub.publish(box.address, box.history_id)
 
     def _changed(self, box: GmailBox, labels: frozenset[str]) -> None:
-        watched = self._watches.get(box.address)
+        watched = self.watches.get(box.address)
         if watched is not None and (not watched or watched & labels):
             self.pubsub.publish(box.address, box.history_id)
 

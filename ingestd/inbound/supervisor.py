@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from ingestd.inbound.lease import Lease
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
-from storage import backfills, due, edits, leases
+from storage import backfills, due, edits, leases, pushes
 from storage.database import Database
 from storage.errors import FenceLost, StorageError, StorageUnavailable
 from storage.leases import Held
@@ -43,6 +44,8 @@ _EDITS_SECONDS = 60.0
 """Beneath the wakes: what is repeated later is repeated by the mailbox's own task."""
 _EDITS_MAILBOXES = 500
 _BACKFILL_SECONDS = 5.0
+_PUSHES_SECONDS = 60.0
+_PUSHES_MAILBOXES = 500
 
 
 class MailboxWork(Protocol):
@@ -62,6 +65,10 @@ class MailboxWork(Protocol):
 
     async def send_due(self) -> None: ...
 
+    async def push_due(self) -> None:
+        """Look at what the provider told, and have it go on to tell of news."""
+        ...
+
     def stop_sending(self) -> None:
         """Begin no step more, and keep a mail back that can still be kept back."""
         ...
@@ -76,6 +83,7 @@ class _Running:
     reading: asyncio.Task[None]
     sending: asyncio.Task[None] | None = None
     backfilling: asyncio.Task[None] | None = None
+    pushing: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -114,6 +122,7 @@ class Supervisor:
             group.create_task(self._outbox_loop())
             group.create_task(self._backfill_loop())
             group.create_task(self._edits_loop())
+            group.create_task(self._pushes_loop())
 
     async def drain(self, seconds: float) -> None:
         """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over."""
@@ -195,7 +204,7 @@ class Supervisor:
         log.info("mailbox.claimed", mailbox_id=str(held.mailbox_id), fence=held.fence, replies=lost)
         reading = asyncio.create_task(self._guarded(held, work))
         self._running[held.mailbox_id] = _Running(held, work, reading)
-        self.bell.ring(["outbox", "backfills"])
+        self.bell.ring(["outbox", "backfills", "pushes"])
 
     async def _guarded(self, held: Held, work: MailboxWork) -> None:
         while True:
@@ -220,7 +229,7 @@ class Supervisor:
     async def _end(self, one: _Running) -> None:
         if self._running.get(one.held.mailbox_id) is one:
             del self._running[one.held.mailbox_id]
-        tasks = [task for task in (one.reading, one.sending, one.backfilling) if task]
+        tasks = [task for task in (one.reading, one.sending, one.backfilling, one.pushing) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -276,6 +285,42 @@ class Supervisor:
                 except StorageUnavailable as error:
                     log.warning("storage.unavailable", exc_info=error)
                 await listener.wait(_EDITS_SECONDS)
+
+    # -- what providers tell ---------------------------------------------------------------------
+
+    async def _pushes_loop(self) -> None:
+        with self.bell.subscribe("pushes") as listener:
+            while True:
+                pause = _PUSHES_SECONDS
+                try:
+                    ready, next_in = await self.content.read(
+                        None,
+                        pushes.due_mailboxes,
+                        self.lease.worker_id,
+                        ahead=timedelta(seconds=pause),
+                        limit=_PUSHES_MAILBOXES,
+                    )
+                    for held in ready:
+                        self._push(held)
+                    if next_in is not None:
+                        pause = min(pause, next_in.total_seconds())
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(max(pause, 0.01))
+
+    def _push(self, held: Held) -> None:
+        one = self._running.get(held.mailbox_id)
+        if self._stopping or one is None or one.held != held or (one.pushing and not one.pushing.done()):
+            return
+        one.pushing = asyncio.create_task(self._push_guarded(held, one.work))
+
+    async def _push_guarded(self, held: Held, work: MailboxWork) -> None:
+        try:
+            await work.push_due()
+        except Exception as error:
+            log.exception("task.failed", component="push", mailbox_id=held.mailbox_id, exc_info=error)
+            await asyncio.sleep(_CRASH_PAUSE_SECONDS)
+        self.bell.ring(["pushes"])
 
     # -- old mail --------------------------------------------------------------------------------
 

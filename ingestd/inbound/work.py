@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingestd.inbound.backfill import MailboxBackfill
+from ingestd.inbound.push import MailboxPush
 from ingestd.inbound.reader import MailboxReader
 from ingestd.outbound.sender import MailboxOutbox
 
@@ -17,6 +18,8 @@ class HeldMailbox:
     reader: MailboxReader
     history: MailboxBackfill
     outbox: MailboxOutbox
+    push: MailboxPush | None
+    """None where nobody is asked to tell of news."""
     forget: Callable[[], None]
     """Drops the key and the tokens' bookkeeping: another process may have been told to destroy them."""
 
@@ -31,6 +34,10 @@ class HeldMailbox:
 
     async def send_due(self) -> None:
         await self.outbox.run_due()
+
+    async def push_due(self) -> None:
+        if self.push is not None:
+            await self.push.run_due()
 
     def stop_sending(self) -> None:
         self.outbox.stop()

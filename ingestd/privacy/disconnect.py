@@ -23,13 +23,14 @@ from ingestd.keys import KeyRing
 from ingestd.privacy.positions import note_ledger
 from ingestd.privacy.requests import tell
 from ingestd.privacy.revocation import revocable_text
-from ingestd.records import GrantRecord, Receipt
+from ingestd.records import GrantRecord, PushRecord, Receipt, RevocableRecord
 from ingestd.telemetry.metrics import Metrics
-from storage import erasures, grants, keystore, mailboxes, webhooks
+from storage import erasures, grants, keystore, mailboxes, pushes, webhooks
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.erasures import Erasure
 from storage.errors import KeyDestroyed, MasterKeyWrong, NotFound, SealBroken
+from storage.sealing import DataKey
 
 log = structlog.get_logger()
 
@@ -120,7 +121,22 @@ class Eraser:
             record = key.open_record(GrantRecord.place(mailbox_id), grant.sealed, GrantRecord)
         except (NotFound, SealBroken):
             return key.fingerprint(), None
-        return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, revocable_text(record))
+        mailbox = await tools.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+        revocable = RevocableRecord(
+            **msgspec.structs.asdict(record),
+            read_way=mailbox.read_way or "",
+            subscription_id=await self._subscription_id(key, mailbox_id),
+        )
+        return key.fingerprint(), tools.keys.wrap_token(account_id, mailbox_id, revocable_text(revocable))
+
+    async def _subscription_id(self, key: DataKey, mailbox_id: UUID) -> str:
+        push = await self._tools.content.read(key.account_id, pushes.find_push, mailbox_id)
+        if push is None or push.sealed is None:
+            return ""
+        try:
+            return key.open_record(PushRecord.place(mailbox_id), push.sealed, PushRecord).subscription_id
+        except SealBroken:
+            return ""
 
     async def _delete(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools

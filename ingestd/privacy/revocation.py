@@ -11,8 +11,9 @@ permissions opened the mailbox, there is no grant: an administrator can take the
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -20,13 +21,15 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from connectors.base import AccessToken, AuthError, TokenSource
 from ingestd.keys import KeyRing
 from ingestd.linking.client import ProviderClient
 from ingestd.linking.client import Revocation as Outcome
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.errors import GrantRevoked, LinkingError
 from ingestd.linking.tokens import TokenSet
-from ingestd.records import GrantRecord
+from ingestd.linking.ways import Way
+from ingestd.records import GrantRecord, RevocableRecord
 from storage import keystore
 from storage.database import Database
 from storage.keystore import Revocation
@@ -35,6 +38,9 @@ log = structlog.get_logger()
 
 _FIRST_PAUSE_SECONDS = 10.0
 _PAUSE_SECONDS_MAX = 1800.0
+_END_PUSH_SECONDS = 10.0
+"""The wipe waits for no provider longer than it must."""
+_END_PUSH_ATTEMPTS_MAX = 3
 
 
 class RefreshAfter(enum.StrEnum):
@@ -58,7 +64,7 @@ class _Tried:
 
     outcome: Outcome
     refresh_after: RefreshAfter = RefreshAfter.NOT_TRIED
-    grant: GrantRecord | None = None
+    grant: RevocableRecord | None = None
     """What is to be revoked next time, where that is not what it was."""
 
     @property
@@ -72,6 +78,14 @@ def _nowhere(_provider: str) -> str | None:
     return None
 
 
+EndPush = Callable[[str, RevocableRecord, TokenSource], Awaitable[None]]
+"""Has a provider (by its name) tell of news no more, with tokens of the grant. May raise whatever it meets."""
+
+
+async def _nobody_told(_provider: str, _record: RevocableRecord, _tokens: TokenSource) -> None:
+    return
+
+
 class Revoker:
     """Revokes what waits in the key store. `removal_page` returns where the owner can do it, by a provider's name."""
 
@@ -81,11 +95,13 @@ class Revoker:
         keys: KeyRing,
         clients: OAuthClients,
         removal_page: Callable[[str], str | None] = _nowhere,
+        end_push: EndPush = _nobody_told,
     ) -> None:
         self._store = store
         self._keys = keys
         self._clients = clients
         self._removal_page = removal_page
+        self._end_push = end_push
 
     async def revoke(self, account_id: UUID, mailbox_id: UUID) -> None:
         """Try one mailbox's grant now. Never raises for what the provider does."""
@@ -124,19 +140,62 @@ class Revoker:
 
     async def _ask(self, waiting: Revocation) -> _Tried:
         grant = read_revocable(self._keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped))
-        if grant.application_mailbox:
-            return _Tried(Outcome.NOTHING, RefreshAfter.NO_REFRESH_TOKEN)
+        nothing = _Tried(Outcome.NOTHING, RefreshAfter.NO_REFRESH_TOKEN) if grant.application_mailbox else None
         try:
             client = await self._clients.get(waiting.provider)
         except KeyError:
-            return _Tried(Outcome.UNSUPPORTED)  # the provider is configured no more
+            return nothing or _Tried(Outcome.UNSUPPORTED)  # the provider is configured no more
         except LinkingError:
-            return _Tried(Outcome.FAILED)
+            return nothing or _Tried(Outcome.FAILED)
+        grant = await self._tell_no_more(waiting, client, grant)
+        if nothing is not None:
+            return nothing
         outcome = await client.revoke(grant)
-        return await _prove(client, grant) if outcome is Outcome.REVOKED else _Tried(outcome)
+        return await _prove(client, grant) if outcome is Outcome.REVOKED else _Tried(outcome, grant=grant)
+
+    async def _tell_no_more(
+        self, waiting: Revocation, client: ProviderClient, grant: RevocableRecord
+    ) -> RevocableRecord:
+        """Have the provider tell of news no more, while the grant lives yet; return the grant as it is then.
+
+        What fails is left: without the grant nothing is told, or it ends by itself within days.
+        """
+        if not grant.read_way or waiting.attempts >= _END_PUSH_ATTEMPTS_MAX:
+            return grant
+        tokens = _GrantTokens(client, grant)
+        try:
+            async with asyncio.timeout(_END_PUSH_SECONDS):
+                await self._end_push(waiting.provider, grant, tokens)
+        except Exception as error:
+            log.warning("push.failed", mailbox_id=waiting.mailbox_id, kind=grant.read_way, exc_info=error)
+        return tokens.grant
 
 
-async def _prove(client: ProviderClient, grant: GrantRecord) -> _Tried:
+class _GrantTokens:
+    """The TokenSource of a grant that is to be revoked: its last access token.
+
+    Where that is refused, Google gives another. Microsoft is not asked for one: its grants cannot be revoked
+    afterwards, and a refresh lengthens them.
+    """
+
+    def __init__(self, client: ProviderClient, grant: RevocableRecord) -> None:
+        self._client = client
+        self.grant = grant
+
+    async def __call__(self, *, rejected: str | None = None) -> AccessToken:
+        """Raises AuthError where there is none."""
+        if rejected == self.grant.access_token or not self.grant.access_token:
+            if self.grant.read_way != Way.GMAIL:
+                raise AuthError("the grant's last token is dead")
+            try:
+                tokens = await self._client.refresh(self.grant)
+            except LinkingError:
+                raise AuthError("the grant gives no token any more") from None
+            self.grant = _with(self.grant, tokens)
+        return AccessToken(self.grant.access_token)
+
+
+async def _prove(client: ProviderClient, grant: RevocableRecord) -> _Tried:
     """Try to refresh a grant that the provider says to have revoked."""
     if grant.refresh_token is None:
         return _Tried(Outcome.REVOKED)
@@ -151,7 +210,7 @@ async def _prove(client: ProviderClient, grant: GrantRecord) -> _Tried:
     return _Tried(await client.revoke(given), RefreshAfter.ACCEPTED, given)
 
 
-def _with(grant: GrantRecord, tokens: TokenSet) -> GrantRecord:
+def _with(grant: RevocableRecord, tokens: TokenSet) -> RevocableRecord:
     return msgspec.structs.replace(
         grant, access_token=tokens.access_token, refresh_token=tokens.refresh_token or grant.refresh_token
     )
@@ -162,9 +221,9 @@ def revocable_text(grant: GrantRecord) -> str:
     return msgspec.json.encode(grant).decode()
 
 
-def read_revocable(text: str) -> GrantRecord:
+def read_revocable(text: str) -> RevocableRecord:
     """Read what `revocable_text` wrote; before version 0.2 it was the refresh token alone."""
     try:
-        return msgspec.json.decode(text, type=GrantRecord)
+        return msgspec.json.decode(text, type=RevocableRecord)
     except msgspec.DecodeError:
-        return GrantRecord(access_token="", refresh_token=text, scopes=())
+        return RevocableRecord(access_token="", refresh_token=text, scopes=())

@@ -34,6 +34,8 @@ from storage.outbox import ReplyStatus
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PEOPLES: Final = frozenset({ReplyStatus.CANCELLED})
 """Only people's commands lead to it, which have no metrics."""
+_PUSHED: Final = ("gmail", "graph")
+"""The ways that tell of news by themselves, mail servers apart."""
 LABEL_VALUES_MAX: Final = 50
 """Different values of one metric's label; whatever comes after them is counted as `other`."""
 OTHER: Final = "other"
@@ -123,6 +125,7 @@ class Metrics:
         self._begin(self._budgets_spent, "budgets_spent", ("budget_minute", "budget_day", "budget_recipients"))
         self._begin(self._erasures, "erasures", ("done", "failed"))
         self._begin(self._muted, "muted", ("sender", "ticket", "spam"))
+        self._add_pushes()
         self._add_webhooks()
         self._commit = Histogram(
             "ingestd_batch_commit_seconds",
@@ -140,6 +143,14 @@ class Metrics:
             {"version": version, "python_version": python_version}
         )
         ProcessCollector(registry=self.registry)
+
+    def _add_pushes(self) -> None:
+        self._pushes = self._counter("pushes", "Times that a provider told of news in a mailbox, by way.", "way")
+        self._push_failures = self._counter(
+            "push_failures", "Times that a provider could not be made, or asked, to tell of news, by way.", "way"
+        )
+        self._begin(self._pushes, "pushes", _PUSHED)
+        self._begin(self._push_failures, "push_failures", _PUSHED)
 
     def _add_webhooks(self) -> None:
         self._webhooks = self._gauge("webhooks", "Webhooks, by status.", "status")
@@ -274,6 +285,12 @@ class Metrics:
 
     def server_alerted(self, count: int) -> None:
         self._server_alerts.inc(count)
+
+    def push_told(self, way: str) -> None:
+        self._pushes.labels(self._label("pushes", way)).inc()
+
+    def push_failed(self, way: str) -> None:
+        self._push_failures.labels(self._label("push_failures", way)).inc()
 
     def parser_replaced(self) -> None:
         self._parser_restarts.inc()

@@ -19,6 +19,7 @@ from ingestd.verify import (
     ledger,
     log,
     merges,
+    pushes,
     quarantine,
     raw,
     recipients,
@@ -56,6 +57,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     merges.merged_messages_are_in_the_target,
     backfills.backfills_move_with_their_cursor,
     backfills.backfills_agree_with_their_status,
+    pushes.subscriptions_are_looked_after,
     webhooks.webhooks_follow_the_log,
     webhooks.deliveries_are_due_or_done,
     # nothing twice

@@ -29,7 +29,7 @@ def test_every_guide_shows_a_configuration() -> None:
 @pytest.mark.parametrize(("kind", "block"), BLOCKS)
 def test_the_configurations_load(load_text: Load, tmp_path: Path, kind: str, block: str) -> None:
     secret = tmp_path / "secret"
-    secret.write_text("x")
+    secret.write_text('{"client_email": "x", "private_key": "x"}')  # whichever secret it is
     secret.chmod(0o600)
     names = re.findall(r"\$\{(\w+)\}", block)
     settings = load_text(re.sub(r"/run/secrets/\w+", str(secret), block), dict.fromkeys(names, "x"))

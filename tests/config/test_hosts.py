@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Host, endpoint_allowed, hosts
+from config import ConfigError, Host, endpoint_allowed, hosts
 
 from .conftest import Load
 
@@ -64,6 +64,39 @@ def test_google_is_listed_whole(load_text: Load) -> None:
         ("oauth2.googleapis.com", 443),
         ("openidconnect.googleapis.com", 443),
     ]
+
+
+PUSH = """\
+providers:
+  g:
+    kind: google
+    oauth: {client_id: x, client_secret: y}
+    gmail_push:
+      topic: projects/p/topics/t
+      subscription: projects/p/subscriptions/s
+      service_account: '{"client_email": "pull@p.iam.example.com", "private_key": "secret words"}'
+"""
+
+
+def test_pubsub_is_contacted_where_it_is_configured(load_text: Load) -> None:
+    found = {f"{host.host}:{host.port}": host.why for host in hosts(load_text(PUSH))}
+    assert found["pubsub.googleapis.com:443"] == "providers.g.gmail_push.pubsub_url"
+    assert found["oauth2.googleapis.com:443"].startswith("providers.g.gmail_push.token_url")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("projects/p/topics/t", "t"), "gmail_push.topic"),
+        (('"private_key": "secret words"', '"key": "secret words"'), "must be the JSON of a service account's key"),
+        (("    oauth:", "    read_by: [imap]\n    oauth:"), "gmail_push needs gmail among read_by"),
+    ],
+)
+def test_a_push_that_cannot_be_is_refused(load_text: Load, change: tuple[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_text(PUSH.replace(*change))
+    assert said in str(refused.value)
+    assert "secret words" not in str(refused.value)
 
 
 PRESET_HOSTS = {

@@ -44,6 +44,7 @@ async def push(gmail_mailbox: GmailMailbox, gmail: GmailServer) -> AsyncIterator
     yield listener
     running.cancel()
     await asyncio.wait([running])
+    await listener.close()
     assert failed == []
     assert not listener.is_connected
 
@@ -97,3 +98,28 @@ async def test_a_poll_that_is_refused_is_told(gmail_mailbox: GmailMailbox) -> No
     box.gmail.faults.next("history.list", Loss.BEFORE, times=2)
     with pytest.raises(ConnectorError):
         await reader.wait(20)
+
+
+async def test_a_pull_ends_with_its_listener(
+    gmail_mailbox: GmailMailbox, gmail: GmailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a connection that had stood open, where another request would be made again."""
+    monkeypatch.setattr("ingestd.demo.gmailpush.PULL_SECONDS", 60.0)
+    tools = gmail_mailbox.tools
+    listener = PushListener(
+        SUBSCRIPTION,
+        ProjectTokens("pubsub-token"),
+        guard=tools.guard,
+        ssl_context=tools.ssl_context,
+        root_url=gmail.root,
+    )
+    woken = asyncio.Event()
+    listener.listen(gmail_mailbox.user, woken.set)
+    running = asyncio.create_task(listener.run())
+    gmail.pubsub.publish(gmail_mailbox.user, 1)
+    await until(lambda: woken.is_set() and gmail.pubsub.unacknowledged() == 0)
+    running.cancel()
+    await asyncio.wait([running])
+    await listener.close()
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(listener._executor.shutdown, wait=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,15 +31,15 @@ async def test_a_lost_history_is_repaired_by_comparing_ids(gmail_mailbox: GmailM
     box = gmail_mailbox
     await box.append("before the link", LINKED - timedelta(days=1))
     await box.append("read", LINKED + timedelta(days=1))
-    have: set[str] = set()
+    have: dict[str, str] = {}
 
-    async def known(ids: Sequence[str]) -> Collection[str]:
-        return have & set(ids)
+    async def known(ids: Sequence[str]) -> Mapping[str, str]:
+        return {one: have[one] for one in ids if one in have}
 
     reader = box.reader(ReadPlan(start_at=LINKED, batch_messages_max=2), known=known if asked else None)
     messages, cursor = await read_messages(reader, None)
     assert subjects(messages) == ["read"]
-    have |= {str(one.provider_id) for one in messages}
+    have |= {str(one.provider_id): one.locator for one in messages}
     for name, days in (("missed 1", 2), ("missed, of old date", -9), ("missed 2", 3)):
         await box.append(name, LINKED + timedelta(days=days))
     box.box.forget_history()
@@ -51,6 +51,20 @@ async def test_a_lost_history_is_repaired_by_comparing_ids(gmail_mailbox: GmailM
     batches, _ = await read_all(reader, cursor)
     assert [batch.recovering for batch in batches] == [False]
     assert subjects([one for batch in batches for one in batch.messages]) == ["after the repair"]
+
+
+async def test_what_is_known_elsewhere_is_read_again_by_a_repair(gmail_mailbox: GmailMailbox) -> None:
+    """Its place has changed while nobody looked, and what is to be done to it goes there."""
+    box = gmail_mailbox
+    box.deliver("moved back")
+
+    async def known(ids: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(ids, "Archive:18f0")
+
+    reader = box.reader(ReadPlan(start_at=LONG_AGO), known=known)
+    _, cursor = await read_messages(reader, None)
+    box.box.forget_history()
+    assert subjects((await read_messages(reader, cursor))[0]) == ["moved back"]
 
 
 async def test_a_repair_is_taken_up_where_it_was_left(gmail_mailbox: GmailMailbox) -> None:

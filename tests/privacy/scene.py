@@ -7,7 +7,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,9 +24,17 @@ from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.states import tell
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
-from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord, WebhookRecord
+from ingestd.records import (
+    CursorRecord,
+    EditRecord,
+    GrantRecord,
+    MailboxRecord,
+    PushRecord,
+    UploadRecord,
+    WebhookRecord,
+)
 from ingestd.uploads import store_upload
-from storage import access_warnings, backfills, deliveries, edits, grants, mailboxes, webhooks
+from storage import access_warnings, backfills, deliveries, edits, grants, mailboxes, pushes, webhooks
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
@@ -80,6 +88,8 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await _give_up_an_edit(house, _word(witness))
     await _stop_a_backfill(house)
     await house.store.content.transaction(house.account_id, _warn, house.mailbox_id)
+    key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    await house.store.content.transaction(house.account_id, _subscribe, house.mailbox_id, key)
     await house.store.content.transaction(
         house.account_id, _tell_a_webhook, await house.store.keys.account(house.account_id)
     )
@@ -197,6 +207,17 @@ async def _stop_a_backfill(house: House) -> None:
         backfills.insert_references(conn, account_id, house.mailbox_id, [(key, message_id)])
 
     await house.store.content.transaction(house.account_id, write)
+
+
+def _subscribe(conn: Connection, account_id: UUID, mailbox_id: UUID, key: DataKey) -> None:
+    """Note a subscription as it is where Microsoft Graph tells of news."""
+    fence = mailboxes.get_mailbox(conn, account_id, mailbox_id).fence
+    sealed = key.seal_record(PushRecord.place(mailbox_id), PushRecord("id", "secret", "https://mail.example.com/push"))
+    pushes.want(conn, account_id, mailbox_id, fence=fence)
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    pushes.note_made(
+        conn, account_id, mailbox_id, fence=fence, sealed=sealed, expires_at=end, renew_in=timedelta(days=1)
+    )
 
 
 def _warn(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:

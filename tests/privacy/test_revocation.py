@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, update
 
+from connectors.base import TokenSource
 from ingestd.demo.authserver import Failure
 from ingestd.demo.certificates import make_certificates
 from ingestd.privacy.revocation import Revoker, read_revocable, revocable_text
+from ingestd.records import RevocableRecord
 from storage import keystore
 from storage.keystore import Revocation
 from storage.keystore_tables import revocations
@@ -37,7 +40,8 @@ def revoker(bench: Bench) -> Revoker:
 async def forget(bench: Bench, provider: str = "local", **changes: Any) -> UUID:
     """Link a mailbox, and destroy its key as a disconnect does."""
     mailbox_id = await bench.consent(ADDRESS, provider=provider)
-    record = msgspec.structs.replace(await bench.grant(mailbox_id), **changes)
+    kept = RevocableRecord(**msgspec.structs.asdict(await bench.grant(mailbox_id)))
+    record = msgspec.structs.replace(kept, **changes)
     await bench.stores.keystore.transaction(
         bench.account_id,
         keystore.destroy_key,
@@ -130,6 +134,44 @@ async def test_where_nothing_can_be_revoked_the_owners_page_is_named_and_no_gran
             {"outcome": "unsupported", "attempts": 1, "refresh_after": "not_tried", "removal_page": PAGE}
         ]
         assert refreshes(bench) == 0
+
+
+async def test_a_provider_tells_of_news_no_more_before_the_grant_is_gone(bench: Bench) -> None:
+    """With its last access token; where that is dead, with another."""
+    mailbox_id = await forget(bench, access_token="dead", read_way="gmail")
+    seen: list[str] = []
+
+    async def end_push(provider: str, record: RevocableRecord, tokens: TokenSource) -> None:
+        first = await tokens()
+        assert (provider, record.read_way, first.value) == ("local", "gmail", "dead")
+        fresh = await tokens(rejected=first.value)
+        seen.append(fresh.value)
+        assert bench.server.grants.check(fresh.value) is not None
+
+    await Revoker(bench.stores.keystore, bench.keys, bench.clients, end_push=end_push).revoke(
+        bench.account_id, mailbox_id
+    )
+    assert len(seen) == 1
+    assert bench.server.grants.check(seen[0]) is None
+    assert await told(bench) == [{"outcome": "revoked", "attempts": 1, "refresh_after": "refused"}]
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_provider_that_does_not_stop_telling_keeps_no_grant_from_being_revoked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    monkeypatch.setattr("ingestd.privacy.revocation._END_PUSH_SECONDS", 0.05)
+
+    async def end_push(_provider: str, _record: RevocableRecord, _tokens: TokenSource) -> None:
+        if hangs:
+            await asyncio.Event().wait()
+        raise KeyError("a defect")
+
+    mailbox_id = await forget(bench, read_way="graph", subscription_id="s")
+    await Revoker(bench.stores.keystore, bench.keys, bench.clients, end_push=end_push).revoke(
+        bench.account_id, mailbox_id
+    )
+    assert (await told(bench))[-1]["outcome"] == "revoked"
 
 
 def _expire(conn: Connection) -> None:

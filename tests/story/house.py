@@ -209,6 +209,14 @@ class House:
 
         return await until(look, f"reply {'/'.join(wanted)}", seconds)
 
+    async def repaired(self, *, recovered: int) -> None:
+        """Wait until a lost cursor was repaired, and so many messages were found to be missing."""
+
+        async def look() -> list[Event]:
+            return [one for one in await self.events() if one.type == "mailbox.repaired"]
+
+        assert [one.detail for one in await until(look, "a repair")] == [str(recovered)]
+
     async def events(self) -> list[Event]:
         return await self.read(events.list_events, 0, 10_000)
 

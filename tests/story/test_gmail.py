@@ -69,5 +69,16 @@ async def test_the_story_by_the_gmail_api(
         view = await house.ticket(number, messages=3)
         assert [one.row.direction for one in view.messages] == ["in", "out", "in"]
         assert len(await sent()) == 1, "the reply left once"
+
+        # Google has forgotten how far we were: only what is new to us is fetched.
+        fetched = gmail.calls["messages.get"]
+        missed = mail(anna, support, "Another printer on fire", "That one, too.")
+        house.words.update(missed.words)
+        with box.lock:  # nobody reads in between
+            box.forget_history()
+            box.add(missed.raw, ("INBOX", "UNREAD"))
+        await house.tickets(mailbox_id, 2)
+        await house.repaired(recovered=1)
+        assert gmail.calls["messages.get"] == fetched + 1
         receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
         assert (receipt["revocation"], receipt["refresh_after"], receipt["left"]) == ("revoked", "refused", {})

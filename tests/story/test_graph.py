@@ -78,6 +78,20 @@ async def test_the_story_by_graph(
         assert [one.row.direction for one in view.messages] == ["in", "out", "in"]
         assert len(await inbox(graph, anna, 1)) == 1, "the reply left once"
         assert await asyncio.to_thread(servers.dovecot.mails, support, "Sent") == []
+
+        # Graph has forgotten how far we were: only what is new to us is fetched.
+        def fetched() -> int:
+            return sum(address == support and path.endswith("$value") for address, _, path in graph.log)
+
+        before = fetched()
+        missed = mail(anna, support, "Another printer on fire", "That one, too.")
+        house.words.update(missed.words)
+        with graph.mailboxes[support].lock:  # nobody reads in between
+            graph.mailboxes[support].expire_deltas()
+            graph.deliver(support, missed.raw)
+        await house.tickets(mailbox_id, 2)
+        await house.repaired(recovered=1)
+        assert fetched() == before + 1
         await forget(house, str(mailbox_id))
 
 

@@ -36,6 +36,7 @@ from storage import (
     messages,
     meta,
     outbox,
+    pushes,
     quarantine,
     reply_recipients,
     requests,
@@ -295,12 +296,23 @@ async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID)
         folders = key.seal_record(records.FoldersRecord.place(mailbox_id), records.FoldersRecord(missing=("Spam",)))
         mailboxes.set_folders(conn, account, mailbox_id, sealed=folders, missing=1)
         mailboxes.bind_read_way(conn, account, mailbox_id, fence=1, way="imap")
+        _subscribe(conn, account, mailbox_id, key)
         access_warnings.begin(conn, account, mailbox_id, "scope_missing")
         tell(conn, account, mailbox_id, "mailbox.access_warning", "scope_missing")
         _, sequence = accounts.draw_numbers(conn, account, events=1)
         events.insert_events(conn, account, sequence, [NewEvent("mailbox.linked", mailbox_id)])
 
     await world.stores.content.transaction(account_id, link)
+
+
+def _subscribe(conn: Connection, account_id: UUID, mailbox_id: UUID, key: DataKey) -> None:
+    """To the news of a mailbox, of which something was told."""
+    record = records.PushRecord("subscription", "secret", "https://mail.example.com/push")
+    sealed = key.seal_record(records.PushRecord.place(mailbox_id), record)
+    pushes.want(conn, account_id, mailbox_id, fence=1)
+    day = timedelta(days=1)
+    pushes.note_made(conn, account_id, mailbox_id, fence=1, sealed=sealed, expires_at=RECEIVED + 3 * day, renew_in=day)
+    pushes.tell(conn, account_id, mailbox_id, pushes.Told.NEWS)
 
 
 def _receive(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:

@@ -29,6 +29,7 @@ from storage.tables import (
     messages,
     outbox,
     participants,
+    pushes,
     quarantine,
     raw_chunks,
     reference_keys,
@@ -391,6 +392,10 @@ DAMAGES: tuple[Damage, ...] = (
         "never",
         drop(events, "ticket_id", "follow_up", events.c.type == "ticket.flooded"),
     ),
+    Damage("subscriptions_are_looked_after", "never renewed", put(pushes, "mailbox_id", "mailbox", told=None)),
+    Damage("subscriptions_are_looked_after", "pigeons", put(pushes, "mailbox_id", "mailbox", told="pigeons")),
+    Damage("subscriptions_are_looked_after", "no end", put(pushes, "mailbox_id", "mailbox", expires_at=None)),
+    Damage("records_open", "another's subscription", flip(pushes, "mailbox_id", "mailbox")),
     Damage("read_ways_are_known", "pigeons", put(mailboxes, "mailbox_id", "mailbox", read_way="pigeons")),
     Damage(
         "access_warnings_were_told",
