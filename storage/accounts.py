@@ -1,9 +1,16 @@
-"""Accounts and their counters."""
+"""Accounts: their status and their counters.
+
+What is written about an account, and about none of its mailboxes, holds its row first (`hold`): once it is being closed
+nothing is written behind those who delete everything. Numbers are drawn from the same row, and from a closed one never.
+"""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -13,19 +20,38 @@ from storage.errors import NotFound
 from storage.tables import accounts
 
 
+class AccountStatus(enum.StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Its mailboxes are neither read nor sent from; everything is kept."""
+    CLOSING = "closing"
+    """Being forgotten, mailbox by mailbox. Nothing new is written for it."""
+    CLOSED = "closed"
+    """Its key is destroyed. What stays is this row, without its name."""
+
+
+OPEN = (AccountStatus.ACTIVE, AccountStatus.SUSPENDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     account_id: UUID
-    status: str
+    status: AccountStatus
+    status_since: datetime | None
+    """None for one that was never anything but active."""
     created_at: datetime
     sealed: bytes
+
+    @property
+    def since(self) -> datetime:
+        return self.status_since or self.created_at
 
 
 def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
     conn.execute(
         insert(accounts).values(
             account_id=account_id,
-            status="active",
+            status=AccountStatus.ACTIVE,
             created_at=now(conn),
             next_ticket_number=1,
             next_event_sequence=1,
@@ -39,7 +65,7 @@ def list_accounts(conn: Connection, *, after: UUID | None = None, limit: int | N
     query = select(*_COLUMNS).order_by(accounts.c.account_id).limit(limit)
     if after is not None:
         query = query.where(accounts.c.account_id > after)
-    return [Account(*row) for row in conn.execute(query)]
+    return [_account(row) for row in conn.execute(query)]
 
 
 def get_account(conn: Connection, account_id: UUID) -> Account:
@@ -47,14 +73,44 @@ def get_account(conn: Connection, account_id: UUID) -> Account:
     row = conn.execute(_BY_ID, {"of_account": account_id}).one_or_none()
     if row is None:
         raise NotFound(f"no account {account_id}")
-    return Account(*row)
+    return _account(row)
+
+
+def hold(conn: Connection, account_id: UUID) -> AccountStatus:
+    """Return the status of an account that stays as it is until the commit. Raises NotFound where it is closed, or is
+    being closed."""
+    held = conn.execute(_HOLD, {"of_account": account_id}).scalar_one_or_none()
+    if held is None or (status := AccountStatus(held)) not in OPEN:
+        raise NotFound(f"no account {account_id}, or it is closed")
+    return status
+
+
+def set_status(conn: Connection, account_id: UUID, status: AccountStatus, *, before: Collection[AccountStatus]) -> bool:
+    """Set the status of an account that has one of those `before`; return whether it had. Raises NotFound."""
+    changed = conn.execute(
+        update(accounts)
+        .where(accounts.c.account_id == account_id, accounts.c.status.in_(before))
+        .values(status=status, status_since=now(conn))
+    )
+    if not changed.rowcount:
+        get_account(conn, account_id)
+    return bool(changed.rowcount)
+
+
+def _account(row: Any) -> Account:
+    values = dict(zip(Account.__dataclass_fields__, row, strict=True))
+    values["status"] = AccountStatus(values["status"])
+    return Account(**values)
 
 
 _COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
 _BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
+_HOLD = (
+    select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account")).with_for_update(key_share=True)
+)
 _DRAW_NUMBERS = (
     update(accounts)
-    .where(accounts.c.account_id == bindparam("of_account"))
+    .where(accounts.c.account_id == bindparam("of_account"), accounts.c.status != AccountStatus.CLOSED)
     .values(
         next_ticket_number=accounts.c.next_ticket_number + bindparam("tickets"),
         next_event_sequence=accounts.c.next_event_sequence + bindparam("events"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import click
 
+from ingestd.account_states import MEANINGS
+from ingestd.account_states import resume as resume_account
+from ingestd.account_states import suspend as suspend_account
 from ingestd.accounts import create_account, open_account
 from ingestd.build.store import Store
-from ingestd.cli.common import json_option, print_done, print_rows, with_store
-from storage import accounts
+from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from storage import accounts, mailboxes
+from storage.accounts import Account
 
 
 @click.group()
@@ -30,8 +36,52 @@ async def create(store: Store, name: str, as_json: bool) -> None:
 @with_store
 async def list_(store: Store, as_json: bool) -> None:
     """List the accounts."""
-    rows = []
-    for one in await store.content.read(None, accounts.list_accounts):
-        record = await open_account(store.keys, one)
-        rows.append({"account": one.account_id, "name": record.name, "status": one.status, "created": one.created_at})
+    rows = [await _row(store, one) for one in await store.content.read(None, accounts.list_accounts)]
     print_rows(rows, as_json, none="no accounts; `ingestd account create NAME` makes one")
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def show(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Show an account: its status, since when, and what that means."""
+    one = await store.content.read(account_id, accounts.get_account)
+    linked = await store.content.read(account_id, mailboxes.list_mailboxes)
+    row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    print_json(row) if as_json else print_fields(row)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def suspend(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Stop reading and sending for an account whose paid term is over. Its data are kept, and its replies wait."""
+    changed = await store.content.transaction(account_id, suspend_account)
+    _say(account_id, changed, "suspended" if changed else "it was suspended already", as_json)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def resume(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Let a suspended account go on where it stopped: what came meanwhile is read, what waits is sent."""
+    changed = await store.content.transaction(account_id, resume_account)
+    _say(account_id, changed, "resumed" if changed else "it was not suspended", as_json)
+
+
+def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
+    print_done({"account": account_id, "changed": changed}, as_json, words=words)
+
+
+async def _row(store: Store, one: Account) -> dict[str, object]:
+    record = await open_account(store.keys, one)
+    return {
+        "account": one.account_id,
+        "name": record.name,
+        "status": one.status.value,
+        "since": one.since,
+        "created": one.created_at,
+    }

@@ -47,6 +47,10 @@ _COUNT: Final = ("3",)
 
 
 EVENTS: Final[Mapping[str, EventType]] = {
+    "account.suspended": EventType(
+        "The operator suspended the account: its mailboxes are neither read nor sent from, everything is kept."
+    ),
+    "account.resumed": EventType("The operator resumed the account; its mailboxes go on where they stopped."),
     "mailbox.linked": EventType("A mailbox was linked; its mail is read from now on."),
     "mailbox.relinked": EventType("A mailbox has a new grant; it goes on where it stopped."),
     "mailbox.recovered": EventType("The mailbox is read again."),

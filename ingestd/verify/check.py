@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from ingestd.keys import KeyRing
 from ingestd.verify import (
     access,
+    accounts,
     backfills,
     borders,
     edits,
@@ -72,6 +73,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     floods.floods_are_announced,
     access.access_warnings_were_told,
     access.read_ways_are_known,
+    accounts.suspended_accounts_rest,
     edits.received_messages_are_edited_once,
     replies.outgoing_messages_are_replies,
     replies.attempts_are_numbered,

@@ -568,6 +568,19 @@ DAMAGES: tuple[Damage, ...] = (
     Damage(
         "keys_open", "a damaged key", flip(wrapped_keys, "owner_id", "second_mailbox", sealed="wrapped"), keystore=True
     ),
+    Damage(
+        "suspended_accounts_rest", "a mailbox works", put(accounts, "account_id", "other_account", status="suspended")
+    ),
+    Damage(
+        "suspended_accounts_rest",
+        "a mailbox rests alone",
+        put(mailboxes, "mailbox_id", "second_mailbox", state="suspended", resumes_as="active"),
+    ),
+    Damage(
+        "suspended_accounts_rest",
+        "it remembers what it need not",
+        put(mailboxes, "mailbox_id", "second_mailbox", resumes_as="paused"),
+    ),
     Damage("keys_have_an_owner", "a forgotten key", _key_of_nobody, keystore=True),
     Damage("mailboxes_have_a_key", "the mailbox's is gone", drop(wrapped_keys, "owner_id", "mailbox"), keystore=True),
     Damage("mailboxes_have_a_key", "the account's is gone", drop(wrapped_keys, "owner_id", "account"), keystore=True),

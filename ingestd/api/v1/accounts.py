@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from pydantic import Field
+from sqlalchemy import Connection
 
+from ingestd.account_states import resume as resume_account
+from ingestd.account_states import suspend as suspend_account
 from ingestd.accounts import create_account, open_account
-from ingestd.api.here import Operating, Reading
+from ingestd.api.here import OnAccount, Operating, OperatingOn, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
 from ingestd.keys import KeyRing
 from storage import accounts
-from storage.accounts import Account
+from storage.accounts import Account, AccountStatus
+from storage.requests import once_of_operator
 
 router = APIRouter(tags=["accounts"])
 
@@ -26,7 +31,10 @@ class NewAccount(Taken):
 class AccountShown(Shown):
     account_id: UUID
     name: str = Field(examples=["Example Ltd"])
-    status: str = Field(examples=["active"])
+    status: AccountStatus = Field(
+        examples=["active"], description="suspended: its mailboxes are neither read nor sent from; everything is kept."
+    )
+    since: datetime = Field(description="Since when it has this status.")
     created_at: datetime
 
 
@@ -59,6 +67,32 @@ async def show(here: Reading) -> AccountShown:
     return await _show(here.backend.keys, await here.backend.content.read(here.account_id, accounts.get_account))
 
 
+@router.post("/accounts/{account_id}/suspend", summary="Suspend an account")
+async def suspend(asked: OperatingOn, response: Response) -> AccountShown:
+    """The operator's: its paid term is over. Its mailboxes are neither read nor sent from; everything is kept, and
+    replies that are asked for wait."""
+    return await _change(asked, suspend_account, response)
+
+
+@router.post("/accounts/{account_id}/resume", summary="Resume an account")
+async def resume(asked: OperatingOn, response: Response) -> AccountShown:
+    """The operator's. Its mailboxes go on where they stopped; one that was paused stays paused."""
+    return await _change(asked, resume_account, response)
+
+
+async def _change(asked: OnAccount, write: Callable[[Connection, UUID], object], response: Response) -> AccountShown:
+    backend, account_id = asked.backend, asked.account_id
+
+    def change(conn: Connection, _: None) -> None:
+        write(conn, account_id)
+
+    done = await backend.content.transaction(None, once_of_operator, await asked.claim(account_id), change)
+    asked.note_repeated(response, done.repeated)
+    return await _show(backend.keys, await backend.content.read(account_id, accounts.get_account))
+
+
 async def _show(keys: KeyRing, one: Account) -> AccountShown:
     record = await open_account(keys, one)
-    return AccountShown(account_id=one.account_id, name=record.name, status=one.status, created_at=one.created_at)
+    return AccountShown(
+        account_id=one.account_id, name=record.name, status=one.status, since=one.since, created_at=one.created_at
+    )
