@@ -11,6 +11,7 @@ import structlog
 
 from ingestd.keys import KeyRing
 from ingestd.linking.foresight import Foresight
+from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -39,6 +40,7 @@ class Maintenance:
     blobs: FolderBlobs
     keys: KeyRing
     eraser: Eraser
+    closer: Closer
     revoker: Revoker
     bell: Bell
     metrics: Metrics
@@ -55,15 +57,20 @@ class Maintenance:
     async def _erase(self) -> None:
         with self.bell.subscribe("erasures") as listener:
             while True:
-                try:
-                    waiting = await self.content.read(None, erasures.list_erasures)
-                except StorageUnavailable as error:
-                    waiting = []
-                    log.warning("storage.unavailable", exc_info=error)
-                for erasure in waiting:
-                    await self._erase_one(erasure)
+                await self.erase()
                 await self._clean()
                 await listener.wait(_ERASURE_SECONDS)
+
+    async def erase(self) -> None:
+        """Bring on what is to be forgotten, each as far as it goes now."""
+        try:
+            waiting = await self.content.read(None, erasures.list_erasures)
+        except StorageUnavailable as error:
+            waiting = []
+            log.warning("storage.unavailable", exc_info=error)
+        # An account last: it waits for its mailboxes.
+        for erasure in sorted(waiting, key=lambda one: one.is_of_account):
+            await self._erase_one(erasure)
 
     async def _clean(self) -> None:
         """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
@@ -81,7 +88,7 @@ class Maintenance:
     async def _erase_one(self, erasure: erasures.Erasure) -> None:
         """One that cannot go on must not keep the others waiting; it is tried again later."""
         try:
-            await self.eraser.run(erasure)
+            await (self.closer if erasure.is_of_account else self.eraser).run(erasure)
         except Exception as error:
             self.metrics.erasure_ended("failed")
             log.error("erasure.failed", mailbox_id=erasure.mailbox_id, exc_info=error)  # noqa: TRY400

@@ -1,6 +1,6 @@
 """Accounts: their status and their counters.
 
-What is written about an account, and about none of its mailboxes, holds its row first (`hold`): once it is being closed
+What is written about an account, and about none of its mailboxes, holds its row (`hold`): once it is being closed
 nothing is written behind those who delete everything. Numbers are drawn from the same row, and from a closed one never.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
@@ -77,9 +77,20 @@ def get_account(conn: Connection, account_id: UUID) -> Account:
 
 
 def hold(conn: Connection, account_id: UUID) -> AccountStatus:
-    """Return the status of an account that stays as it is until the commit. Raises NotFound where it is closed, or is
-    being closed."""
-    held = conn.execute(_HOLD, {"of_account": account_id}).scalar_one_or_none()
+    """Make sure that the account is there and is not closed before the commit; return its status. Raises NotFound.
+
+    As weak as a foreign key's lock: it keeps nobody else waiting but who closes the account.
+    """
+    return _hold(conn, account_id, _HOLD)
+
+
+def hold_still(conn: Connection, account_id: UUID) -> AccountStatus:
+    """As `hold`; the status stays what it is until the commit."""
+    return _hold(conn, account_id, _HOLD_STILL)
+
+
+def _hold(conn: Connection, account_id: UUID, statement: Select[Any]) -> AccountStatus:
+    held = conn.execute(statement, {"of_account": account_id}).scalar_one_or_none()
     if held is None or (status := AccountStatus(held)) not in OPEN:
         raise NotFound(f"no account {account_id}, or it is closed")
     return status
@@ -105,9 +116,8 @@ def _account(row: Any) -> Account:
 
 _COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
 _BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
-_HOLD = (
-    select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account")).with_for_update(key_share=True)
-)
+_STATUS = select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account"))
+_HOLD, _HOLD_STILL = _STATUS.with_for_update(read=True, key_share=True), _STATUS.with_for_update(key_share=True)
 _DRAW_NUMBERS = (
     update(accounts)
     .where(accounts.c.account_id == bindparam("of_account"), accounts.c.status != AccountStatus.CLOSED)

@@ -121,6 +121,17 @@ class FolderBlobs:
         _sync_folder(folder.parent)
         return count
 
+    def delete_account(self, account_id: UUID) -> int:
+        """Delete what is left of an account's mailboxes, and its own folder; return how many files there were."""
+        count = 0
+        for of_account, mailbox_id in self.mailboxes():
+            if of_account == account_id:
+                count += self.delete_mailbox(account_id, mailbox_id)
+        with suppress(OSError):  # something of the operator's lies in it, or it is not there
+            (self.root / str(account_id)).rmdir()
+            _sync_folder(self.root)
+        return count
+
     def count(self, account_id: UUID, mailbox_id: UUID) -> int:
         """Return how many files of a mailbox there are, unfinished ones too."""
         folder = self._folder(account_id, mailbox_id)

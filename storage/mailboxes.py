@@ -151,7 +151,7 @@ def insert_mailbox(
     """Write a mailbox that is worked on from now on, or once its account is resumed. Raises NotFound where the account
     is closed."""
     at = now(conn)
-    suspended = accounts.hold(conn, account_id) is AccountStatus.SUSPENDED
+    suspended = accounts.hold_still(conn, account_id) is AccountStatus.SUSPENDED
     conn.execute(
         insert(mailboxes).values(
             account_id=account_id,

@@ -565,7 +565,8 @@ erasures = Table(
     Column("counts", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
-    comment="how far a disconnect has come; what stays is a tombstone without personal data",
+    comment="how far a disconnect has come, or the closing of an account, whose own row has its id as `mailbox_id`; "
+    "what stays is a tombstone without personal data",
 )
 
 MAILBOX_TABLES = (
@@ -593,3 +594,16 @@ MAILBOX_TABLES = (
     grants,
 )
 """Every table with rows of a mailbox, but for `mailboxes` itself and `erasures`."""
+
+ACCOUNT_TABLES = (
+    # In such an order, too.
+    deliveries,
+    webhooks,
+    tokens,
+    uploads,
+    link_flows,
+    idempotency,
+    requests,
+    events,
+)
+"""Every table with rows of an account that are of none of its mailboxes, but for `accounts` itself and `erasures`."""

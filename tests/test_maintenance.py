@@ -12,6 +12,7 @@ from ingestd.linking.clients import OAuthClients
 from ingestd.linking.foresight import Foresight
 from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -43,6 +44,7 @@ def maintenance(office: Office) -> Maintenance:
         blobs=stores.blobs,
         keys=office.keys,
         eraser=Eraser(tools),
+        closer=Closer(tools),
         revoker=revoker,
         bell=Bell(),
         metrics=metrics,

@@ -9,7 +9,7 @@ from typing import Any
 
 from config import Settings
 from ingestd.build.mailboxes import Mailboxes
-from ingestd.build.outside import Outside, new_eraser
+from ingestd.build.outside import Outside, new_forgetters
 from ingestd.build.store import Store
 from ingestd.build.webhooks import new_dispatcher
 from ingestd.events.courier import Courier
@@ -72,14 +72,15 @@ async def new_worker(
         health=health,
         begin=Mailboxes(store, outside, parser, metrics, lease).begin,
     )
-    eraser, revoker = new_eraser(store, outside, metrics)
+    forgetters = new_forgetters(store, outside, metrics)
     maintenance = Maintenance(
         content=store.content,
         keystore=store.keystore,
         blobs=store.blobs,
         keys=store.keys,
-        eraser=eraser,
-        revoker=revoker,
+        eraser=forgetters.eraser,
+        closer=forgetters.closer,
+        revoker=forgetters.revoker,
         bell=bell,
         metrics=metrics,
         retention=Retention(

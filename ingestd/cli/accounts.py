@@ -9,8 +9,9 @@ import click
 from ingestd.account_states import MEANINGS
 from ingestd.account_states import resume as resume_account
 from ingestd.account_states import suspend as suspend_account
-from ingestd.accounts import create_account, open_account
+from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
+from ingestd.cli.account_close import close, closing_fields
 from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
 from storage import accounts, mailboxes
 from storage.accounts import Account
@@ -19,6 +20,9 @@ from storage.accounts import Account
 @click.group()
 def account() -> None:
     """Accounts: the customers of the helpdesk."""
+
+
+account.add_command(close)
 
 
 @account.command()
@@ -49,6 +53,8 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     one = await store.content.read(account_id, accounts.get_account)
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
     row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    if one.status not in accounts.OPEN:
+        row |= await closing_fields(store, account_id, as_json)
     print_json(row) if as_json else print_fields(row)
 
 
@@ -77,10 +83,9 @@ def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
 
 
 async def _row(store: Store, one: Account) -> dict[str, object]:
-    record = await open_account(store.keys, one)
     return {
         "account": one.account_id,
-        "name": record.name,
+        "name": await name_of(store.keys, one),
         "status": one.status.value,
         "since": one.since,
         "created": one.created_at,

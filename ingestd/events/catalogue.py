@@ -50,6 +50,12 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "account.suspended": EventType(
         "The operator suspended the account: its mailboxes are neither read nor sent from, everything is kept."
     ),
+    "account.closing": EventType(
+        "The account is being closed: it is forgotten, this log and its webhooks too. Delete your own copies of its "
+        "content. Nothing is told after it but that its mailboxes are disconnected and forgotten.",
+        "Why.",
+        words=("operator", "retention", "restored"),
+    ),
     "account.resumed": EventType("The operator resumed the account; its mailboxes go on where they stopped."),
     "mailbox.linked": EventType("A mailbox was linked; its mail is read from now on."),
     "mailbox.relinked": EventType("A mailbox has a new grant; it goes on where it stopped."),

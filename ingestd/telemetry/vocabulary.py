@@ -56,6 +56,7 @@ LINK_FAILED: Final = "link.failed"
 ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
+ACCOUNT_CLOSED: Final = "account.closed"
 ERASURE_WAL_KEPT: Final = "erasure.wal_kept"
 REVOCATION_SETTLED: Final = "revocation.settled"
 RESTORE_DETECTED: Final = "restore.detected"
@@ -117,6 +118,7 @@ EVENTS: Final[Mapping[str, str]] = {
     LINK_FAILED: "A linking came back without success.",
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
+    ACCOUNT_CLOSED: "An account is forgotten, with all of its mailboxes, and its receipt is written.",
     ERASURE_DONE: "An erasure is complete and its receipt is written.",
     ERASURE_WAL_KEPT: "An open reader keeps unreadable old pages in SQLite's WAL; they are wiped once it ends.",
     REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",

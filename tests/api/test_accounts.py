@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingestd.access import Scope
+from storage import closures
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
 from tests.office import Office, mail
 from tests.stores import Stores
+from tests.test_maintenance import maintenance
 
 
 @pytest.fixture
@@ -47,4 +49,42 @@ async def test_suspend_and_resume(desk: ApiDesk) -> None:
     assert_problem(await desk.ask("POST", f"/v1/accounts/{new_id()}/suspend", token=operator), 404, "not_found")
     told = [one["type"] for one in (await desk.get("/events"))["items"]]
     assert [one for one in told if one.startswith("account.")] == ["account.suspended", "account.resumed"]
+    await desk.verified()
+
+
+async def test_close(desk: ApiDesk) -> None:
+    operator = await desk.new_token(operator=True)
+    path = f"/v1/accounts/{desk.account_id}"
+    assert_problem(await desk.ask("DELETE", path), 403, "forbidden")
+    assert (await desk.get(path))["closing"] is None
+
+    closing = await desk.ask("DELETE", path, token=operator, key="once")
+    assert closing.status_code == 202
+    shown = closing.json()
+    assert (shown["status"], shown["name"]) == ("closing", "Example")
+    assert (shown["closing"]["step"], shown["closing"]["mailboxes_left"]) == ("requested", 1)
+    assert_problem(await desk.ask("GET", "/tickets"), 401, "unauthorized")
+    assert (await desk.get("/mailboxes", token=operator))["items"] == []
+    for method, route, body in (
+        ("POST", "/tokens", {"label": "x", "scopes": ["read"]}),
+        ("POST", "/webhooks", {"url": "https://desk.example.com/hook"}),
+    ):
+        assert_problem(await desk.ask(method, route, token=operator, json=body), 404, "not_found")
+    assert_problem(await desk.ask("POST", f"{path}/resume", token=operator), 409, "conflict")
+    again = await desk.ask("DELETE", path, token=operator, key="once")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.status_code == 202
+    told = [one["type"] for one in (await desk.get("/events", token=operator))["items"]]
+    assert told[-2:] == ["mailbox.disconnected", "account.closing"]
+
+    await maintenance(desk.office).erase()
+    erasure, left = await desk.office.stores.content.read(desk.account_id, closures.find_progress)
+    assert (erasure.step, left) == ("done", 0)
+    shown = await desk.get(path, token=operator)
+    assert (shown["status"], shown["name"]) == ("closed", None)
+    assert shown["closing"]["receipt"]["mailboxes"] == [str(desk.office.held.mailbox_id)]
+    assert shown["closing"]["receipt"]["left"] == {}
+    (receipt,) = (await desk.get("/receipts", token=operator))["items"]
+    assert receipt["mailbox_id"] == str(desk.office.held.mailbox_id)
+    assert (await desk.get("/v1/accounts", token=operator))["items"] == [shown]
     await desk.verified()

@@ -32,7 +32,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},
 }
 """What must be sent so that a request is not refused for its form."""
-OPERATORS: Final = {f"POST {IN_ACCOUNT}/suspend", f"POST {IN_ACCOUNT}/resume"}
+OPERATORS: Final = {f"POST {IN_ACCOUNT}/suspend", f"POST {IN_ACCOUNT}/resume", f"DELETE {IN_ACCOUNT}"}
 """What an account's own tokens cannot do with it."""
 
 

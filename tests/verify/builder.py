@@ -18,6 +18,10 @@ from ingestd.inbound.states import tell
 from ingestd.keys import KeyRing
 from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
 from ingestd.mail.types import Address, Attachment, Kind, ParsedMail
+from ingestd.privacy.closing import Closer
+from ingestd.privacy.disconnect import EraserTools
+from ingestd.privacy.requests import request_close
+from ingestd.telemetry.metrics import Metrics
 from ingestd.verify import Report, verify
 from ingestd.verify.ledger import KNOWN_POSITION
 from storage import (
@@ -76,6 +80,9 @@ class World:
     leaving_mailbox: UUID = field(default_factory=new_id)
     """Its key is destroyed, its rows are not deleted yet."""
     gone_mailbox: UUID = field(default_factory=new_id)
+    closing_account: UUID = field(default_factory=new_id)
+    """Being closed; its key is still there."""
+    closed_account: UUID = field(default_factory=new_id)
     ticket: UUID = field(default_factory=new_id)
     suspicious_ticket: UUID = field(default_factory=new_id)
     """In the second mailbox, with the first ticket as its suspected one."""
@@ -249,9 +256,25 @@ async def build(stores: Stores) -> World:
     ):
         key = await ring.mailbox(account_id, mailbox_id)
         await stores.content.transaction(account_id, _one_ticket, key, ticket_id, suspected)
+    for account_id, done in ((world.closing_account, False), (world.closed_account, True)):
+        await _add_account(world, ring, account_id)
+        await stores.content.transaction(account_id, request_close, "operator")
+        if done:
+            await _close(world, ring, account_id)
     await _disconnect(world, ring, world.leaving_mailbox, done=False)
     await _disconnect(world, ring, world.gone_mailbox, done=True)
     return world
+
+
+async def _close(world: World, ring: KeyRing, account_id: UUID) -> None:
+    async def revoke(_account: UUID, _mailbox: UUID) -> None:
+        raise AssertionError("it has no mailbox")
+
+    stores = world.stores
+    metrics = Metrics(version="0", python_version="3")
+    closer = Closer(EraserTools(stores.content, stores.keystore, stores.blobs, ring, metrics, revoke))
+    erasure = await stores.content.read(account_id, erasures.get_erasure, account_id)
+    assert await closer.run(erasure) is not None
 
 
 async def _add_account(world: World, ring: KeyRing, account_id: UUID) -> None:

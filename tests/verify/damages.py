@@ -37,6 +37,7 @@ from storage.tables import (
     store_meta,
     thread_keys,
     tickets,
+    tokens,
     uploads,
     webhooks,
 )
@@ -82,6 +83,16 @@ def _orphan_blob(world: World, mailbox_id: UUID, modified: datetime) -> None:
     world.stores.blobs.put(world.account, mailbox_id, orphan, [b"sealed"])
     path = world.stores.blobs.root / str(world.account) / str(mailbox_id) / str(orphan)
     os.utime(path, (modified.timestamp(), modified.timestamp()))
+
+
+def _event_of_a_closed_account(conn: Connection, world: World) -> None:
+    row = {"account_id": world.closed_account, "sequence": 1, "type": "account.suspended", "at": RECEIVED}
+    conn.execute(insert(events).values(**row))
+
+
+def _token_of_a_closed_account(conn: Connection, world: World) -> None:
+    row = {"token_id": new_id(), "account_id": world.closed_account, "secret_hash": bytes(32), "label": "desk"}
+    conn.execute(insert(tokens).values(**row, scopes="read", created_at=RECEIVED))
 
 
 def _old_orphan(_conn: Connection, world: World) -> None:
@@ -197,8 +208,8 @@ def _next_schema(conn: Connection, _world: World) -> None:
 
 
 def _no_receipt(conn: Connection, world: World) -> None:
-    # The receipt is the last entry, so the chain stays whole; the content has seen a position before it.
-    conn.execute(ledger.delete().where(ledger.c.entry == "receipt"))
+    # Its receipt is the last entry, so the chain stays whole; the content has seen a position before it.
+    conn.execute(ledger.delete().where(ledger.c.entry == "receipt", ledger.c.owner_id == world.gone_mailbox))
 
 
 def _other_ticket(world: World) -> UUID:
@@ -611,6 +622,39 @@ DAMAGES: tuple[Damage, ...] = (
         "disconnecting_mailboxes_are_being_erased",
         "no erasure",
         put(mailboxes, "mailbox_id", "second_mailbox", state="disconnecting"),
+    ),
+    Damage("closed_accounts_are_gone", "an event is left", _event_of_a_closed_account),
+    Damage("closed_accounts_are_gone", "its name is left", put(accounts, "account_id", "closed_account", sealed=b"x")),
+    Damage("closed_accounts_are_gone", "a token is left", _token_of_a_closed_account),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "by none",
+        drop(erasures, "mailbox_id", "closing_account"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "it is open again",
+        put(accounts, "account_id", "closing_account", status="active"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "it is closed too early",
+        put(erasures, "mailbox_id", "closed_account", step="requested"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "a mailbox is open",
+        both(
+            put(accounts, "account_id", "other_account", status="closing"),
+            put(
+                erasures,
+                "mailbox_id",
+                "closing_account",
+                account_id=lambda w: w.other_account,
+                mailbox_id=lambda w: w.other_account,
+            ),
+            put(accounts, "account_id", "closing_account", status="active"),
+        ),
     ),
     Damage("blobs_have_a_row", "an old orphan", _old_orphan),
     Damage(
