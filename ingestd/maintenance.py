@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,6 +14,7 @@ from ingestd.keys import KeyRing
 from ingestd.linking.foresight import Foresight
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
+from ingestd.privacy.retention import AccountRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -46,6 +48,9 @@ class Maintenance:
     metrics: Metrics
     retention: Retention
     foresight: Foresight
+    accounts: AccountRetention
+    check_seconds: Callable[[], float]
+    """How often suspended accounts are looked at."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -53,6 +58,7 @@ class Maintenance:
             group.create_task(self._revoke())
             group.create_task(self._sweep())
             group.create_task(self.foresight.run())
+            group.create_task(self._retain())
 
     async def _erase(self) -> None:
         with self.bell.subscribe("erasures") as listener:
@@ -100,6 +106,14 @@ class Maintenance:
             except StorageError as error:
                 log.warning("storage.unavailable", exc_info=error)
             await asyncio.sleep(_REVOCATION_SECONDS)
+
+    async def _retain(self) -> None:
+        while True:
+            await asyncio.sleep(self.check_seconds())
+            try:
+                await self.accounts.run(datetime.now(UTC))
+            except StorageError as error:
+                log.warning("storage.unavailable", exc_info=error)
 
     async def _sweep(self) -> None:
         while True:

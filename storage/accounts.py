@@ -39,6 +39,8 @@ class Account:
     status: AccountStatus
     status_since: datetime | None
     """None for one that was never anything but active."""
+    held_since: datetime | None
+    """Since when the operator keeps it from being erased; None where nobody does."""
     created_at: datetime
     sealed: bytes
 

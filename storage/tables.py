@@ -59,6 +59,7 @@ accounts = Table(
     Column("account_id", Id, primary_key=True),
     Column("status", Text, nullable=False),
     Column("status_since", Instant),
+    Column("held_since", Instant),
     Column("created_at", Instant, nullable=False),
     Column("next_ticket_number", BigInteger, nullable=False),
     Column("next_event_sequence", BigInteger, nullable=False),
@@ -565,8 +566,19 @@ erasures = Table(
     Column("counts", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
-    comment="how far a disconnect has come, or the closing of an account, whose own row has its id as `mailbox_id`; "
-    "what stays is a tombstone without personal data",
+    # The account's own row, when it is being closed, has its id as `mailbox_id`.
+    comment="how far a disconnect has come; what stays is a tombstone without personal data",
+)
+
+erasure_warnings = Table(
+    "erasure_warnings",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "days"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="of which days before its erasure a suspended account was told; gone once it is resumed or held",
 )
 
 MAILBOX_TABLES = (
@@ -605,5 +617,6 @@ ACCOUNT_TABLES = (
     idempotency,
     requests,
     events,
+    erasure_warnings,
 )
 """Every table with rows of an account that are of none of its mailboxes, but for `accounts` itself and `erasures`."""

@@ -19,6 +19,7 @@ from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
@@ -89,6 +90,8 @@ async def new_worker(
             delivery_days=lambda: current().webhooks.retention_days,
         ),
         foresight=Foresight(store.content, current),
+        accounts=AccountRetention(store.content, lambda: rules_of(current())),
+        check_seconds=lambda: current().retention.check_seconds,
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import click
 
 from ingestd.account_states import MEANINGS
+from ingestd.account_states import hold as hold_account
+from ingestd.account_states import release as release_account
 from ingestd.account_states import resume as resume_account
 from ingestd.account_states import suspend as suspend_account
 from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
 from ingestd.cli.account_close import close, closing_fields
 from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from ingestd.privacy.retention import AccountRetention, rules_of
 from storage import accounts, mailboxes
-from storage.accounts import Account
+from storage.accounts import Account, AccountStatus
 
 
 @click.group()
@@ -53,6 +57,8 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     one = await store.content.read(account_id, accounts.get_account)
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
     row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    if one.status is AccountStatus.SUSPENDED:
+        row |= await _erasure(store, account_id)
     if one.status not in accounts.OPEN:
         row |= await closing_fields(store, account_id, as_json)
     print_json(row) if as_json else print_fields(row)
@@ -78,8 +84,35 @@ async def resume(store: Store, account_id: UUID, as_json: bool) -> None:
     _say(account_id, changed, "resumed" if changed else "it was not suspended", as_json)
 
 
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def hold(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Keep an account from being erased, however long it is suspended, until it is released."""
+    changed = await store.content.transaction(account_id, hold_account)
+    _say(account_id, changed, "held" if changed else "it was held already", as_json)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def release(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Take the hold of an account back. Where its time is over, it is warned again before it is erased."""
+    changed = await store.content.transaction(account_id, release_account)
+    _say(account_id, changed, "released" if changed else "it was not held", as_json)
+
+
 def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
     print_done({"account": account_id, "changed": changed}, as_json, words=words)
+
+
+async def _erasure(store: Store, account_id: UUID) -> dict[str, object]:
+    """Return whether and when a suspended account is erased, as the rules are now."""
+    engine = AccountRetention(store.content, lambda: rules_of(store.settings))
+    planned = await engine.plan_one(account_id, datetime.now(UTC))
+    return {"erased_at": None if planned is None else planned.verdict.erase_at}
 
 
 async def _row(store: Store, one: Account) -> dict[str, object]:
@@ -88,5 +121,6 @@ async def _row(store: Store, one: Account) -> dict[str, object]:
         "name": await name_of(store.keys, one),
         "status": one.status.value,
         "since": one.since,
+        "held": one.held_since,
         "created": one.created_at,
     }

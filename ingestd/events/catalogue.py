@@ -50,6 +50,11 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "account.suspended": EventType(
         "The operator suspended the account: its mailboxes are neither read nor sent from, everything is kept."
     ),
+    "account.erasure_warning": EventType(
+        "The account is suspended for so long that it will be erased: renew it, or export its data, before.",
+        "How many days are left.",
+        words=("30", "7", "1"),
+    ),
     "account.closing": EventType(
         "The account is being closed: it is forgotten, this log and its webhooks too. Delete your own copies of its "
         "content. Nothing is told after it but that its mailboxes are disconnected and forgotten.",

@@ -12,7 +12,7 @@ from ingestd import account_states
 from storage import accounts, closures, erasures, events, mailboxes
 from storage.accounts import AccountStatus
 from storage.erasures import Erasure
-from storage.errors import NotFound
+from storage.errors import Conflict, NotFound
 
 
 def request_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
@@ -44,12 +44,15 @@ def disconnect_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> 
 def request_close(conn: Connection, account_id: UUID, cause: str) -> bool:
     """Step 1 of closing an account for good (`ingestd.privacy.closing`). Returns False if it was requested before.
 
-    Raises NotFound.
+    Raises NotFound, Conflict where it is held.
 
     `cause` is one of the words of the event: operator, retention or restored.
     """
-    if accounts.get_account(conn, account_id).status not in accounts.OPEN:
+    account = accounts.get_account(conn, account_id)
+    if account.status not in accounts.OPEN:
         return False
+    if account.held_since is not None and cause != "restored":
+        raise Conflict("the account is held: release it first")
     # Before the account's own row, as workers do it; and again behind it, for one that was being linked meanwhile.
     gone = _close_mailboxes(conn, account_id)
     closures.lock(conn, account_id)

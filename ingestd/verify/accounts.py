@@ -12,7 +12,7 @@ from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage import closures
 from storage.accounts import OPEN, AccountStatus
 from storage.mailboxes import MailboxState
-from storage.tables import accounts, erasures, mailboxes
+from storage.tables import accounts, erasure_warnings, erasures, mailboxes
 
 
 @stated
@@ -31,6 +31,18 @@ def suspended_accounts_rest() -> Statements:
     forgotten = and_(rests, or_(~known, mailboxes.c.resumes_as.is_(None)))
     odd = or_(forgotten, and_(~rests, mailboxes.c.resumes_as.is_not(None)))
     yield Flag(joined.where(odd), "the mailbox does not know as what it goes on, or should not")
+
+
+@stated
+def warned_accounts_are_suspended() -> Statements:
+    """Only an account that is suspended, and not held, is warned of its erasure; what becomes of it in the end is that
+    it is closed."""
+    yield Count(erasure_warnings)
+    joined = select(erasure_warnings.c.account_id, erasure_warnings.c.days).join(
+        accounts, accounts.c.account_id == erasure_warnings.c.account_id
+    )
+    wrong = or_(accounts.c.status == AccountStatus.ACTIVE, accounts.c.held_since.is_not(None))
+    yield Flag(joined.where(wrong), "an account is warned of an erasure that does not come")
 
 
 async def closed_accounts_are_gone(look: Look, found: Findings) -> None:

@@ -94,6 +94,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forgetting.destroyed_mailboxes_are_gone,
     forgetting.erasures_go_step_by_step,
     forgetting.disconnecting_mailboxes_are_being_erased,
+    accounts.warned_accounts_are_suspended,
     accounts.closed_accounts_are_gone,
     accounts.accounts_are_closed_by_an_erasure,
     forgetting.blobs_have_a_row,

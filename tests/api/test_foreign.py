@@ -32,7 +32,9 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},
 }
 """What must be sent so that a request is not refused for its form."""
-OPERATORS: Final = {f"POST {IN_ACCOUNT}/suspend", f"POST {IN_ACCOUNT}/resume", f"DELETE {IN_ACCOUNT}"}
+OPERATORS: Final = {f"DELETE {IN_ACCOUNT}"} | {
+    f"POST {IN_ACCOUNT}/{verb}" for verb in ("suspend", "resume", "hold", "release")
+}
 """What an account's own tokens cannot do with it."""
 
 

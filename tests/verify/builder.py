@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from ingestd import records
+from ingestd import account_states, records
 from ingestd.inbound.states import tell
 from ingestd.keys import KeyRing
 from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
@@ -43,6 +43,7 @@ from storage import (
     quarantine,
     reply_recipients,
     requests,
+    retention,
     tickets,
     uploads,
     webhooks,
@@ -258,7 +259,9 @@ async def build(stores: Stores) -> World:
         await stores.content.transaction(account_id, _one_ticket, key, ticket_id, suspected)
     for account_id, done in ((world.closing_account, False), (world.closed_account, True)):
         await _add_account(world, ring, account_id)
-        await stores.content.transaction(account_id, request_close, "operator")
+        await stores.content.transaction(account_id, account_states.suspend)
+        await stores.content.transaction(account_id, retention.warn, 1, RECEIVED)
+        await stores.content.transaction(account_id, request_close, "retention")
         if done:
             await _close(world, ring, account_id)
     await _disconnect(world, ring, world.leaving_mailbox, done=False)

@@ -20,6 +20,7 @@ from storage.tables import (
     backfills,
     deliveries,
     edits,
+    erasure_warnings,
     erasures,
     events,
     grants,
@@ -623,6 +624,16 @@ DAMAGES: tuple[Damage, ...] = (
         "no erasure",
         put(mailboxes, "mailbox_id", "second_mailbox", state="disconnecting"),
     ),
+    Damage(
+        "warned_accounts_are_suspended",
+        "of an active one",
+        put(erasure_warnings, "account_id", "closing_account", account_id=lambda w: w.account),
+    ),
+    Damage(
+        "warned_accounts_are_suspended",
+        "of one that is held",
+        put(accounts, "account_id", "closing_account", held_since=LONG_AGO),
+    ),
     Damage("closed_accounts_are_gone", "an event is left", _event_of_a_closed_account),
     Damage("closed_accounts_are_gone", "its name is left", put(accounts, "account_id", "closed_account", sealed=b"x")),
     Damage("closed_accounts_are_gone", "a token is left", _token_of_a_closed_account),
@@ -634,7 +645,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage(
         "accounts_are_closed_by_an_erasure",
         "it is open again",
-        put(accounts, "account_id", "closing_account", status="active"),
+        put(accounts, "account_id", "closing_account", status="suspended"),
     ),
     Damage(
         "accounts_are_closed_by_an_erasure",
@@ -653,7 +664,7 @@ DAMAGES: tuple[Damage, ...] = (
                 account_id=lambda w: w.other_account,
                 mailbox_id=lambda w: w.other_account,
             ),
-            put(accounts, "account_id", "closing_account", status="active"),
+            put(accounts, "account_id", "closing_account", status="suspended"),
         ),
     ),
     Damage("blobs_have_a_row", "an old orphan", _old_orphan),

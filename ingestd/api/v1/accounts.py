@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
@@ -12,6 +12,8 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
+from ingestd.account_states import hold as hold_account
+from ingestd.account_states import release as release_account
 from ingestd.account_states import resume as resume_account
 from ingestd.account_states import suspend as suspend_account
 from ingestd.accounts import create_account, name_of
@@ -20,6 +22,7 @@ from ingestd.api.here import OnAccount, Operating, OperatingOn, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
 from ingestd.privacy.closing import find_receipt
 from ingestd.privacy.requests import request_close
+from ingestd.privacy.retention import AccountRetention, rules_of
 from storage import accounts, closures
 from storage.accounts import Account, AccountStatus
 from storage.requests import once_of_operator
@@ -58,6 +61,8 @@ class AccountShown(Shown):
     )
     since: datetime = Field(description="Since when it has this status.")
     created_at: datetime
+    held_since: datetime | None = Field(description="Since when the operator keeps it from being erased.")
+    erased_at: datetime | None = Field(description="Where it is suspended: when it is erased, as the rules are now.")
     closing: ClosingShown | None = Field(description="Null where nobody closed it.")
 
 
@@ -103,6 +108,18 @@ async def resume(asked: OperatingOn, response: Response) -> AccountShown:
     return await _change(asked, resume_account, response)
 
 
+@router.post("/accounts/{account_id}/hold", summary="Hold an account")
+async def hold(asked: OperatingOn, response: Response) -> AccountShown:
+    """The operator's. It is not erased, however long it is suspended, until it is released."""
+    return await _change(asked, hold_account, response)
+
+
+@router.post("/accounts/{account_id}/release", summary="Release an account")
+async def release(asked: OperatingOn, response: Response) -> AccountShown:
+    """The operator's. Its hold is over; where its time is over, too, it is warned again before it is erased."""
+    return await _change(asked, release_account, response)
+
+
 @router.delete("/accounts/{account_id}", status_code=202, summary="Close an account")
 async def close(asked: OperatingOn, response: Response) -> AccountShown:
     """The operator's. Forget it for good: all its mailboxes are disconnected, then its own key is destroyed, and
@@ -131,8 +148,16 @@ async def _show(backend: Backend, one: Account) -> AccountShown:
         status=one.status,
         since=one.since,
         created_at=one.created_at,
+        held_since=one.held_since,
+        erased_at=await _erased_at(backend, one) if one.status is AccountStatus.SUSPENDED else None,
         closing=None if one.status in accounts.OPEN else await _closing(backend, one.account_id),
     )
+
+
+async def _erased_at(backend: Backend, one: Account) -> datetime | None:
+    engine = AccountRetention(backend.content, lambda: rules_of(backend.settings()))
+    planned = await engine.plan_one(one.account_id, datetime.now(UTC))
+    return None if planned is None else planned.verdict.erase_at
 
 
 async def _closing(backend: Backend, account_id: UUID) -> ClosingShown:

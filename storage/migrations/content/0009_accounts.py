@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from storage.types import Instant
+from storage.types import Id, Instant
 
 revision = "content_0009"
 down_revision = "content_0006"
@@ -14,4 +14,14 @@ depends_on = None
 def upgrade() -> None:
     # Null for an account that has never been anything but active.
     op.add_column("accounts", sa.Column("status_since", Instant(), nullable=True))
+    op.add_column("accounts", sa.Column("held_since", Instant(), nullable=True))
     op.add_column("mailboxes", sa.Column("resumes_as", sa.Text(), nullable=True))
+    op.create_table(
+        "erasure_warnings",
+        sa.Column("account_id", Id(), nullable=False),
+        sa.Column("days", sa.Integer(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "days", name=op.f("pk_erasure_warnings")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_erasure_warnings_accounts")),
+        comment="of which days before its erasure a suspended account was told; gone once it is resumed or held",
+    )
