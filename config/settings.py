@@ -477,7 +477,9 @@ class Retention(Section):
     warn_days: Annotated[tuple[Annotated[int, Field(ge=1, le=365)], ...], Field(max_length=20)] = (30, 7, 1)
     """So many days before, it is told, each once; the first warning is never younger than the longest of these."""
     check_seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
-    """How often it is looked for what is to be warned or erased."""
+    """How often it is looked for what is to be warned, erased or deleted."""
+    solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Tickets are deleted so many days after they were solved and last touched; null: they are kept."""
 
 
 class Egress(Section):

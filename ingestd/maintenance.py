@@ -14,6 +14,7 @@ from ingestd.keys import KeyRing
 from ingestd.linking.foresight import Foresight
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
+from ingestd.privacy.expiry import MessageRetention
 from ingestd.privacy.retention import AccountRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -49,8 +50,9 @@ class Maintenance:
     retention: Retention
     foresight: Foresight
     accounts: AccountRetention
+    messages: MessageRetention
     check_seconds: Callable[[], float]
-    """How often suspended accounts are looked at."""
+    """How often these two look."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -112,7 +114,8 @@ class Maintenance:
             await asyncio.sleep(self.check_seconds())
             try:
                 await self.accounts.run(datetime.now(UTC))
-            except StorageError as error:
+                await self.messages.run(datetime.now(UTC))
+            except (StorageError, OSError) as error:
                 log.warning("storage.unavailable", exc_info=error)
 
     async def _sweep(self) -> None:

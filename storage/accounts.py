@@ -41,6 +41,8 @@ class Account:
     """None for one that was never anything but active."""
     held_since: datetime | None
     """Since when the operator keeps it from being erased; None where nobody does."""
+    solved_days: int | None
+    """For how many days its solved tickets are kept; None: as the configuration says."""
     created_at: datetime
     sealed: bytes
 

@@ -60,6 +60,7 @@ accounts = Table(
     Column("status", Text, nullable=False),
     Column("status_since", Instant),
     Column("held_since", Instant),
+    Column("solved_days", Integer),
     Column("created_at", Instant, nullable=False),
     Column("next_ticket_number", BigInteger, nullable=False),
     Column("next_event_sequence", BigInteger, nullable=False),
@@ -570,6 +571,19 @@ erasures = Table(
     comment="how far a disconnect has come; what stays is a tombstone without personal data",
 )
 
+forgotten_messages = Table(
+    "forgotten_messages",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("identity_key", LargeBinary, nullable=False),
+    Column("header_key", LargeBinary),
+    PrimaryKeyConstraint("account_id", "mailbox_id", "identity_key"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "account_id", "mailbox_id", "header_key"),
+    comment="messages that were deleted and are not taken in again, as the keyed hashes they would be known by",
+)
+
 erasure_warnings = Table(
     "erasure_warnings",
     metadata,
@@ -597,6 +611,7 @@ MAILBOX_TABLES = (
     attachments,
     raw_chunks,
     quarantine,
+    forgotten_messages,
     participants,
     messages,
     tickets,

@@ -14,6 +14,7 @@ from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
+from ingestd.privacy.expiry import MessageRetention
 from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -52,6 +53,7 @@ def maintenance(office: Office) -> Maintenance:
         retention=Retention(stores.content, event_days=lambda: 90, delivery_days=lambda: 30),
         foresight=Foresight(stores.content, lambda: settings),
         accounts=AccountRetention(stores.content, lambda: rules_of(settings)),
+        messages=MessageRetention(stores.content, stores.blobs, lambda: None),
         check_seconds=lambda: 3600.0,
     )
 

@@ -19,6 +19,7 @@ from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.expiry import MessageRetention
 from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
@@ -91,6 +92,7 @@ async def new_worker(
         ),
         foresight=Foresight(store.content, current),
         accounts=AccountRetention(store.content, lambda: rules_of(current())),
+        messages=MessageRetention(store.content, store.blobs, lambda: current().retention.solved_days),
         check_seconds=lambda: current().retention.check_seconds,
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)

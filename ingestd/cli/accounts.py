@@ -16,9 +16,12 @@ from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
 from ingestd.cli.account_close import close, closing_fields
 from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from ingestd.privacy.expiry import MessageRetention
 from ingestd.privacy.retention import AccountRetention, rules_of
-from storage import accounts, mailboxes
+from storage import accounts, expiry, mailboxes
 from storage.accounts import Account, AccountStatus
+
+_DAYS_MAX = 36_500
 
 
 @click.group()
@@ -57,6 +60,7 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     one = await store.content.read(account_id, accounts.get_account)
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
     row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    row |= await _solved(store, one)
     if one.status is AccountStatus.SUSPENDED:
         row |= await _erasure(store, account_id)
     if one.status not in accounts.OPEN:
@@ -106,6 +110,37 @@ async def release(store: Store, account_id: UUID, as_json: bool) -> None:
 
 def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
     print_done({"account": account_id, "changed": changed}, as_json, words=words)
+
+
+@account.command("set")
+@click.argument("account_id", type=click.UUID)
+@click.option(
+    "--solved-days",
+    required=True,
+    metavar="DAYS|default",
+    help="Delete tickets so many days after they were solved and last touched; default: as the configuration says.",
+)
+@json_option
+@with_store
+async def set_(store: Store, account_id: UUID, solved_days: str, as_json: bool) -> None:
+    """Say for how long an account's solved tickets are kept; `account show` tells how many are older."""
+    days = None if solved_days == "default" else _days(solved_days)
+    await store.content.transaction(account_id, expiry.set_solved_days, days)
+    print_done({"account": account_id, "solved_days": days}, as_json, words="set")
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _DAYS_MAX):
+        raise click.BadParameter("must be default, or a number of days", param_hint="--solved-days")
+    return int(text)
+
+
+async def _solved(store: Store, one: Account) -> dict[str, object]:
+    """Return how long solved tickets are kept, and how many are older and will be deleted."""
+    engine = MessageRetention(store.content, store.blobs, lambda: store.settings.retention.solved_days)
+    before = engine.kept_since(one, datetime.now(UTC))
+    count = 0 if before is None else await store.content.read(one.account_id, expiry.count_expired, before)
+    return {"solved_kept_since": before, "solved_over_age": count}
 
 
 async def _erasure(store: Store, account_id: UUID) -> dict[str, object]:

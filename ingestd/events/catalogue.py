@@ -133,6 +133,11 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "ticket.closed": EventType("The ticket is closed."),
     "ticket.spam": EventType("The ticket is spam."),
     "ticket.deleted": EventType("The ticket is in the trash."),
+    "ticket.erased": EventType(
+        "The ticket and its messages are deleted: it was solved for longer than the account keeps such.",
+        "Its number.",
+        words=("3",),
+    ),
     "ticket.merged": EventType("The ticket is part of another one now.", "The number of that one."),
     "ticket.flooded": EventType(
         "More came than the limits allow; what comes beyond is muted.", "The limit.", words=("sender", "ticket")

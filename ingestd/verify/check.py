@@ -69,6 +69,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     tickets.quarantine_was_announced_once,
     tickets.tickets_were_announced_once,
     tickets.replies_were_announced_once,
+    tickets.deleted_messages_stay_away,
     floods.muted_messages_are_told_as_such,
     floods.floods_are_announced,
     access.access_warnings_were_told,

@@ -88,3 +88,20 @@ async def test_close(desk: ApiDesk) -> None:
     assert receipt["mailbox_id"] == str(desk.office.held.mailbox_id)
     assert (await desk.get("/v1/accounts", token=operator))["items"] == [shown]
     await desk.verified()
+
+
+async def test_how_long_solved_tickets_are_kept_and_a_hold(desk: ApiDesk) -> None:
+    operator = await desk.new_token(operator=True)
+    path = f"/v1/accounts/{desk.account_id}"
+    assert_problem(await desk.ask("PATCH", path, json={"solved_days": 9}), 403, "forbidden")
+    assert_problem(await desk.ask("PATCH", path, json={"solved_days": 0}, token=operator), 422, "invalid")
+    changed = await desk.ask("PATCH", path, json={"solved_days": 365}, token=operator)
+    assert changed.json()["solved_days"] == 365
+    assert (await desk.ask("PATCH", path, json={"solved_days": None}, token=operator)).json()["solved_days"] is None
+
+    assert (await desk.post(f"{path}/suspend", token=operator))["erased_at"] is not None
+    held = await desk.post(f"{path}/hold", token=operator)
+    assert (held["held_since"] is None, held["erased_at"]) == (False, None)
+    assert_problem(await desk.ask("DELETE", path, token=operator), 409, "conflict")
+    assert (await desk.post(f"{path}/release", token=operator))["held_since"] is None
+    await desk.verified()

@@ -18,6 +18,7 @@ from tests.stores import Stores
 
 IN_ACCOUNT: Final = "/v1/accounts/{account_id}"
 BODIES: Final[Mapping[str, Any]] = {
+    f"PATCH {IN_ACCOUNT}": {"solved_days": 365},
     f"POST {IN_ACCOUNT}/tokens": {"label": "x", "scopes": ["admin"]},
     f"POST {IN_ACCOUNT}/mailboxes": {"provider": "local"},
     f"PATCH {IN_ACCOUNT}/mailboxes/{{mailbox_id}}": {"name": "x"},
@@ -32,7 +33,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},
 }
 """What must be sent so that a request is not refused for its form."""
-OPERATORS: Final = {f"DELETE {IN_ACCOUNT}"} | {
+OPERATORS: Final = {f"DELETE {IN_ACCOUNT}", f"PATCH {IN_ACCOUNT}"} | {
     f"POST {IN_ACCOUNT}/{verb}" for verb in ("suspend", "resume", "hold", "release")
 }
 """What an account's own tokens cannot do with it."""

@@ -26,7 +26,7 @@ from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord, WebhookRecord
 from ingestd.uploads import store_upload
-from storage import access_warnings, backfills, deliveries, edits, grants, mailboxes, webhooks
+from storage import access_warnings, backfills, deliveries, edits, expiry, grants, mailboxes, webhooks
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
@@ -83,6 +83,9 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await house.store.content.transaction(
         house.account_id, _tell_a_webhook, await house.store.keys.account(house.account_id)
     )
+    mailbox_key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    forgotten = mailbox_key.hash("identity", b"<old@example.org>")
+    await house.store.content.transaction(house.account_id, expiry.remember, house.mailbox_id, forgotten)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
     witness.slices = await take_slices(house)
     empty = await house.store.content.read(None, _empty_tables, house)

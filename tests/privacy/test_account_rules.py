@@ -211,6 +211,11 @@ def test_the_command_shows_and_does_it(store_urls: StoreUrls, tmp_path: Path) ->
     (shown,) = json.loads(done(config, "account", "list", "--json"))
     assert (shown["status"], bool(shown["held"])) == ("suspended", True)
     assert done(config, "account", "release", account_id) == "released\n"
+    assert done(config, "account", "set", account_id, "--solved-days", "365") == "set\n"
+    shown = json.loads(done(config, "account", "show", account_id, "--json"))
+    assert (bool(shown["solved_kept_since"]), shown["solved_over_age"]) == (True, 0)
+    done(config, "account", "set", account_id, "--solved-days", "default")
+    assert json.loads(done(config, "account", "show", account_id, "--json"))["solved_kept_since"] is None
 
 
 def test_statuses_are_known() -> None:

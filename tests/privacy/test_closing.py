@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, LargeBinary, select, update
 
+from ingestd import account_states
 from ingestd.access import Scope, make_token
 from ingestd.keys import KeyRing
 from ingestd.linking.writes import begin_link
@@ -24,7 +26,7 @@ from storage.accounts import AccountStatus
 from storage.errors import FenceLost, KeyDestroyed, NotFound
 from storage.requests import Claim
 from storage.sealing import MasterKey
-from storage.tables import ACCOUNT_TABLES, MAILBOX_TABLES, metadata
+from storage.tables import ACCOUNT_TABLES, MAILBOX_TABLES, metadata, tickets
 from storage.tables import accounts as accounts_table
 from storage.types import new_id
 from tests.crash import campaign, story
@@ -36,8 +38,13 @@ from tests.privacy.witness import count_found, files_of, ours, search
 from tests.servers.postgres import PostgresServer
 from tests.stores import Stores
 
-EXPECTED = {"end_webhooks", "destroy_account_key", "close", "delete_chunk", "set_step", "append_once"}
+EXPECTED = {
+    *("delete_some", "apply"),
+    *("end_webhooks", "destroy_account_key", "close", "delete_chunk", "set_step", "append_once"),
+}
 """Names without which the discovery of kill points would be broken."""
+_RETENTION = "retention: {suspended: [{days: 30}], warn_days: [], solved_days: 30, check_seconds: 0.3}\n"
+_LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -97,9 +104,9 @@ async def test_nothing_is_left_of_a_closed_account(engine: tuple[str, PostgresSe
 async def test_a_kill_at_any_step_is_gone_on_from(world: World) -> None:
     found = await _discover(world)
     assert found.names() >= EXPECTED, EXPECTED - found.names()
-    points = spread(
-        [one for one in found.of("close") if one.name in EXPECTED], 4, 0 if world.engine == "sqlite" else 0.5
-    )
+    turn = 0 if world.engine == "sqlite" else 0.5
+    passed = [*found.of("expire"), *found.of("close")]
+    points = spread([one for one in passed if one.name in EXPECTED], 5, turn)
     tally = await campaign.run(world, [_killed(point) for point in points])
     assert tally.failures == []
 
@@ -108,7 +115,7 @@ async def test_a_kill_at_any_step_is_gone_on_from(world: World) -> None:
 @pytest.mark.timeout(1800)
 async def test_a_kill_at_every_step_is_gone_on_from(world: World) -> None:
     found = await _discover(world)
-    tally = await campaign.run(world, [_killed(point) for point in found.of("close")])
+    tally = await campaign.run(world, [_killed(point) for point in (*found.of("expire"), *found.of("close"))])
     print(f"{world.engine}: {tally.kills} kills while an account is closed, {len(tally.failures)} failures")
     assert tally.failures == []
 
@@ -229,22 +236,44 @@ def _killed(at: Point) -> tuple[str, campaign.Iteration]:
 
 
 async def _close(world: World, house: House, daemon: Daemon) -> None:
-    """Close an account with a token and an upload's claim; the daemon may be killed meanwhile."""
+    """Let the daemon delete what is too old, and close an account that has been suspended for too long.
+
+    It may be killed meanwhile.
+    """
     content = house.store.content
     await make_token(content, house.account_id, label="desk", scopes=[Scope.READ], tokens_max=10)
     await content.transaction(house.account_id, requests.remember, Claim(b"key", b"hash", "x"))
     try:
+        house.config.write_text(house.config.read_text() + _RETENTION)
+        await story.deliver(world, house)
         daemon.stage("start")
         await daemon.start()
-        await until(daemon.process.is_up, "the daemon is up")
+        await daemon.until(lambda: story.has_all(house, daemon), "all mails are taken in")
+        daemon.stage("expire")
+        await content.transaction(None, _solve_long_ago)
+        await daemon.until(lambda: _has_no_ticket(house), "what is too old is deleted")
+        await story.check_store(house)
         daemon.stage("close")
-        await content.transaction(house.account_id, request_close, "operator")
+        await content.transaction(house.account_id, account_states.suspend)
+        await content.transaction(None, _suspend_long_ago)
         await daemon.until(lambda: _is_done(house), "the account is closed")
         daemon.stage("end")
         await _check_closed(world, house)
         await daemon.stop()
     finally:
         await daemon.process.kill()
+
+
+def _solve_long_ago(conn: Connection) -> None:
+    conn.execute(update(tickets).values(status="closed", closed_at=_LONG_AGO, updated_at=_LONG_AGO))
+
+
+def _suspend_long_ago(conn: Connection) -> None:
+    conn.execute(update(accounts_table).values(status_since=_LONG_AGO))
+
+
+async def _has_no_ticket(house: House) -> bool:
+    return not await house.store.desk.tickets(house.account_id)
 
 
 async def _check_closed(world: World, house: House) -> None:
@@ -317,7 +346,11 @@ async def _is_stopped(process: Process) -> bool:
 
 
 async def _is_done(house: House) -> bool:
-    return (await house.store.content.read(house.account_id, erasures.get_erasure, house.account_id)).step == "done"
+    try:
+        erasure = await house.store.content.read(house.account_id, erasures.get_erasure, house.account_id)
+    except NotFound:
+        return False
+    return erasure.step == "done"
 
 
 async def _has_no_blob(house: House) -> bool:

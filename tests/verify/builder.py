@@ -32,6 +32,7 @@ from storage import (
     edits,
     erasures,
     events,
+    expiry,
     flows,
     grants,
     keystore,
@@ -245,6 +246,7 @@ async def build(stores: Stores) -> World:
     for status, one in ((HELD, world.quarantined), (TAKEN, world.taken), (DROPPED, world.dropped)):
         await stores.content.transaction(world.account, _quarantine, world, key, one, status)
     await stores.content.transaction(world.account, _edit, world, key)
+    await stores.content.transaction(world.account, expiry.remember, world.mailbox, b"forgotten")
     await stores.content.transaction(world.account, _backfill, world, key)
     await stores.content.transaction(world.account, _flood, world, key)
     await stores.content.transaction(world.account, _upload, world, key)

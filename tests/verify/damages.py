@@ -625,6 +625,16 @@ DAMAGES: tuple[Damage, ...] = (
         put(mailboxes, "mailbox_id", "second_mailbox", state="disconnecting"),
     ),
     Damage(
+        "deleted_messages_stay_away",
+        "it came again",
+        put(messages, "message_id", "message", identity_key=b"forgotten"),
+    ),
+    Damage(
+        "deleted_messages_stay_away",
+        "it came again, into the quarantine",
+        put(quarantine, "quarantine_id", "quarantined", identity_key=b"forgotten"),
+    ),
+    Damage(
         "warned_accounts_are_suspended",
         "of an active one",
         put(erasure_warnings, "account_id", "closing_account", account_id=lambda w: w.account),

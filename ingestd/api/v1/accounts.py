@@ -23,7 +23,7 @@ from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
 from ingestd.privacy.closing import find_receipt
 from ingestd.privacy.requests import request_close
 from ingestd.privacy.retention import AccountRetention, rules_of
-from storage import accounts, closures
+from storage import accounts, closures, expiry
 from storage.accounts import Account, AccountStatus
 from storage.requests import once_of_operator
 
@@ -32,6 +32,14 @@ router = APIRouter(tags=["accounts"])
 
 class NewAccount(Taken):
     name: Annotated[str, Field(min_length=1, max_length=200, examples=["Example Ltd"])]
+
+
+class AccountChanged(Taken):
+    solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        examples=[365],
+        description="So many days after they were solved and last touched, its tickets are deleted; null: as the "
+        "configuration says.",
+    )
 
 
 class AccountReceiptShown(Shown):
@@ -63,6 +71,9 @@ class AccountShown(Shown):
     created_at: datetime
     held_since: datetime | None = Field(description="Since when the operator keeps it from being erased.")
     erased_at: datetime | None = Field(description="Where it is suspended: when it is erased, as the rules are now.")
+    solved_days: int | None = Field(
+        description="So many days after they were solved its tickets are deleted; null: as the configuration says."
+    )
     closing: ClosingShown | None = Field(description="Null where nobody closed it.")
 
 
@@ -93,6 +104,12 @@ async def list_(asked: Operating, after: AfterId = None, limit: Limit = PAGE_DEF
 @router.get("/accounts/{account_id}", summary="Show an account")
 async def show(here: Reading) -> AccountShown:
     return await _show(here.backend, await here.backend.content.read(here.account_id, accounts.get_account))
+
+
+@router.patch("/accounts/{account_id}", summary="Change an account")
+async def change(asked: OperatingOn, body: AccountChanged, response: Response) -> AccountShown:
+    """The operator's: for how long its solved tickets are kept."""
+    return await _change(asked, partial(expiry.set_solved_days, days=body.solved_days), response)
 
 
 @router.post("/accounts/{account_id}/suspend", summary="Suspend an account")
@@ -149,6 +166,7 @@ async def _show(backend: Backend, one: Account) -> AccountShown:
         since=one.since,
         created_at=one.created_at,
         held_since=one.held_since,
+        solved_days=one.solved_days,
         erased_at=await _erased_at(backend, one) if one.status is AccountStatus.SUSPENDED else None,
         closing=None if one.status in accounts.OPEN else await _closing(backend, one.account_id),
     )
