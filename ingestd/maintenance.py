@@ -115,8 +115,10 @@ class Maintenance:
             try:
                 await self.accounts.run(datetime.now(UTC))
                 await self.messages.run(datetime.now(UTC))
-            except (StorageError, OSError) as error:
+            except StorageUnavailable as error:
                 log.warning("storage.unavailable", exc_info=error)
+            except Exception as error:  # it is tried again; nothing else waits for it
+                log.exception("task.failed", component="retention", exc_info=error)
 
     async def _sweep(self) -> None:
         while True:
