@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -71,14 +71,21 @@ class Maintenance:
 
     async def erase(self) -> None:
         """Bring on what is to be forgotten, each as far as it goes now."""
-        try:
-            waiting = await self.content.read(None, erasures.list_erasures)
-        except StorageUnavailable as error:
-            waiting = []
-            log.warning("storage.unavailable", exc_info=error)
+        asked = [one for one in await self._waiting() if one.step == "requested" and not one.is_of_account]
+        if len(asked) > 1:
+            # Of many mailboxes at once, as when an account is closed, none stays readable until others are deleted.
+            for erasure in asked:
+                await self._guarded(erasure, self.eraser.make_unreadable)
         # An account last: it waits for its mailboxes.
-        for erasure in sorted(waiting, key=lambda one: one.is_of_account):
-            await self._erase_one(erasure)
+        for erasure in sorted(await self._waiting(), key=lambda one: one.is_of_account):
+            await self._guarded(erasure, self.closer.run if erasure.is_of_account else self.eraser.run)
+
+    async def _waiting(self) -> list[erasures.Erasure]:
+        try:
+            return await self.content.read(None, erasures.list_erasures)
+        except StorageUnavailable as error:
+            log.warning("storage.unavailable", exc_info=error)
+            return []
 
     async def _clean(self) -> None:
         """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
@@ -93,10 +100,10 @@ class Maintenance:
         except (StorageUnavailable, OSError) as error:
             log.warning("storage.unavailable", exc_info=error)
 
-    async def _erase_one(self, erasure: erasures.Erasure) -> None:
+    async def _guarded(self, erasure: erasures.Erasure, step: Callable[[erasures.Erasure], Awaitable[object]]) -> None:
         """One that cannot go on must not keep the others waiting; it is tried again later."""
         try:
-            await (self.closer if erasure.is_of_account else self.eraser).run(erasure)
+            await step(erasure)
         except Exception as error:
             self.metrics.erasure_ended("failed")
             log.error("erasure.failed", mailbox_id=erasure.mailbox_id, exc_info=error)  # noqa: TRY400

@@ -77,6 +77,11 @@ class Eraser:
             log.info("erasure.done", mailbox_id=mailbox_id, rows=sum(receipt.deleted.values()))
         return receipt
 
+    async def make_unreadable(self, erasure: Erasure) -> None:
+        """Step 2 alone. Raises as `run`."""
+        if erasure.step == "requested":
+            await self._make_unreadable(erasure.account_id, erasure.mailbox_id)
+
     async def clean(self) -> None:
         """Wipe what deleted rows left in SQLite's files, where an open reader prevented it before.
 

@@ -37,6 +37,7 @@ from tests.privacy.scene import live, open_scene
 from tests.privacy.witness import count_found, files_of, ours, search
 from tests.servers.postgres import PostgresServer
 from tests.stores import Stores
+from tests.test_maintenance import maintenance
 
 EXPECTED = {
     *("delete_some", "apply"),
@@ -158,6 +159,18 @@ async def test_nothing_is_written_for_it_any_more(stores: Stores) -> None:
     await content.transaction(account_id, closures.forget_name)
     with pytest.raises(NotFound):
         await content.transaction(account_id, accounts.draw_numbers, events=1)
+
+
+async def test_all_of_its_mailboxes_are_unreadable_before_the_first_is_deleted(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(mail())
+    await Office.open(stores, address="second@example.com", beside=office)
+    account_id = office.held.account_id
+    await stores.content.transaction(account_id, request_close, "operator")
+    await maintenance(office).erase()
+    entries = [one.entry for one in await stores.keystore.read(None, keystore.list_ledger)]
+    assert entries == ["destroyed", "destroyed", "receipt", "receipt", "destroyed", "receipt"]
+    await office.check()
 
 
 async def test_two_at_once_close_it_once(stores: Stores) -> None:
