@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import accounts as account_rows
@@ -188,9 +188,3 @@ def _delete_ticket(conn: Connection, account_id: UUID, ticket_id: UUID) -> int:
 def _remember(conn: Connection) -> Any:
     kind = postgresql if conn.dialect.name == "postgresql" else sqlite
     return kind.insert(forgotten_messages).on_conflict_do_nothing()
-
-
-def remember(conn: Connection, account_id: UUID, mailbox_id: UUID, identity_key: bytes) -> None:
-    """Have a message not be taken in (again), without anything else being known of it."""
-    row = {"account_id": account_id, "mailbox_id": mailbox_id, "identity_key": identity_key, "header_key": None}
-    conn.execute(insert(forgotten_messages).values(row))

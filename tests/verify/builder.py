@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from ingestd import account_states, records
 from ingestd.inbound.states import tell
@@ -32,7 +32,6 @@ from storage import (
     edits,
     erasures,
     events,
-    expiry,
     flows,
     grants,
     keystore,
@@ -56,7 +55,7 @@ from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, Raw
 from storage.quarantine import NewQuarantine, QuarantineStatus
 from storage.reply_recipients import RecipientStatus
 from storage.sealing import DataKey, MasterKey
-from storage.tables import store_meta
+from storage.tables import forgotten_messages, store_meta
 from storage.types import new_id
 from tests.stores import Stores
 
@@ -246,7 +245,7 @@ async def build(stores: Stores) -> World:
     for status, one in ((HELD, world.quarantined), (TAKEN, world.taken), (DROPPED, world.dropped)):
         await stores.content.transaction(world.account, _quarantine, world, key, one, status)
     await stores.content.transaction(world.account, _edit, world, key)
-    await stores.content.transaction(world.account, expiry.remember, world.mailbox, b"forgotten")
+    await stores.content.transaction(world.account, _forget_a_message, world)
     await stores.content.transaction(world.account, _backfill, world, key)
     await stores.content.transaction(world.account, _flood, world, key)
     await stores.content.transaction(world.account, _upload, world, key)
@@ -451,6 +450,12 @@ def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) ->
     messages.insert_messages(conn, account_id, [one])
     backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])
     _open_ticket(conn, account_id, key, world.imported_ticket, None, [world.imported], imported=True)
+
+
+def _forget_a_message(conn: Connection, account_id: UUID, world: World) -> None:
+    """One was deleted for its age: what it would be known by stays."""
+    row = {"account_id": account_id, "mailbox_id": world.mailbox, "identity_key": b"forgotten"}
+    conn.execute(insert(forgotten_messages).values(row))
 
 
 def _flood(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:
