@@ -477,6 +477,31 @@ class Events(Section):
     """How often a stream's token is looked at: one that was revoked ends it."""
 
 
+class SuspendedRule(Section):
+    """When accounts are erased that are suspended."""
+
+    tickets_min: Annotated[int, Field(ge=0, le=10**9)] = 0
+    """It is about accounts with so many tickets or more."""
+    days: Annotated[int, Field(ge=1, le=36_500)] = 92
+    """So many days after the suspension."""
+
+
+class Retention(Section):
+    """How long what nobody needs any more is kept."""
+
+    suspended: Annotated[tuple[SuspendedRule, ...], Field(max_length=20)] = (
+        SuspendedRule(tickets_min=0, days=92),
+        SuspendedRule(tickets_min=100_000, days=31),
+    )
+    """When a suspended account is erased: the shortest of the rules that fit. `[]`: never."""
+    warn_days: Annotated[tuple[Annotated[int, Field(ge=1, le=365)], ...], Field(max_length=20)] = (30, 7, 1)
+    """So many days before, it is told, each once; the first warning is never younger than the longest of these."""
+    check_seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    """How often it is looked for what is to be warned, erased or deleted."""
+    solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Tickets are deleted so many days after they were solved and last touched; null: they are kept."""
+
+
 class Egress(Section):
     """Where the daemon may connect to."""
 
@@ -531,6 +556,8 @@ class Settings(Section):
     """How events are delivered to webhooks."""
     events: Events = Events()
     """The log of events, and how helpdesks read it."""
+    retention: Retention = Retention()
+    """How long what nobody needs any more is kept."""
     egress: Egress = Egress()
     """Where the daemon may connect to."""
     logging: Logging = Logging()

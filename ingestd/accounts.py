@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from ingestd.keys import KeyRing
 from ingestd.records import AccountRecord
 from storage import accounts, requests
-from storage.accounts import Account
+from storage.accounts import Account, AccountStatus
 from storage.database import Database
-from storage.errors import KeyReused
+from storage.errors import KeyDestroyed, KeyReused
 from storage.requests import Claim
 from storage.sealing import DataKey
 from storage.types import new_id
@@ -49,9 +49,15 @@ async def create_account(
     return CreatedAccount(account_id)
 
 
-async def open_account(keys: KeyRing, account: Account) -> AccountRecord:
-    key = await keys.account(account.account_id)
-    return key.open_record(_place(account.account_id), account.sealed, AccountRecord)
+async def name_of(keys: KeyRing, account: Account) -> str | None:
+    """Return an account's name; None where it is closed: then nobody knows it any more."""
+    if account.status is AccountStatus.CLOSED:
+        return None
+    try:
+        key = await keys.account(account.account_id)
+    except KeyDestroyed:  # being closed
+        return None
+    return key.open_record(_place(account.account_id), account.sealed, AccountRecord).name
 
 
 class _Overtaken(Exception):

@@ -157,6 +157,16 @@ _OF_MAIL_SERVERS: Final = frozenset({Trouble.ADMIN_BLOCKED, Trouble.PROTOCOL_DIS
 """Where what is to be changed at the provider concerns IMAP and SMTP."""
 
 
+def explain_suspended(account_id: UUID) -> Words:
+    """Return what it means that a mailbox's account is suspended."""
+    return Words(
+        "The account is suspended: its mailboxes are neither read nor sent from. Everything is kept, and replies that "
+        "are asked for wait.",
+        f"The operator lets it go on with `ingestd account resume {account_id}`: what came meanwhile is read then, and "
+        "what waits is sent. `ingestd account show` tells whether and when the account is erased.",
+    )
+
+
 def explain_unconfigured(provider: str) -> Words:
     """Return what it means that a mailbox's provider is not in the configuration."""
     return Words(

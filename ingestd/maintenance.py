@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,7 +12,10 @@ import structlog
 
 from ingestd.keys import KeyRing
 from ingestd.linking.foresight import Foresight
+from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
+from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.retention import AccountRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -39,11 +43,16 @@ class Maintenance:
     blobs: Blobs
     keys: KeyRing
     eraser: Eraser
+    closer: Closer
     revoker: Revoker
     bell: Bell
     metrics: Metrics
     retention: Retention
     foresight: Foresight
+    accounts: AccountRetention
+    messages: MessageRetention
+    check_seconds: Callable[[], float]
+    """How often these two look."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -51,19 +60,32 @@ class Maintenance:
             group.create_task(self._revoke())
             group.create_task(self._sweep())
             group.create_task(self.foresight.run())
+            group.create_task(self._retain())
 
     async def _erase(self) -> None:
         with self.bell.subscribe("erasures") as listener:
             while True:
-                try:
-                    waiting = await self.content.read(None, erasures.list_erasures)
-                except StorageUnavailable as error:
-                    waiting = []
-                    log.warning("storage.unavailable", exc_info=error)
-                for erasure in waiting:
-                    await self._erase_one(erasure)
+                await self.erase()
                 await self._clean()
                 await listener.wait(_ERASURE_SECONDS)
+
+    async def erase(self) -> None:
+        """Bring on what is to be forgotten, each as far as it goes now."""
+        asked = [one for one in await self._waiting() if one.step == "requested" and not one.is_of_account]
+        if len(asked) > 1:
+            # Of many mailboxes at once, as when an account is closed, none stays readable until others are deleted.
+            for erasure in asked:
+                await self._guarded(erasure, self.eraser.make_unreadable)
+        # An account last: it waits for its mailboxes.
+        for erasure in sorted(await self._waiting(), key=lambda one: one.is_of_account):
+            await self._guarded(erasure, self.closer.run if erasure.is_of_account else self.eraser.run)
+
+    async def _waiting(self) -> list[erasures.Erasure]:
+        try:
+            return await self.content.read(None, erasures.list_erasures)
+        except StorageUnavailable as error:
+            log.warning("storage.unavailable", exc_info=error)
+            return []
 
     async def _clean(self) -> None:
         """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
@@ -78,10 +100,10 @@ class Maintenance:
         except (StorageUnavailable, OSError) as error:
             log.warning("storage.unavailable", exc_info=error)
 
-    async def _erase_one(self, erasure: erasures.Erasure) -> None:
+    async def _guarded(self, erasure: erasures.Erasure, step: Callable[[erasures.Erasure], Awaitable[object]]) -> None:
         """One that cannot go on must not keep the others waiting; it is tried again later."""
         try:
-            await self.eraser.run(erasure)
+            await step(erasure)
         except Exception as error:
             self.metrics.erasure_ended("failed")
             log.error("erasure.failed", mailbox_id=erasure.mailbox_id, exc_info=error)  # noqa: TRY400
@@ -93,6 +115,17 @@ class Maintenance:
             except StorageError as error:
                 log.warning("storage.unavailable", exc_info=error)
             await asyncio.sleep(_REVOCATION_SECONDS)
+
+    async def _retain(self) -> None:
+        while True:
+            await asyncio.sleep(self.check_seconds())
+            try:
+                await self.accounts.run(datetime.now(UTC))
+                await self.messages.run(datetime.now(UTC))
+            except StorageUnavailable as error:
+                log.warning("storage.unavailable", exc_info=error)
+            except Exception as error:  # it is tried again; nothing else waits for it
+                log.exception("task.failed", component="retention", exc_info=error)
 
     async def _sweep(self) -> None:
         while True:

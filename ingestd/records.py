@@ -361,6 +361,22 @@ def chunk_place(owner_id: UUID, position: int, count: int) -> Place:
     return Place("raw_chunks", owner_id, position=position, last=position == count - 1)
 
 
+class AccountReceipt(msgspec.Struct, frozen=True):
+    """What the closing of an account leaves behind, beside the receipts of its mailboxes. Kept in the ledger."""
+
+    account_id: UUID
+    requested_at: datetime
+    unreadable_at: datetime
+    deleted_at: datetime
+    key_fingerprint: str
+    """Of the account's own key; each mailbox had another one."""
+    mailboxes: tuple[UUID, ...]
+    """All that were ever forgotten: each has a receipt of its own."""
+    deleted: dict[str, int]
+    left: dict[str, int]
+    """Rows that a scan after the deletion still found; empty when all is well."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """What a disconnect leaves behind: a proof without personal data. Kept in the ledger."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from config import Settings
 from connectors.base import Trouble
-from ingestd.cures import Api, Words, explain, explain_missing, explain_unconfigured
+from ingestd.cures import Api, Words, explain, explain_missing, explain_suspended, explain_unconfigured
 from ingestd.desk import MailboxView
 from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.linking.ways import Way, Ways, ways_of
@@ -22,6 +23,9 @@ from storage.database import Database
 from storage.edits import EditStatus
 from storage.mailboxes import Mailbox, MailboxState
 from storage.sending import Usage, Waiting
+
+_SUSPENDED: Final = "account_suspended"
+_SUSPENDED_WORDS: Final = "The account is suspended: they leave when it is resumed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ def standing_of(settings: Settings, view: MailboxView, ways: Ways) -> Standing:
     """Return how a mailbox stands; `ways_at` gives its ways."""
     mailbox = view.mailbox
     read = _words(settings, mailbox, mailbox.trouble, ways.read)
+    if mailbox.state is MailboxState.SUSPENDED:
+        read = explain_suspended(mailbox.account_id)
     send = _words(settings, mailbox, mailbox.send_trouble, ways.send, sending=True)
     missing = view.folders.missing if view.folders else ()
     folders = explain_missing(missing, mailbox.provider, mailbox.mailbox_id) if missing else None
@@ -135,6 +141,7 @@ def _ways(settings: Settings, access: Access | None) -> Ways:
 async def spending_of(content: Database, settings: Settings, mailbox: Mailbox) -> Spending:
     """Return what a mailbox has sent of late, and what waits. Raises StorageUnavailable."""
     unsent, used, waits = await content.read(mailbox.account_id, _spending, mailbox.mailbox_id)
+    suspended = mailbox.state is MailboxState.SUSPENDED and unsent > 0
     limits = None
     if mailbox.provider in settings.providers:
         limits = settings.provider(mailbox.provider).limits
@@ -144,9 +151,9 @@ async def spending_of(content: Database, settings: Settings, mailbox: Mailbox) -
         sent_day_max=limits.messages_per_day_max if limits else None,
         recipients_day=used.recipients_day,
         recipients_day_max=limits.recipients_per_day_max if limits else None,
-        send_waits_for=waits.reason if waits else None,
-        send_waits_until=waits.until if waits else None,
-        send_waits=WORDS[Spent(waits.reason)] if waits else None,
+        send_waits_for=_SUSPENDED if suspended else waits.reason if waits else None,
+        send_waits_until=waits.until if waits and not suspended else None,
+        send_waits=_SUSPENDED_WORDS if suspended else WORDS[Spent(waits.reason)] if waits else None,
     )
 
 

@@ -1,31 +1,61 @@
-"""Accounts and their counters."""
+"""Accounts: their status and their counters.
+
+What is written about an account, and about none of its mailboxes, holds its row (`hold`): once it is being closed
+nothing is written behind those who delete everything. Numbers are drawn from the same row, and from a closed one never.
+"""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from storage.database import now
 from storage.errors import NotFound
 from storage.tables import accounts
 
 
+class AccountStatus(enum.StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Its mailboxes are neither read nor sent from; everything is kept."""
+    CLOSING = "closing"
+    """Being forgotten, mailbox by mailbox. Nothing new is written for it."""
+    CLOSED = "closed"
+    """Its key is destroyed. What stays is this row, without its name."""
+
+
+OPEN = (AccountStatus.ACTIVE, AccountStatus.SUSPENDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     account_id: UUID
-    status: str
+    status: AccountStatus
+    status_since: datetime | None
+    """None for one that was never anything but active."""
+    held_since: datetime | None
+    """Since when the operator keeps it from being erased; None where nobody does."""
+    solved_days: int | None
+    """For how many days its solved tickets are kept; None: as the configuration says."""
     created_at: datetime
     sealed: bytes
+
+    @property
+    def since(self) -> datetime:
+        return self.status_since or self.created_at
 
 
 def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
     conn.execute(
         insert(accounts).values(
             account_id=account_id,
-            status="active",
+            status=AccountStatus.ACTIVE,
             created_at=now(conn),
             next_ticket_number=1,
             next_event_sequence=1,
@@ -39,7 +69,7 @@ def list_accounts(conn: Connection, *, after: UUID | None = None, limit: int | N
     query = select(*_COLUMNS).order_by(accounts.c.account_id).limit(limit)
     if after is not None:
         query = query.where(accounts.c.account_id > after)
-    return [Account(*row) for row in conn.execute(query)]
+    return [_account(row) for row in conn.execute(query)]
 
 
 def get_account(conn: Connection, account_id: UUID) -> Account:
@@ -47,14 +77,54 @@ def get_account(conn: Connection, account_id: UUID) -> Account:
     row = conn.execute(_BY_ID, {"of_account": account_id}).one_or_none()
     if row is None:
         raise NotFound(f"no account {account_id}")
-    return Account(*row)
+    return _account(row)
+
+
+def hold(conn: Connection, account_id: UUID) -> AccountStatus:
+    """Make sure that the account is there and is not closed before the commit; return its status. Raises NotFound.
+
+    As weak as a foreign key's lock: it keeps nobody else waiting but who closes the account.
+    """
+    return _hold(conn, account_id, _HOLD)
+
+
+def hold_still(conn: Connection, account_id: UUID) -> AccountStatus:
+    """As `hold`; the status stays what it is until the commit."""
+    return _hold(conn, account_id, _HOLD_STILL)
+
+
+def _hold(conn: Connection, account_id: UUID, statement: Select[Any]) -> AccountStatus:
+    held = conn.execute(statement, {"of_account": account_id}).scalar_one_or_none()
+    if held is None or (status := AccountStatus(held)) not in OPEN:
+        raise NotFound(f"no account {account_id}, or it is closed")
+    return status
+
+
+def set_status(conn: Connection, account_id: UUID, status: AccountStatus, *, before: Collection[AccountStatus]) -> bool:
+    """Set the status of an account that has one of those `before`; return whether it had. Raises NotFound."""
+    changed = conn.execute(
+        update(accounts)
+        .where(accounts.c.account_id == account_id, accounts.c.status.in_(before))
+        .values(status=status, status_since=now(conn))
+    )
+    if not changed.rowcount:
+        get_account(conn, account_id)
+    return bool(changed.rowcount)
+
+
+def _account(row: Any) -> Account:
+    values = dict(zip(Account.__dataclass_fields__, row, strict=True))
+    values["status"] = AccountStatus(values["status"])
+    return Account(**values)
 
 
 _COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
 _BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
+_STATUS = select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account"))
+_HOLD, _HOLD_STILL = _STATUS.with_for_update(read=True, key_share=True), _STATUS.with_for_update(key_share=True)
 _DRAW_NUMBERS = (
     update(accounts)
-    .where(accounts.c.account_id == bindparam("of_account"))
+    .where(accounts.c.account_id == bindparam("of_account"), accounts.c.status != AccountStatus.CLOSED)
     .values(
         next_ticket_number=accounts.c.next_ticket_number + bindparam("tickets"),
         next_event_sequence=accounts.c.next_event_sequence + bindparam("events"),

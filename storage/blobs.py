@@ -63,6 +63,10 @@ class Blobs(Protocol):
         """Delete all blobs of a mailbox, unfinished ones too; return how many there were."""
         ...
 
+    def delete_account(self, account_id: UUID) -> int:
+        """Delete what is left of an account's mailboxes; return how many blobs there were."""
+        ...
+
     def count(self, account_id: UUID, mailbox_id: UUID) -> int:
         """Return how many blobs of a mailbox there are, unfinished ones too."""
         ...
@@ -168,6 +172,17 @@ class FolderBlobs:
         count = sum(1 for _ in folder.iterdir())
         shutil.rmtree(folder)
         _sync_folder(folder.parent)
+        return count
+
+    def delete_account(self, account_id: UUID) -> int:
+        """Delete what is left of an account's mailboxes, and its own folder; return how many files there were."""
+        count = 0
+        for of_account, mailbox_id in self.mailboxes():
+            if of_account == account_id:
+                count += self.delete_mailbox(account_id, mailbox_id)
+        with suppress(OSError):  # something of the operator's lies in it, or it is not there
+            (self.root / str(account_id)).rmdir()
+            _sync_folder(self.root)
         return count
 
     def count(self, account_id: UUID, mailbox_id: UUID) -> int:

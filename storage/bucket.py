@@ -105,13 +105,10 @@ class BucketBlobs:
             obstore.delete(self._store, self._name(account_id, mailbox_id, owner_id))
 
     def delete_mailbox(self, account_id: UUID, mailbox_id: UUID) -> int:
-        deleted = 0
-        with _told():
-            for page in obstore.list(self._store, self._folder(account_id, mailbox_id), chunk_size=_DELETED_AT_ONCE):
-                with contextlib.suppress(FileNotFoundError):
-                    obstore.delete(self._store, [one["path"] for one in page])
-                deleted += len(page)
-        return deleted
+        return self._delete_all(self._folder(account_id, mailbox_id))
+
+    def delete_account(self, account_id: UUID) -> int:
+        return self._delete_all(f"{self._prefix}{account_id}/")
 
     def count(self, account_id: UUID, mailbox_id: UUID) -> int:
         with _told():
@@ -139,6 +136,15 @@ class BucketBlobs:
 
     def sweep_temporary(self, before: datetime) -> int:
         return 0
+
+    def _delete_all(self, prefix: str) -> int:
+        deleted = 0
+        with _told():
+            for page in obstore.list(self._store, prefix, chunk_size=_DELETED_AT_ONCE):
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self._store, [one["path"] for one in page])
+                deleted += len(page)
+        return deleted
 
     def _folder(self, account_id: UUID, mailbox_id: UUID) -> str:
         return f"{self._prefix}{account_id}/{mailbox_id}/"

@@ -1,4 +1,7 @@
-"""How far the forgetting of a mailbox has come, and the deletion of its rows in small chunks."""
+"""How far the forgetting of a mailbox has come, and the deletion of its rows in small chunks.
+
+An account that is being closed has a row of its own here, with its id in the place of a mailbox's (`storage.closures`).
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,11 @@ class Erasure:
     step_at: datetime
     counts: str
     """JSON: rows deleted, by table."""
+
+    @property
+    def is_of_account(self) -> bool:
+        """Whether it is the account itself that is forgotten, behind all of its mailboxes."""
+        return self.mailbox_id == self.account_id
 
     @property
     def deleted(self) -> dict[str, int]:
@@ -74,8 +82,9 @@ def list_erasures(conn: Connection, *, unfinished: bool = True) -> list[Erasure]
 
 
 def page_of_erasures(conn: Connection, account_id: UUID, *, after: UUID | None, limit: int) -> list[Erasure]:
-    """Return up to `limit` of an account's, also those that are done, behind the mailbox id `after`."""
-    query = select(*_COLUMNS).where(erasures.c.account_id == account_id).order_by(erasures.c.mailbox_id).limit(limit)
+    """Return up to `limit` of an account's mailboxes, also those that are done, behind the mailbox id `after`."""
+    mine = erasures.c.account_id == account_id, erasures.c.mailbox_id != account_id
+    query = select(*_COLUMNS).where(*mine).order_by(erasures.c.mailbox_id).limit(limit)
     if after is not None:
         query = query.where(erasures.c.mailbox_id > after)
     return [Erasure(*row) for row in conn.execute(query)]

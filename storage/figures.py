@@ -17,7 +17,7 @@ from storage.edits import count_by_status as count_edits
 from storage.mailboxes import WORKED
 from storage.outbox import ReplyStatus
 from storage.quarantine import QuarantineStatus
-from storage.tables import backfills, edits, erasures, mailboxes, messages, outbox, quarantine, workers
+from storage.tables import accounts, backfills, edits, erasures, mailboxes, messages, outbox, quarantine, workers
 from storage.webhooks import count_by_status as count_webhooks
 
 
@@ -25,6 +25,8 @@ from storage.webhooks import count_by_status as count_webhooks
 class Figures:
     """Numbers and ages at one moment, by the database's clock. Ages are in seconds, never negative."""
 
+    accounts: Mapping[str, int]
+    """By status."""
     mailboxes: Mapping[str, int]
     """By state."""
     mailboxes_oldest_seconds: Mapping[str, float]
@@ -85,6 +87,7 @@ def read_figures(conn: Connection) -> Figures:
     ).one()
     lag = greatest_lag(conn)
     return Figures(
+        accounts=_counts(conn.execute(select(accounts.c.status, func.count()).group_by(accounts.c.status))),
         mailboxes=counts,
         mailboxes_oldest_seconds=_ages(at, since),
         mailboxes_in_trouble=_troubles(conn),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from storage import accounts
 from storage.database import now, wake
 from storage.errors import LimitReached, NotFound
 from storage.tables import link_flows
@@ -46,10 +47,12 @@ def insert_flow(
     sealed: bytes,
     open_max: int = 1000,
 ) -> None:
-    """Raises LimitReached where the account has `open_max` requests that can still come back.
+    """Raises LimitReached where the account has `open_max` requests that can still come back, NotFound where it is
+    closed.
 
     Two processes at once can exceed it by one: it bounds what a runaway client fills, no more.
     """
+    accounts.hold(conn, account_id)
     at = now(conn)
     # Old flows go when new ones come: what they hold is of no use to anybody.
     conn.execute(

@@ -189,6 +189,29 @@ def destroy_key(
     return True
 
 
+def destroy_account_key(conn: Connection, account_id: UUID, *, detail: Mapping[str, Any]) -> bool:
+    """Destroy an account's own key, and whatever else of its keys is left, and say so in the ledger: one step.
+
+    Returns False, and writes nothing into the ledger, where the account's own is destroyed already.
+    """
+    gone = conn.execute(
+        delete(wrapped_keys).where(wrapped_keys.c.account_id == account_id, wrapped_keys.c.owner_id == account_id)
+    )
+    # Of linkings that never came to their end: nothing was ever stored under those.
+    conn.execute(delete(wrapped_keys).where(wrapped_keys.c.account_id == account_id))
+    if gone.rowcount:
+        append_ledger(conn, account_id, account_id, "destroyed", detail)
+    return bool(gone.rowcount)
+
+
+def append_once(conn: Connection, account_id: UUID, owner_id: UUID, entry: str, detail: Mapping[str, Any]) -> None:
+    """As `append_ledger`, unless there is such an entry of this owner: two processes may be at it."""
+    ledger_head(conn, lock=True)
+    same = ledger.c.account_id == account_id, ledger.c.owner_id == owner_id, ledger.c.entry == entry
+    if conn.execute(select(ledger.c.sequence).where(*same).limit(1)).first() is None:
+        append_ledger(conn, account_id, owner_id, entry, detail)
+
+
 def forget_unused_key(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     """Remove the key of a link that never came to be: nothing was ever stored under it."""
     conn.execute(

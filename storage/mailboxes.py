@@ -17,8 +17,23 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
+from storage import accounts
+from storage.accounts import AccountStatus
 from storage.database import now, wake
 from storage.errors import CursorMoved, FenceLost, NotFound
 from storage.tables import mailboxes
@@ -39,6 +54,8 @@ class MailboxState(enum.StrEnum):
     """A person must change something at the provider; tried again slowly."""
     PAUSED = "paused"
     """A person stopped it; what is asked for meanwhile waits until a person resumes it."""
+    SUSPENDED = "suspended"
+    """Its account is; it becomes what it was (`resumes_as`) when the account is resumed."""
     DISCONNECTING = "disconnecting"
     """Being forgotten. Nothing is read or written for it any more."""
 
@@ -56,6 +73,8 @@ class Mailbox:
     trouble: str | None
     reason: str | None
     state_since: datetime
+    resumes_as: MailboxState | None
+    """While its account is suspended: what a person decided, or has to do, about the mailbox itself."""
     retry_at: datetime | None
     """When the worker tries again what failed; None where nothing failed, or nothing is tried."""
     send_trouble: str | None
@@ -94,6 +113,8 @@ _COLUMNS = [mailboxes.c[name] for name in Mailbox.__dataclass_fields__]
 def _mailbox(row: Any) -> Mailbox:
     values = dict(zip(Mailbox.__dataclass_fields__, row, strict=True))
     values["state"] = MailboxState(values["state"])
+    if values["resumes_as"] is not None:
+        values["resumes_as"] = MailboxState(values["resumes_as"])
     return Mailbox(**values)
 
 
@@ -127,7 +148,10 @@ def insert_mailbox(
     start_days: int,
     sealed: bytes,
 ) -> None:
+    """Write a mailbox that is worked on from now on, or once its account is resumed. Raises NotFound where the account
+    is closed."""
     at = now(conn)
+    suspended = accounts.hold_still(conn, account_id) is AccountStatus.SUSPENDED
     conn.execute(
         insert(mailboxes).values(
             account_id=account_id,
@@ -145,6 +169,8 @@ def insert_mailbox(
             sealed=sealed,
         )
     )
+    if suspended:
+        suspend_all(conn, account_id)
     wake(conn, "mailboxes")
 
 
@@ -337,15 +363,19 @@ def set_sending(
 
 def relink(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed: bytes) -> None:
     """Make the mailbox active again after a new grant; it resumes where it stopped. A paused one stays
-    paused: that a person stopped it has nothing to do with its grant."""
+    paused, and a suspended one suspended: that a person stopped it has nothing to do with its grant."""
     before = hold_unfenced(conn, account_id, mailbox_id)
-    paused = before.state is MailboxState.PAUSED
+    stopped = before.state in {MailboxState.PAUSED, MailboxState.SUSPENDED}
+    resumes_as = before.resumes_as
+    if resumes_as is MailboxState.REAUTH_REQUIRED:
+        resumes_as = MailboxState.ACTIVE
     conn.execute(
         update(mailboxes)
         .where(_is(account_id, mailbox_id))
         .values(
-            state=before.state if paused else MailboxState.ACTIVE,
-            state_since=before.state_since if paused else now(conn),
+            state=before.state if stopped else MailboxState.ACTIVE,
+            state_since=before.state_since if stopped else now(conn),
+            resumes_as=resumes_as,
             **_UNTROUBLED,
             # Its worker, if any, holds a connection of the old grant.
             fence=mailboxes.c.fence + 1,
@@ -373,18 +403,23 @@ def pause(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
     Its fence stays, so that its worker can write what became of a mail that was on its way. Raises NotFound.
     """
     mailbox = hold_unfenced(conn, account_id, mailbox_id)
-    if mailbox.state is MailboxState.PAUSED:
+    if MailboxState.PAUSED in {mailbox.state, mailbox.resumes_as}:
         return False
-    values = {"state": MailboxState.PAUSED, "state_since": now(conn), **_UNTROUBLED}
+    values: dict[str, Any] = {"state": MailboxState.PAUSED, "state_since": now(conn), **_UNTROUBLED}
+    if mailbox.state is MailboxState.SUSPENDED:
+        values = {"resumes_as": MailboxState.PAUSED}
     conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(**values))
     wake(conn, "mailboxes")
     return True
 
 
 def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
-    """Open a paused mailbox for work; it goes on where it stopped. Return False where it was not paused.
-    Raises NotFound."""
+    """Open a paused mailbox for work; it goes on where it stopped, or once its account is resumed. Return False where
+    it was not paused. Raises NotFound."""
     mailbox = hold_unfenced(conn, account_id, mailbox_id)
+    if mailbox.resumes_as is MailboxState.PAUSED:
+        conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(resumes_as=MailboxState.ACTIVE))
+        return True
     if mailbox.state is not MailboxState.PAUSED:
         return False
     conn.execute(
@@ -401,6 +436,57 @@ def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
     )
     wake(conn, "mailboxes")
     return True
+
+
+def suspend_all(conn: Connection, account_id: UUID) -> int:
+    """Close an account's mailboxes for new work until it is resumed; return how many. Their fences stay, as in `pause`.
+
+    Call it before the account's own row is written, and again behind that: a mailbox that was being linked meanwhile
+    held that row. A worker holds them in the same order.
+    """
+    kept = mailboxes.c.state.in_((MailboxState.PAUSED, MailboxState.REAUTH_REQUIRED))
+    return _stopped(
+        conn.execute(
+            update(mailboxes)
+            .where(
+                mailboxes.c.account_id == account_id,
+                mailboxes.c.state.not_in((MailboxState.SUSPENDED, MailboxState.DISCONNECTING)),
+            )
+            .values(
+                state=MailboxState.SUSPENDED,
+                state_since=now(conn),
+                resumes_as=case((kept, mailboxes.c.state), else_=literal(MailboxState.ACTIVE.value)),
+                **_UNTROUBLED,
+            )
+        ),
+        conn,
+    )
+
+
+def resume_all(conn: Connection, account_id: UUID) -> list[UUID]:
+    """Let the mailboxes of an account be what they were when it was suspended; return those that are worked on now."""
+    rows = conn.execute(
+        update(mailboxes)
+        .where(mailboxes.c.account_id == account_id, mailboxes.c.state == MailboxState.SUSPENDED)
+        # A worker that has not noticed the suspension yet must not go on beside the next one.
+        .values(
+            state=func.coalesce(mailboxes.c.resumes_as, literal(MailboxState.ACTIVE.value)),
+            state_since=now(conn),
+            resumes_as=None,
+            **_UNTROUBLED,
+            fence=mailboxes.c.fence + 1,
+            worker_id=None,
+        )
+        .returning(mailboxes.c.mailbox_id, mailboxes.c.state)
+    ).all()
+    wake(conn, "mailboxes")
+    return [mailbox_id for mailbox_id, state in rows if state == MailboxState.ACTIVE]
+
+
+def _stopped(result: CursorResult[Any], conn: Connection) -> int:
+    if result.rowcount:
+        wake(conn, "mailboxes")
+    return result.rowcount
 
 
 def count_sent_copy(
@@ -424,6 +510,7 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
         .where(_is(account_id, mailbox_id), mailboxes.c.state != MailboxState.DISCONNECTING)
         .values(
             state=MailboxState.DISCONNECTING,
+            resumes_as=None,
             **_UNTROUBLED,
             state_since=now(conn),
             fence=mailboxes.c.fence + 1,

@@ -15,6 +15,7 @@ from storage.errors import NotFound
 from storage.mailboxes import is_readable, readable
 from storage.tables import (
     attachments,
+    forgotten_messages,
     mailboxes,
     messages,
     quarantine,
@@ -131,10 +132,10 @@ def known_identities(
     mailbox_id: UUID,
     wanted: Identities,
 ) -> set[bytes]:
-    """Return those of the keys that are a message or a quarantine row of the mailbox already; a header key that is
-    known as such comes back as `by_header` makes it."""
+    """Return those of the keys that are a message or a quarantine row of the mailbox already, or of one that was
+    deleted; a header key that is known as such comes back as `by_header` makes it."""
     found: set[bytes] = set()
-    for table in (messages, quarantine):
+    for table in (messages, quarantine, forgotten_messages):
         here = table.c.account_id == account_id, table.c.mailbox_id == mailbox_id
         if wanted.keys:
             rows = conn.execute(select(table.c.identity_key).where(*here, table.c.identity_key.in_(wanted.keys)))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, select
 
 from storage.database import now
 from storage.due import held_up
-from storage.mailboxes import readable
+from storage.mailboxes import MailboxState, readable
 from storage.outbox import COLUMNS, UNSENT, Attempt, Reply, ReplyStatus, attempts_of, reply_of
 from storage.reply_recipients import Recipient, recipients_of
 from storage.tables import mailboxes, messages, outbox, tickets
@@ -26,6 +26,8 @@ class ListedReply:
     """An earlier reply of its ticket has to leave first."""
     waits_for_time: bool
     """It was put off, and its time is still to come."""
+    waits_for_account: bool
+    """Its account is suspended."""
 
     @property
     def waits_for_person(self) -> bool:
@@ -68,7 +70,7 @@ def list_replies(
     return found[:limit]
 
 
-_LISTED = select(*COLUMNS, tickets.c.number).select_from(
+_LISTED = select(*COLUMNS, tickets.c.number, mailboxes.c.state).select_from(
     outbox.join(
         mailboxes,
         and_(mailboxes.c.account_id == outbox.c.account_id, mailboxes.c.mailbox_id == outbox.c.mailbox_id),
@@ -85,11 +87,12 @@ _LISTED = select(*COLUMNS, tickets.c.number).select_from(
 
 
 def _listed(row: Any, at: datetime) -> ListedReply:
-    *columns, number, earlier = row
+    *columns, number, state, earlier = row
     reply = reply_of(columns)
     unsent = reply.status in UNSENT
     later = unsent and reply.send_at is not None and reply.send_at > at
-    return ListedReply(reply, number, unsent and bool(earlier), later)
+    suspended = unsent and state == MailboxState.SUSPENDED
+    return ListedReply(reply, number, unsent and bool(earlier), later, suspended)
 
 
 @dataclass(frozen=True, slots=True)

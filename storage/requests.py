@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Executable, bindparam, delete, insert, select
 from sqlalchemy.dialects import postgresql
 
+from storage import accounts
 from storage.database import now
 from storage.errors import KeyReused
 from storage.tables import requests
@@ -90,7 +91,12 @@ def once_of_operator(
 
 
 def remember(conn: Connection, account_id: UUID | None, claim: Claim) -> bool:
-    """Note a request as done, in the transaction that does it; return False where there was one under this key."""
+    """Note a request as done, in the transaction that does it; return False where there was one under this key.
+
+    Raises NotFound where the account is closed.
+    """
+    if account_id is not None:
+        accounts.hold(conn, account_id)
     values = {
         "account_id": account_id,
         "request_key": claim.request_key,

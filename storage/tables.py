@@ -58,6 +58,9 @@ accounts = Table(
     metadata,
     Column("account_id", Id, primary_key=True),
     Column("status", Text, nullable=False),
+    Column("status_since", Instant),
+    Column("held_since", Instant),
+    Column("solved_days", Integer),
     Column("created_at", Instant, nullable=False),
     Column("next_ticket_number", BigInteger, nullable=False),
     Column("next_event_sequence", BigInteger, nullable=False),
@@ -75,6 +78,7 @@ mailboxes = Table(
     Column("trouble", Text),
     Column("reason", Text),
     Column("state_since", Instant, nullable=False),
+    Column("resumes_as", Text),
     Column("retry_at", Instant),
     Column("send_trouble", Text),
     Column("send_reason", Text),
@@ -580,7 +584,32 @@ erasures = Table(
     Column("counts", Text, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    # The account's own row, when it is being closed, has its id as `mailbox_id`.
     comment="how far a disconnect has come; what stays is a tombstone without personal data",
+)
+
+forgotten_messages = Table(
+    "forgotten_messages",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("mailbox_id", Id, nullable=False),
+    Column("identity_key", LargeBinary, nullable=False),
+    Column("header_key", LargeBinary),
+    PrimaryKeyConstraint("account_id", "mailbox_id", "identity_key"),
+    ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "account_id", "mailbox_id", "header_key"),
+    comment="messages that were deleted and are not taken in again, as the keyed hashes they would be known by",
+)
+
+erasure_warnings = Table(
+    "erasure_warnings",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    PrimaryKeyConstraint("account_id", "days"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="of which days before its erasure a suspended account was told; gone once it is resumed or held",
 )
 
 MAILBOX_TABLES = (
@@ -599,6 +628,7 @@ MAILBOX_TABLES = (
     attachments,
     raw_chunks,
     quarantine,
+    forgotten_messages,
     participants,
     messages,
     tickets,
@@ -609,3 +639,17 @@ MAILBOX_TABLES = (
     grants,
 )
 """Every table with rows of a mailbox, but for `mailboxes` itself and `erasures`."""
+
+ACCOUNT_TABLES = (
+    # In such an order, too.
+    deliveries,
+    webhooks,
+    tokens,
+    uploads,
+    link_flows,
+    idempotency,
+    requests,
+    events,
+    erasure_warnings,
+)
+"""Every table with rows of an account that are of none of its mailboxes, but for `accounts` itself and `erasures`."""

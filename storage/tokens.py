@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
+from storage import accounts
 from storage.database import now
 from storage.errors import LimitReached, NotFound
 from storage.tables import tokens
@@ -52,8 +53,11 @@ def insert_token(
     expires_at: datetime | None,
     tokens_max: int,
 ) -> None:
-    """Write a token. Raises LimitReached where its account, or the operator, has so many that are not revoked."""
+    """Write a token. Raises LimitReached where its account, or the operator, has so many that are not revoked, and
+    NotFound where the account is closed."""
     at = now(conn)
+    if account_id is not None:
+        accounts.hold(conn, account_id)
     same = select(tokens.c.token_id).where(_owner(account_id), tokens.c.revoked_at.is_(None))
     if len(conn.execute(same.limit(tokens_max)).all()) >= tokens_max:
         raise LimitReached(f"there are {tokens_max} tokens already: revoke one first")

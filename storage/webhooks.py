@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
 
+from storage import accounts as account_rows
 from storage.database import now, wake
 from storage.errors import Conflict, EventsGone, LimitReached, NotFound
 from storage.tables import accounts, webhooks
@@ -94,8 +95,9 @@ def insert_webhook(
 ) -> None:
     """Write a webhook that begins behind the sequence `after`; with None, at the newest event.
 
-    Raises LimitReached, and as `begin_at`.
+    Raises LimitReached, NotFound where the account is closed, and as `begin_at`.
     """
+    account_rows.hold(conn, account_id)
     same = select(webhooks.c.webhook_id).where(
         webhooks.c.account_id == account_id, webhooks.c.status != WebhookStatus.DELETED
     )

@@ -12,7 +12,10 @@ from ingestd.linking.clients import OAuthClients
 from ingestd.linking.foresight import Foresight
 from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
+from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -43,11 +46,15 @@ def maintenance(office: Office) -> Maintenance:
         blobs=stores.blobs,
         keys=office.keys,
         eraser=Eraser(tools),
+        closer=Closer(tools),
         revoker=revoker,
         bell=Bell(),
         metrics=metrics,
         retention=Retention(stores.content, event_days=lambda: 90, delivery_days=lambda: 30),
         foresight=Foresight(stores.content, lambda: settings),
+        accounts=AccountRetention(stores.content, lambda: rules_of(settings)),
+        messages=MessageRetention(stores.content, stores.blobs, lambda: None),
+        check_seconds=lambda: 3600.0,
     )
 
 

@@ -21,6 +21,7 @@ from storage.requests import Claim
 KEY_CHARS_MAX: Final = 255
 
 _BEARER = HTTPBearer(auto_error=False, description="A token: `ingestd token create` makes one.")
+_OPERATORS: Final = "this is the operator's: an account's token cannot do it"
 _UNAUTHORIZED: Final = {"WWW-Authenticate": 'Bearer realm="ingestd"'}
 
 
@@ -84,6 +85,14 @@ class ByOperator(Asked):
 
 
 @dataclass(frozen=True, slots=True)
+class OnAccount(ByOperator):
+    """A request of the operator's about one account, which its own tokens cannot do. Its claims are the operator's:
+    they outlive the account."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Here(Asked):
     """A request about one account, that its caller may act for."""
 
@@ -144,9 +153,28 @@ def _of_operator(scope: Scope) -> Callable[..., Awaitable[ByOperator]]:
         idempotency_key: IdempotencyKey = None,
     ) -> ByOperator:
         if caller.account_id is not None:
-            raise Problem("forbidden", "this is the operator's: an account's token cannot do it")
+            raise Problem("forbidden", _OPERATORS)
         _require(caller, scope)
         return ByOperator(request, backend, caller, idempotency_key)
+
+    return dependency
+
+
+def _of_operator_on_account(scope: Scope) -> Callable[..., Awaitable[OnAccount]]:
+    async def dependency(
+        request: Request,
+        account_id: Annotated[UUID, Path(description="The account's id.")],
+        backend: Annotated[Backend, Depends(get_backend)],
+        caller: Annotated[Caller, Depends(get_caller)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> OnAccount:
+        if not caller.acts_for(account_id):
+            raise Problem("not_found")
+        if caller.account_id is not None:
+            raise Problem("forbidden", _OPERATORS)
+        _require(caller, scope)
+        await backend.content.read(account_id, accounts.get_account)
+        return OnAccount(request, backend, caller, idempotency_key, account_id)
 
     return dependency
 
@@ -170,3 +198,4 @@ Replying = Annotated[Here, Depends(_in_account(Scope.REPLY))]
 Managing = Annotated[Here, Depends(_in_account(Scope.MANAGE))]
 Administering = Annotated[Here, Depends(_in_account(Scope.ADMIN))]
 Operating = Annotated[ByOperator, Depends(_of_operator(Scope.ADMIN))]
+OperatingOn = Annotated[OnAccount, Depends(_of_operator_on_account(Scope.ADMIN))]

@@ -285,7 +285,8 @@ def _destroy_again(conn: Connection, erased: Iterable[Erasure]) -> None:
         # False: linked after the copy was made, so there is no key; the ledger must know of it all the same.
         if not keystore.destroy_key(conn, *where, detail=detail, provider="unknown", wrapped_refresh_token=None):
             keystore.append_ledger(conn, *where, "destroyed", detail)
-        keystore.append_ledger(conn, *where, "revocation", {"attempts": 0, "outcome": "unknown"})
+        if not one.is_of_account:
+            keystore.append_ledger(conn, *where, "revocation", {"attempts": 0, "outcome": "unknown"})
 
 
 def _reopen(conn: Connection, without_receipt: Iterable[Erasure]) -> None:

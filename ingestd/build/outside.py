@@ -7,6 +7,7 @@ import contextlib
 import platform
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from ingestd.linking.link import Linking
 from ingestd.linking.retry import Waits
 from ingestd.linking.unowned import look_into
 from ingestd.linking.ways import Way
+from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.records import RevocableRecord
@@ -197,10 +199,19 @@ def new_metrics() -> Metrics:
     return Metrics(version=version("ingestd"), python_version=platform.python_version())
 
 
-def new_eraser(store: Store, outside: Outside, metrics: Metrics) -> tuple[Eraser, Revoker]:
+@dataclass(frozen=True, slots=True)
+class Forgetters:
+    """What brings the forgetting of mailboxes and accounts to its end."""
+
+    eraser: Eraser
+    closer: Closer
+    revoker: Revoker
+
+
+def new_forgetters(store: Store, outside: Outside, metrics: Metrics) -> Forgetters:
     revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page, outside.end_push)
     tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
-    return Eraser(tools), revoker
+    return Forgetters(Eraser(tools), Closer(tools), revoker)
 
 
 def new_linking(store: Store, outside: Outside) -> Linking:

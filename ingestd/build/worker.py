@@ -9,7 +9,7 @@ from typing import Any
 
 from config import Settings
 from ingestd.build.mailboxes import Mailboxes
-from ingestd.build.outside import Outside, new_eraser
+from ingestd.build.outside import Outside, new_forgetters
 from ingestd.build.push import GmailPushes
 from ingestd.build.store import Store
 from ingestd.build.webhooks import new_dispatcher
@@ -20,6 +20,8 @@ from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
@@ -77,14 +79,15 @@ async def new_worker(
         health=health,
         begin=Mailboxes(store, outside, parser, metrics, lease, gmail_pushes).begin,
     )
-    eraser, revoker = new_eraser(store, outside, metrics)
+    forgetters = new_forgetters(store, outside, metrics)
     maintenance = Maintenance(
         content=store.content,
         keystore=store.keystore,
         blobs=store.blobs,
         keys=store.keys,
-        eraser=eraser,
-        revoker=revoker,
+        eraser=forgetters.eraser,
+        closer=forgetters.closer,
+        revoker=forgetters.revoker,
         bell=bell,
         metrics=metrics,
         retention=Retention(
@@ -93,6 +96,9 @@ async def new_worker(
             delivery_days=lambda: current().webhooks.retention_days,
         ),
         foresight=Foresight(store.content, current),
+        accounts=AccountRetention(store.content, lambda: rules_of(current())),
+        messages=MessageRetention(store.content, store.blobs, lambda: current().retention.solved_days),
+        check_seconds=lambda: current().retention.check_seconds,
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
     await supervisor.register()

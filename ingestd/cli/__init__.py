@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "migrate": "setup:migrate",
     "run": "operate:run",
     "account": "accounts:account",
+    "retention": "retention:retention",
     "token": "tokens:token",
     "mailbox": "mailboxes:mailbox",
     "ticket": "tickets:ticket",

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 import click
 
-from ingestd.accounts import create_account, open_account
+from ingestd.account_states import MEANINGS
+from ingestd.account_states import hold as hold_account
+from ingestd.account_states import release as release_account
+from ingestd.account_states import resume as resume_account
+from ingestd.account_states import suspend as suspend_account
+from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
-from ingestd.cli.common import json_option, print_done, print_rows, with_store
-from storage import accounts
+from ingestd.cli.account_close import close, closing_fields
+from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.retention import AccountRetention, rules_of
+from storage import accounts, expiry, mailboxes
+from storage.accounts import Account, AccountStatus
+
+_DAYS_MAX = 36_500
 
 
 @click.group()
 def account() -> None:
     """Accounts: the customers of the helpdesk."""
+
+
+account.add_command(close)
 
 
 @account.command()
@@ -30,8 +47,115 @@ async def create(store: Store, name: str, as_json: bool) -> None:
 @with_store
 async def list_(store: Store, as_json: bool) -> None:
     """List the accounts."""
-    rows = []
-    for one in await store.content.read(None, accounts.list_accounts):
-        record = await open_account(store.keys, one)
-        rows.append({"account": one.account_id, "name": record.name, "status": one.status, "created": one.created_at})
+    rows = [await _row(store, one) for one in await store.content.read(None, accounts.list_accounts)]
     print_rows(rows, as_json, none="no accounts; `ingestd account create NAME` makes one")
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def show(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Show an account: its status, since when, and what that means."""
+    one = await store.content.read(account_id, accounts.get_account)
+    linked = await store.content.read(account_id, mailboxes.list_mailboxes)
+    row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    row |= await _solved(store, one)
+    if one.status is AccountStatus.SUSPENDED:
+        row |= await _erasure(store, account_id)
+    if one.status not in accounts.OPEN:
+        row |= await closing_fields(store, account_id, as_json)
+    print_json(row) if as_json else print_fields(row)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def suspend(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Stop reading and sending for an account whose paid term is over. Its data are kept, and its replies wait."""
+    changed = await store.content.transaction(account_id, suspend_account)
+    _say(account_id, changed, "suspended" if changed else "it was suspended already", as_json)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def resume(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Let a suspended account go on where it stopped: what came meanwhile is read, what waits is sent."""
+    changed = await store.content.transaction(account_id, resume_account)
+    _say(account_id, changed, "resumed" if changed else "it was not suspended", as_json)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def hold(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Keep an account from being erased, however long it is suspended, until it is released."""
+    changed = await store.content.transaction(account_id, hold_account)
+    _say(account_id, changed, "held" if changed else "it was held already", as_json)
+
+
+@account.command()
+@click.argument("account_id", type=click.UUID)
+@json_option
+@with_store
+async def release(store: Store, account_id: UUID, as_json: bool) -> None:
+    """Take the hold of an account back. Where its time is over, it is warned again before it is erased."""
+    changed = await store.content.transaction(account_id, release_account)
+    _say(account_id, changed, "released" if changed else "it was not held", as_json)
+
+
+def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
+    print_done({"account": account_id, "changed": changed}, as_json, words=words)
+
+
+@account.command("set")
+@click.argument("account_id", type=click.UUID)
+@click.option(
+    "--solved-days",
+    required=True,
+    metavar="DAYS|default",
+    help="Delete tickets so many days after they were solved and last touched; default: as the configuration says.",
+)
+@json_option
+@with_store
+async def set_(store: Store, account_id: UUID, solved_days: str, as_json: bool) -> None:
+    """Say for how long an account's solved tickets are kept; `account show` tells how many are older."""
+    days = None if solved_days == "default" else _days(solved_days)
+    await store.content.transaction(account_id, expiry.set_solved_days, days)
+    print_done({"account": account_id, "solved_days": days}, as_json, words="set")
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _DAYS_MAX):
+        raise click.BadParameter("must be default, or a number of days", param_hint="--solved-days")
+    return int(text)
+
+
+async def _solved(store: Store, one: Account) -> dict[str, object]:
+    """Return how long solved tickets are kept, and how many are older and will be deleted."""
+    engine = MessageRetention(store.content, store.blobs, lambda: store.settings.retention.solved_days)
+    before = engine.kept_since(one, datetime.now(UTC))
+    count = 0 if before is None else await store.content.read(one.account_id, expiry.count_expired, before)
+    return {"solved_kept_since": before, "solved_over_age": count}
+
+
+async def _erasure(store: Store, account_id: UUID) -> dict[str, object]:
+    """Return whether and when a suspended account is erased, as the rules are now."""
+    engine = AccountRetention(store.content, lambda: rules_of(store.settings))
+    planned = await engine.plan_one(account_id, datetime.now(UTC))
+    return {"erased_at": None if planned is None else planned.verdict.erase_at}
+
+
+async def _row(store: Store, one: Account) -> dict[str, object]:
+    return {
+        "account": one.account_id,
+        "name": await name_of(store.keys, one),
+        "status": one.status.value,
+        "since": one.since,
+        "held": one.held_since,
+        "created": one.created_at,
+    }

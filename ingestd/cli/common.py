@@ -113,9 +113,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 async def choose_account(store: Store, account_id: UUID | None) -> UUID:
     """Return the account that was named, or the only one there is."""
-    known = [one.account_id for one in await store.content.read(None, accounts.list_accounts)]
+    found = await store.content.read(None, accounts.list_accounts)
+    known = [one.account_id for one in found if one.status in accounts.OPEN]
     if account_id is not None:
-        if account_id not in known:
+        if account_id not in {one.account_id for one in found}:
             raise Trouble(f"there is no account {account_id}; `ingestd account list` shows them")
         return account_id
     if not known:

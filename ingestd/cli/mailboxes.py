@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from ingestd.build.outside import Outside, new_eraser, new_linking, new_metrics
+from ingestd.build.outside import Outside, new_forgetters, new_linking, new_metrics
 from ingestd.build.store import Store
 from ingestd.cli.backfill import backfill, backfill_fields, backfill_line
 from ingestd.cli.common import (
@@ -368,7 +368,6 @@ async def _erase_here(store: Store, erasure: erasures.Erasure) -> Receipt:
     with StoreLock(path) if path else contextlib.nullcontext():
         outside = Outside(store.settings)
         try:
-            eraser, _ = new_eraser(store, outside, new_metrics())
-            return await eraser.run(erasure)
+            return await new_forgetters(store, outside, new_metrics()).eraser.run(erasure)
         finally:
             await outside.close()

@@ -29,7 +29,12 @@ from storage.replies import ListedReply
 
 _UNFINISHED = (ReplyStatus.QUEUED, ReplyStatus.SENDING, ReplyStatus.DEFERRED, ReplyStatus.UNKNOWN)
 _NOT_TOLD = "not told"
-_WAITS = {Waits.PERSON: "person", Waits.TIME: "its time", Waits.EARLIER_REPLY: "an earlier reply"}
+_WAITS = {
+    Waits.PERSON: "person",
+    Waits.TIME: "its time",
+    Waits.EARLIER_REPLY: "an earlier reply",
+    Waits.ACCOUNT: "its account, which is suspended",
+}
 
 author_option = click.option("--author", default="", help="Who decided that, as the helpdesk names its agent.")
 

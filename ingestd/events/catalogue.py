@@ -47,6 +47,21 @@ _COUNT: Final = ("3",)
 
 
 EVENTS: Final[Mapping[str, EventType]] = {
+    "account.suspended": EventType(
+        "The operator suspended the account: its mailboxes are neither read nor sent from, everything is kept."
+    ),
+    "account.erasure_warning": EventType(
+        "The account is suspended for so long that it will be erased: renew it, or export its data, before.",
+        "How many days are left.",
+        words=("30", "7", "1"),
+    ),
+    "account.closing": EventType(
+        "The account is being closed: it is forgotten, this log and its webhooks too. Delete your own copies of its "
+        "content. Nothing is told after it but that its mailboxes are disconnected and forgotten.",
+        "Why.",
+        words=("operator", "retention", "restored"),
+    ),
+    "account.resumed": EventType("The operator resumed the account; its mailboxes go on where they stopped."),
     "mailbox.linked": EventType("A mailbox was linked; its mail is read from now on."),
     "mailbox.relinked": EventType("A mailbox has a new grant; it goes on where it stopped."),
     "mailbox.recovered": EventType("The mailbox is read again."),
@@ -118,6 +133,11 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "ticket.closed": EventType("The ticket is closed."),
     "ticket.spam": EventType("The ticket is spam."),
     "ticket.deleted": EventType("The ticket is in the trash."),
+    "ticket.erased": EventType(
+        "The ticket and its messages are deleted: it was solved for longer than the account keeps such.",
+        "Its number.",
+        words=("3",),
+    ),
     "ticket.merged": EventType("The ticket is part of another one now.", "The number of that one."),
     "ticket.flooded": EventType(
         "More came than the limits allow; what comes beyond is muted.", "The limit.", words=("sender", "ticket")

@@ -31,6 +31,8 @@ class Waits(enum.StrEnum):
     """It was put off."""
     EARLIER_REPLY = "earlier_reply"
     """Of the same ticket."""
+    ACCOUNT = "account"
+    """It is suspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def waits_for(one: ListedReply) -> Waits | None:
     """Return what a reply waits for; None where it waits for its turn alone, or for nothing."""
     if one.waits_for_person:
         return Waits.PERSON
+    if one.waits_for_account:
+        return Waits.ACCOUNT
     if one.waits_for_time:
         return Waits.TIME
     return Waits.EARLIER_REPLY if one.waits_for_earlier else None

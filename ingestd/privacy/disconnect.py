@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -34,8 +35,8 @@ from storage.sealing import DataKey
 
 log = structlog.get_logger()
 
-_CHUNK_ROWS = 100
-_CHUNK_PAUSE_SECONDS = 0.005
+CHUNK_ROWS = 100
+CHUNK_PAUSE_SECONDS = 0.005
 """Lets others commit between two chunks."""
 _COMPACT_PAGES = 256
 _COMPACT_ROUNDS = 2000
@@ -76,6 +77,11 @@ class Eraser:
             self._tools.metrics.erasure_ended("done")
             log.info("erasure.done", mailbox_id=mailbox_id, rows=sum(receipt.deleted.values()))
         return receipt
+
+    async def make_unreadable(self, erasure: Erasure) -> None:
+        """Step 2 alone. Raises as `run`."""
+        if erasure.step == "requested":
+            await self._make_unreadable(erasure.account_id, erasure.mailbox_id)
 
     async def clean(self) -> None:
         """Wipe what deleted rows left in SQLite's files, where an open reader prevented it before.
@@ -153,9 +159,9 @@ class Eraser:
 
     async def _delete_rows(self, account_id: UUID, mailbox_id: UUID) -> None:
         while True:
-            if not await self._tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, _CHUNK_ROWS):
+            if not await self._tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, CHUNK_ROWS):
                 break
-            await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
+            await asyncio.sleep(CHUNK_PAUSE_SECONDS)
 
     async def _compact(self, database: Database, mailbox_id: UUID) -> None:
         if not await compact(database):
@@ -199,7 +205,8 @@ class Eraser:
 def _finish(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     mailboxes.delete_mailbox(conn, account_id, mailbox_id)
     erasures.set_step(conn, account_id, mailbox_id, "done")
-    tell(conn, account_id, mailbox_id, "erasure.completed")
+    with suppress(NotFound):  # a closed account has no log any more; its receipts may have to be written again
+        tell(conn, account_id, mailbox_id, "erasure.completed")
 
 
 async def compact(database: Database, *, truncate_rounds: int = _TRUNCATE_ROUNDS) -> bool:
@@ -215,7 +222,7 @@ async def compact(database: Database, *, truncate_rounds: int = _TRUNCATE_ROUNDS
         free, truncated = await database.compact(_COMPACT_PAGES)
         if free == 0:
             break
-        await asyncio.sleep(_CHUNK_PAUSE_SECONDS)
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     for _ in range(truncate_rounds):
         if truncated:
             return True

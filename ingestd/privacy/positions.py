@@ -55,7 +55,8 @@ def epoch(conn: Connection) -> int:
 
 
 async def reconcile(content: Database, keys: Database) -> int:
-    """At the start of a daemon: compare the two databases; return how many mailboxes are to be forgotten again.
+    """At the start of a daemon: compare the two databases; return how many mailboxes and accounts are to be forgotten
+    again.
 
     Raises LedgerStale where the key store is older than what the content database knows.
     """
@@ -148,6 +149,8 @@ def begin_epoch(conn: Connection) -> int:
 
 async def _forget_again(content: Database, entry: LedgerEntry) -> int:
     try:
+        if entry.owner_id == entry.account_id:
+            return int(await content.transaction(entry.account_id, requests.request_close, "restored"))
         asked = await content.transaction(entry.account_id, requests.request_disconnect, entry.owner_id)
     except NotFound:
         return 0

@@ -7,6 +7,7 @@ from storage.figures import Figures
 
 
 def show(metrics: Metrics, figures: Figures) -> None:
+    metrics.set_accounts(figures.accounts)
     metrics.set_mailboxes(figures.mailboxes)
     metrics.set_mailboxes_oldest(figures.mailboxes_oldest_seconds)
     metrics.set_mailboxes_in_trouble(figures.mailboxes_in_trouble)

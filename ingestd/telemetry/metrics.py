@@ -53,6 +53,7 @@ class Metrics:
         self.label_names: dict[str, tuple[str, ...]] = {}
         """Of each metric that has labels, without the suffix of its samples."""
         self._seen: dict[str, set[str]] = {}
+        self._accounts = self._gauge("accounts", "Accounts, by status.", "status")
         self._mailboxes = self._gauge("mailboxes", "Mailboxes, by state.", "state")
         self._mailboxes_oldest = self._gauge(
             "mailboxes_oldest_seconds", "The longest time that a mailbox has been in this state.", "state"
@@ -169,6 +170,10 @@ class Metrics:
         )
         self._begin(self._deliveries, "deliveries", ("delivered", "failed", "given_up"))
         self._begin(self._webhooks_disabled, "webhooks_disabled", ("gone", "failing", "given_up"))
+
+    def set_accounts(self, counts: Mapping[str, int]) -> None:
+        """Replace the numbers of accounts by status; a status that is missing has none."""
+        self._replace(self._accounts, "accounts", counts)
 
     def set_mailboxes(self, counts: Mapping[str, int]) -> None:
         """Replace the numbers of mailboxes by state; a state that is missing has none."""

@@ -57,6 +57,10 @@ LINK_FAILED: Final = "link.failed"
 ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
+TICKETS_DELETED: Final = "retention.tickets_deleted"
+ACCOUNT_WARNED: Final = "account.erasure_warning"
+ACCOUNT_ERASED: Final = "account.erased"
+ACCOUNT_CLOSED: Final = "account.closed"
 ERASURE_WAL_KEPT: Final = "erasure.wal_kept"
 REVOCATION_SETTLED: Final = "revocation.settled"
 RESTORE_DETECTED: Final = "restore.detected"
@@ -119,6 +123,10 @@ EVENTS: Final[Mapping[str, str]] = {
     LINK_FAILED: "A linking came back without success.",
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
+    TICKETS_DELETED: "Solved tickets of an account were deleted, as they were older than it keeps them.",
+    ACCOUNT_WARNED: "A suspended account was told that it will be erased.",
+    ACCOUNT_ERASED: "An account was suspended for so long that it is being closed.",
+    ACCOUNT_CLOSED: "An account is forgotten, with all of its mailboxes, and its receipt is written.",
     ERASURE_DONE: "An erasure is complete and its receipt is written.",
     ERASURE_WAL_KEPT: "An open reader keeps unreadable old pages in SQLite's WAL; they are wiped once it ends.",
     REVOCATION_SETTLED: "The provider revoked the grant, or the attempts have ended.",

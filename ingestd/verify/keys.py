@@ -8,6 +8,7 @@ from sqlalchemy import exists, select
 
 from ingestd.verify.look import UNDER_WAY, AnyRow, Look
 from ingestd.verify.report import Findings
+from storage.accounts import OPEN
 from storage.errors import MasterKeyWrong
 from storage.keystore import WrappedKey
 from storage.keystore_tables import wrapped_keys
@@ -38,11 +39,12 @@ async def keys_have_an_owner(look: Look, found: Findings) -> None:
 
 
 async def mailboxes_have_a_key(look: Look, found: Findings) -> None:
-    """Every account has its key, and every mailbox too, unless it is being erased."""
+    """Every account has its key, unless it is closed or being closed, and every mailbox too, unless it is being
+    erased."""
     erased = exists().where(
         erasures.c.account_id == mailboxes.c.account_id, erasures.c.mailbox_id == mailboxes.c.mailbox_id
     )
-    async for page in look.pages(look.content, accounts):
+    async for page in look.pages(look.content, accounts, accounts.c.status.in_(OPEN)):
         await _find_keys(look, found, page, "account_id")
     async for page in look.pages(look.content, mailboxes, mailboxes.c.state != MailboxState.DISCONNECTING, ~erased):
         await _find_keys(look, found, page, "mailbox_id")

@@ -12,7 +12,7 @@ from ingestd.verify.log import is_forgotten
 from ingestd.verify.look import live, same
 from ingestd.verify.stated import Count, Flag, Statements, stated
 from storage.quarantine import QuarantineStatus
-from storage.tables import accounts, events, messages, outbox, quarantine, tickets
+from storage.tables import accounts, events, forgotten_messages, messages, outbox, quarantine, tickets
 from storage.tickets import TicketStatus
 
 
@@ -103,6 +103,21 @@ def _there_in_part() -> Statements:
         & (whole.c.header_key == part.c.identity_key),
     )
     yield Flag(twice, "the message is there twice, once only in part")
+
+
+@stated
+def deleted_messages_stay_away() -> Statements:
+    """What was deleted for its age, and is remembered so that it does not come back, is no message and in no
+    quarantine."""
+    yield Count(forgotten_messages)
+    for table, id_column in ((messages, messages.c.message_id), (quarantine, quarantine.c.quarantine_id)):
+        query = select(table.c.account_id, id_column).join(
+            forgotten_messages,
+            (forgotten_messages.c.account_id == table.c.account_id)
+            & (forgotten_messages.c.mailbox_id == table.c.mailbox_id)
+            & (forgotten_messages.c.identity_key == table.c.identity_key),
+        )
+        yield Flag(query, "the message was deleted, and is there again")
 
 
 @stated

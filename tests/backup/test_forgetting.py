@@ -123,6 +123,38 @@ def test_what_was_forgotten_since_is_forgotten_again(engine: str, make_urls: Mak
     assert _SUBJECT in desk.show(0, config=before)[1]
 
 
+def test_an_account_that_was_closed_since_is_closed_again(engine: str, make_urls: MakeUrls, tmp_path: Path) -> None:
+    desk = _fill(tmp_path / "desk", make_urls(engine))
+    content, keys = tmp_path / "content", tmp_path / "keys"
+    done(desk.config, "backup", "content", str(content))
+    done(desk.config, "backup", "keystore", str(keys))
+    account, _ = desk.offices[0]
+    receipt = json.loads(done(desk.config, "account", "close", account, "--yes", "--json"))
+
+    # An older content: its mailbox and the account are forgotten again, and the receipts are those of then.
+    urls = dataclasses.replace(make_urls(engine), keystore=desk.urls.keystore)
+    config = configure(tmp_path / "restored", urls)
+    done(config, "restore", "content", str(content))
+    assert json.loads(done(config, "account", "show", account, "--json"))["name"] is None, "its key is gone"
+    with daemon(config) as until:
+        until(lambda: _read(urls, _steps) == ["done", "done"], "it is closed again")
+    shown = json.loads(done(config, "account", "show", account, "--json"))
+    assert (shown["status"], shown["receipt"]) == ("closed", receipt)
+    assert _SUBJECT in desk.show(1, config=config)[1]
+    assert _clean(config)
+
+    # An older key store: its keys are destroyed again, and the receipts written anew.
+    stale = dataclasses.replace(desk.urls, keystore=make_urls(engine).keystore)
+    config = configure(tmp_path / "stale", stale)
+    said = json.loads(done(config, "restore", "keystore", str(keys), "--accept-stale", "--json"))
+    assert said["keys_destroyed_again"] == 2
+    with daemon(config) as until:
+        until(lambda: _read(stale, _steps) == ["done", "done"], "its receipts are written again")
+    assert json.loads(done(config, "account", "close", account, "--yes", "--json"))["left"] == {}
+    assert _SUBJECT in desk.show(1, config=config)[1]
+    assert _clean(config)
+
+
 def test_unfinished_replies_are_not_sent_by_themselves(engine: str, make_urls: MakeUrls, tmp_path: Path) -> None:
     """Also after a backup that was made and restored within one run of a daemon: no generation tells it."""
     desk = _fill(tmp_path / "desk", make_urls(engine))
@@ -187,8 +219,8 @@ async def test_a_stale_copy_knows_no_newer_mailboxes(stores: Stores, make_urls: 
         with pytest.raises(LedgerStale, match="from before a mailbox was forgotten"):
             await restore_keystore(into(copy), keys)
         done = await restore_keystore(into(copy), keys, accept_stale=True)
-        # Of the builder's five mailboxes one is forgotten, and of one the key is destroyed.
-        assert (done.content, done.destroyed_again, done.without_key) == ("stale", 2, 4)
+        # Of the builder's five mailboxes one is forgotten, and of one the key is destroyed; an account is closed.
+        assert (done.content, done.destroyed_again, done.without_key) == ("stale", 3, 4)
         entries = await copy.keystore.read(None, keystore.list_ledger)
         assert keystore.broken_links(entries) == []
 

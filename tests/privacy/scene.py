@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, insert, select
 
 from connectors.base import RawMessage
 from ingestd.inbound import backfill_steps
@@ -39,7 +39,7 @@ from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
 from storage.sealing import DataKey
-from storage.tables import MAILBOX_TABLES, messages, quarantine
+from storage.tables import MAILBOX_TABLES, forgotten_messages, messages, quarantine
 from storage.types import new_id
 from tests.crash import story
 from tests.crash.world import Daemon, House, Tuning, World, open_world
@@ -93,6 +93,9 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await house.store.content.transaction(
         house.account_id, _tell_a_webhook, await house.store.keys.account(house.account_id)
     )
+    mailbox_key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    known_by = mailbox_key.hash("identity", b"<old@example.org>")
+    await house.store.content.transaction(house.account_id, _forget_a_message, house.mailbox_id, known_by)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
     witness.slices = await take_slices(house)
     empty = await house.store.content.read(None, _empty_tables, house)
@@ -224,6 +227,12 @@ def _warn(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     """Tell of a risk that the daemon would find to be over, but not that soon."""
     access_warnings.begin(conn, account_id, mailbox_id, "publisher_unverified")
     tell(conn, account_id, mailbox_id, "mailbox.access_warning", "publisher_unverified")
+
+
+def _forget_a_message(conn: Connection, account_id: UUID, mailbox_id: UUID, identity_key: bytes) -> None:
+    """One was deleted for its age: what it would be known by stays."""
+    row = {"account_id": account_id, "mailbox_id": mailbox_id, "identity_key": identity_key}
+    conn.execute(insert(forgotten_messages).values(row))
 
 
 async def _tokens(house: House) -> list[str]:

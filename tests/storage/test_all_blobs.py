@@ -95,5 +95,8 @@ def test_a_mailbox_goes_with_all_its_blobs_and_no_others(blobs: Blobs) -> None:
         (ACCOUNT, neighbour, OWNER),
         (other, MAILBOX, OWNER),
     }
+    assert blobs.delete_account(ACCOUNT) == 1
+    assert [one.account_id for one in blobs.list()] == [other]
+    assert blobs.delete_account(ACCOUNT) == 0
     for one in left:
         assert abs(datetime.now(UTC) - one.modified_at) < timedelta(minutes=5)

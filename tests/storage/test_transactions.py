@@ -225,7 +225,7 @@ async def test_a_deadlock_is_run_again(stores: Stores) -> None:
     def crosswise(conn: Connection, mine: int, ids: tuple[UUID, UUID]) -> None:
         runs.append(mine)
         for one in ids:
-            conn.exec_driver_sql(f"UPDATE accounts SET status = 'busy' WHERE account_id = {_literal(conn, one)}")
+            conn.exec_driver_sql(f"UPDATE accounts SET status = 'suspended' WHERE account_id = {_literal(conn, one)}")
             if conn.dialect.name == "postgresql" and one == ids[0]:
                 conn.exec_driver_sql("SELECT pg_sleep(0.2)")
 
@@ -234,7 +234,7 @@ async def test_a_deadlock_is_run_again(stores: Stores) -> None:
         stores.content.transaction(None, crosswise, 1, (second, first)),
     )
     statuses = [one.status for one in await stores.content.read(None, list_accounts)]
-    assert statuses == ["busy", "busy"]
+    assert statuses == ["suspended", "suspended"]
     assert sorted(set(runs)) == [0, 1]
 
 

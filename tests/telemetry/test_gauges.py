@@ -7,6 +7,7 @@ from ingestd.telemetry.metrics import Metrics
 from storage.figures import Figures
 
 _FIGURES = Figures(
+    accounts={"suspended": 22},
     mailboxes={"active": 1},
     mailboxes_oldest_seconds={"active": 2.0},
     mailboxes_in_trouble={"throttled": 3},
@@ -40,4 +41,4 @@ def test_every_figure_has_a_gauge_of_its_own() -> None:
         if family.type == "gauge" and family.name.startswith("ingestd_")
         for sample in family.samples
     }
-    assert set(range(1, 22)) <= served
+    assert set(range(1, 23)) <= served

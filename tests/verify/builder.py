@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
-from ingestd import records
+from ingestd import account_states, records
 from ingestd.inbound.states import tell
 from ingestd.keys import KeyRing
 from ingestd.mail.blobs import CHUNK_BYTES, compress_chunks
 from ingestd.mail.types import Address, Attachment, Kind, ParsedMail
+from ingestd.privacy.closing import Closer
+from ingestd.privacy.disconnect import EraserTools
+from ingestd.privacy.requests import request_close
+from ingestd.telemetry.metrics import Metrics
 from ingestd.verify import Report, verify
 from ingestd.verify.ledger import KNOWN_POSITION
 from storage import (
@@ -40,6 +44,7 @@ from storage import (
     quarantine,
     reply_recipients,
     requests,
+    retention,
     tickets,
     uploads,
     webhooks,
@@ -51,7 +56,7 @@ from storage.messages import BLOB, ROWS, NewAttachment, NewMessage, Raw
 from storage.quarantine import NewQuarantine, QuarantineStatus
 from storage.reply_recipients import RecipientStatus
 from storage.sealing import DataKey, MasterKey
-from storage.tables import store_meta
+from storage.tables import forgotten_messages, store_meta
 from storage.types import new_id
 from tests.stores import Stores
 
@@ -77,6 +82,9 @@ class World:
     leaving_mailbox: UUID = field(default_factory=new_id)
     """Its key is destroyed, its rows are not deleted yet."""
     gone_mailbox: UUID = field(default_factory=new_id)
+    closing_account: UUID = field(default_factory=new_id)
+    """Being closed; its key is still there."""
+    closed_account: UUID = field(default_factory=new_id)
     ticket: UUID = field(default_factory=new_id)
     suspicious_ticket: UUID = field(default_factory=new_id)
     """In the second mailbox, with the first ticket as its suspected one."""
@@ -238,6 +246,7 @@ async def build(stores: Stores) -> World:
     for status, one in ((HELD, world.quarantined), (TAKEN, world.taken), (DROPPED, world.dropped)):
         await stores.content.transaction(world.account, _quarantine, world, key, one, status)
     await stores.content.transaction(world.account, _edit, world, key)
+    await stores.content.transaction(world.account, _forget_a_message, world)
     await stores.content.transaction(world.account, _backfill, world, key)
     await stores.content.transaction(world.account, _flood, world, key)
     await stores.content.transaction(world.account, _upload, world, key)
@@ -250,9 +259,27 @@ async def build(stores: Stores) -> World:
     ):
         key = await ring.mailbox(account_id, mailbox_id)
         await stores.content.transaction(account_id, _one_ticket, key, ticket_id, suspected)
+    for account_id, done in ((world.closing_account, False), (world.closed_account, True)):
+        await _add_account(world, ring, account_id)
+        await stores.content.transaction(account_id, account_states.suspend)
+        await stores.content.transaction(account_id, retention.warn, 1, RECEIVED)
+        await stores.content.transaction(account_id, request_close, "retention")
+        if done:
+            await _close(world, ring, account_id)
     await _disconnect(world, ring, world.leaving_mailbox, done=False)
     await _disconnect(world, ring, world.gone_mailbox, done=True)
     return world
+
+
+async def _close(world: World, ring: KeyRing, account_id: UUID) -> None:
+    async def revoke(_account: UUID, _mailbox: UUID) -> None:
+        raise AssertionError("it has no mailbox")
+
+    stores = world.stores
+    metrics = Metrics(version="0", python_version="3")
+    closer = Closer(EraserTools(stores.content, stores.keystore, stores.blobs, ring, metrics, revoke))
+    erasure = await stores.content.read(account_id, erasures.get_erasure, account_id)
+    assert await closer.run(erasure) is not None
 
 
 async def _add_account(world: World, ring: KeyRing, account_id: UUID) -> None:
@@ -435,6 +462,12 @@ def _backfill(conn: Connection, account_id: UUID, world: World, key: DataKey) ->
     messages.insert_messages(conn, account_id, [one])
     backfills.insert_references(conn, account_id, world.mailbox, [(key.hash("thread", b"older"), world.imported)])
     _open_ticket(conn, account_id, key, world.imported_ticket, None, [world.imported], imported=True)
+
+
+def _forget_a_message(conn: Connection, account_id: UUID, world: World) -> None:
+    """One was deleted for its age: what it would be known by stays."""
+    row = {"account_id": account_id, "mailbox_id": world.mailbox, "identity_key": b"forgotten"}
+    conn.execute(insert(forgotten_messages).values(row))
 
 
 def _flood(conn: Connection, account_id: UUID, world: World, key: DataKey) -> None:

@@ -20,6 +20,7 @@ from storage.tables import (
     backfills,
     deliveries,
     edits,
+    erasure_warnings,
     erasures,
     events,
     grants,
@@ -38,6 +39,7 @@ from storage.tables import (
     store_meta,
     thread_keys,
     tickets,
+    tokens,
     uploads,
     webhooks,
 )
@@ -83,6 +85,16 @@ def _orphan_blob(world: World, mailbox_id: UUID, modified: datetime) -> None:
     world.stores.blobs.put(world.account, mailbox_id, orphan, [b"sealed"])
     path = world.stores.urls.blobs / str(world.account) / str(mailbox_id) / str(orphan)
     os.utime(path, (modified.timestamp(), modified.timestamp()))
+
+
+def _event_of_a_closed_account(conn: Connection, world: World) -> None:
+    row = {"account_id": world.closed_account, "sequence": 1, "type": "account.suspended", "at": RECEIVED}
+    conn.execute(insert(events).values(**row))
+
+
+def _token_of_a_closed_account(conn: Connection, world: World) -> None:
+    row = {"token_id": new_id(), "account_id": world.closed_account, "secret_hash": bytes(32), "label": "desk"}
+    conn.execute(insert(tokens).values(**row, scopes="read", created_at=RECEIVED))
 
 
 def _old_orphan(_conn: Connection, world: World) -> None:
@@ -198,8 +210,8 @@ def _next_schema(conn: Connection, _world: World) -> None:
 
 
 def _no_receipt(conn: Connection, world: World) -> None:
-    # The receipt is the last entry, so the chain stays whole; the content has seen a position before it.
-    conn.execute(ledger.delete().where(ledger.c.entry == "receipt"))
+    # Its receipt is the last entry, so the chain stays whole; the content has seen a position before it.
+    conn.execute(ledger.delete().where(ledger.c.entry == "receipt", ledger.c.owner_id == world.gone_mailbox))
 
 
 def _other_ticket(world: World) -> UUID:
@@ -573,6 +585,19 @@ DAMAGES: tuple[Damage, ...] = (
     Damage(
         "keys_open", "a damaged key", flip(wrapped_keys, "owner_id", "second_mailbox", sealed="wrapped"), keystore=True
     ),
+    Damage(
+        "suspended_accounts_rest", "a mailbox works", put(accounts, "account_id", "other_account", status="suspended")
+    ),
+    Damage(
+        "suspended_accounts_rest",
+        "a mailbox rests alone",
+        put(mailboxes, "mailbox_id", "second_mailbox", state="suspended", resumes_as="active"),
+    ),
+    Damage(
+        "suspended_accounts_rest",
+        "it remembers what it need not",
+        put(mailboxes, "mailbox_id", "second_mailbox", resumes_as="paused"),
+    ),
     Damage("keys_have_an_owner", "a forgotten key", _key_of_nobody, keystore=True),
     Damage("mailboxes_have_a_key", "the mailbox's is gone", drop(wrapped_keys, "owner_id", "mailbox"), keystore=True),
     Damage("mailboxes_have_a_key", "the account's is gone", drop(wrapped_keys, "owner_id", "account"), keystore=True),
@@ -603,6 +628,59 @@ DAMAGES: tuple[Damage, ...] = (
         "disconnecting_mailboxes_are_being_erased",
         "no erasure",
         put(mailboxes, "mailbox_id", "second_mailbox", state="disconnecting"),
+    ),
+    Damage(
+        "deleted_messages_stay_away",
+        "it came again",
+        put(messages, "message_id", "message", identity_key=b"forgotten"),
+    ),
+    Damage(
+        "deleted_messages_stay_away",
+        "it came again, into the quarantine",
+        put(quarantine, "quarantine_id", "quarantined", identity_key=b"forgotten"),
+    ),
+    Damage(
+        "warned_accounts_are_suspended",
+        "of an active one",
+        put(erasure_warnings, "account_id", "closing_account", account_id=lambda w: w.account),
+    ),
+    Damage(
+        "warned_accounts_are_suspended",
+        "of one that is held",
+        put(accounts, "account_id", "closing_account", held_since=LONG_AGO),
+    ),
+    Damage("closed_accounts_are_gone", "an event is left", _event_of_a_closed_account),
+    Damage("closed_accounts_are_gone", "its name is left", put(accounts, "account_id", "closed_account", sealed=b"x")),
+    Damage("closed_accounts_are_gone", "a token is left", _token_of_a_closed_account),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "by none",
+        drop(erasures, "mailbox_id", "closing_account"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "it is open again",
+        put(accounts, "account_id", "closing_account", status="suspended"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "it is closed too early",
+        put(erasures, "mailbox_id", "closed_account", step="requested"),
+    ),
+    Damage(
+        "accounts_are_closed_by_an_erasure",
+        "a mailbox is open",
+        both(
+            put(accounts, "account_id", "other_account", status="closing"),
+            put(
+                erasures,
+                "mailbox_id",
+                "closing_account",
+                account_id=lambda w: w.other_account,
+                mailbox_id=lambda w: w.other_account,
+            ),
+            put(accounts, "account_id", "closing_account", status="suspended"),
+        ),
     ),
     Damage("blobs_have_a_row", "an old orphan", _old_orphan),
     Damage(
