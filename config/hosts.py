@@ -74,11 +74,14 @@ def _all(settings: Settings) -> Iterator[Host]:
 
 def _of_provider(provider: Provider) -> Iterator[Host]:
     prefix = f"providers.{provider.name}"
-    yield Host(provider.imap.host, provider.imap.port, f"{prefix}.imap")
-    yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
-    if provider.gmail_url is not None and "gmail" in {*provider.read_by, *provider.send_by}:
+    ways = {*provider.read_by, *provider.send_by}
+    if ways & {"imap", "smtp"}:  # what is sent by SMTP is looked for, and filed, by IMAP
+        yield Host(provider.imap.host, provider.imap.port, f"{prefix}.imap")
+    if "smtp" in ways:
+        yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
+    if provider.gmail_url is not None and "gmail" in ways:
         yield Host(*_address(provider.gmail_url), f"{prefix}.gmail_url")
-    if provider.graph_url is not None and "graph" in {*provider.read_by, *provider.send_by}:
+    if provider.graph_url is not None and "graph" in ways:
         yield Host(*_address(provider.graph_url), f"{prefix}.graph_url")
         for url in provider.upload_urls:
             yield Host(*_address(url), f"{prefix}.upload_urls")
