@@ -17,6 +17,7 @@ class LocalProvider(Protocol):
     """A provider with mailboxes in memory. What tells of servers is there while it runs."""
 
     auth: AuthServer
+    addresses: tuple[str, ...]
 
     @property
     def described(self) -> str:
