@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -45,7 +45,8 @@ class Reached:
 class Connectors:
     """Builds connectors over the process's shared tools.
 
-    Where a grant opens none of the ways, it is IMAP or SMTP all the same: the server's refusal says what is wrong.
+    Where a grant opens none of the ways, one is taken all the same, as the server's refusal says what is wrong: IMAP
+    and SMTP, but for a provider that they are no ways of.
     """
 
     def __init__(self, settings: Settings, outside: Outside, metrics: Metrics) -> None:
@@ -56,7 +57,8 @@ class Connectors:
 
     def reader(self, one: Reached, plan: ReadPlan, *, name: str = "reader") -> Reader:
         """Return a reader; two that share a mailbox have different names."""
-        if one.ways.read is Way.GRAPH:
+        way = one.ways.read or _otherwise(Way.IMAP, one.provider.read_by)
+        if way is Way.GRAPH:
             return graph_reader(
                 self._graph(one.provider),
                 one.tokens_for(Way.GRAPH),
@@ -65,7 +67,7 @@ class Connectors:
                 plan=plan,
                 name=name,
             )
-        if one.ways.read is Way.GMAIL:
+        if way is Way.GMAIL:
             from connectors.gmail_mailbox import gmail_reader  # noqa: PLC0415  # as in Outside.gmail
 
             access, tools = self._gmail(one), self._outside.gmail(one.provider)
@@ -82,11 +84,11 @@ class Connectors:
 
     def sender(self, one: Reached) -> Sender:
         """Return a sender; where its way is switched off at the provider, it sends by the next one."""
-        first = self._sender(one, one.ways.send)
+        first = self._sender(one, one.ways.send or _otherwise(Way.SMTP, one.provider.send_by))
         instead = one.ways.send_instead
         return first if instead is None else FallbackSender(first, self._sender(one, instead))
 
-    def _sender(self, one: Reached, way: Way | None) -> Sender:
+    def _sender(self, one: Reached, way: Way) -> Sender:
         if way is Way.GRAPH:
             return graph_sender(
                 self._graph(one.provider),
@@ -160,6 +162,11 @@ class Connectors:
             poll_seconds=inbound.poll_seconds,
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
+
+
+def _otherwise(way: Way, configured: Sequence[str]) -> Way:
+    """Return a way for a grant that opens none: `way`, or the first that is configured."""
+    return way if way in configured else Way(configured[0])
 
 
 def _role_folders(provider: Provider) -> dict[str, str]:
