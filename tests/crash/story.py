@@ -124,18 +124,18 @@ async def tell(world: World, house: House, daemon: Daemon) -> Told:
     return told
 
 
+async def is_warned(house: House) -> bool:
+    told = await house.store.content.read(house.account_id, access_warnings.told_of, [house.mailbox_id])
+    return set(told.get(house.mailbox_id, ())) == {Risk.PUBLISHER_UNVERIFIED}
+
+
 async def _check_begun(world: World, house: House, daemon: Daemon) -> None:
     """What a daemon notes when it begins with a mailbox: the way to it, for good, and once what threatens its access.
 
     The world's application is of a publisher whom nobody has verified.
     """
     read = house.store.content.read
-
-    async def warned() -> bool:
-        told = await read(house.account_id, access_warnings.told_of, [house.mailbox_id])
-        return set(told.get(house.mailbox_id, ())) == {Risk.PUBLISHER_UNVERIFIED}
-
-    await daemon.until(warned, "the warning is told")
+    await daemon.until(lambda: is_warned(house), "the warning is told")
     log = await read(house.account_id, events.list_events, 0, _EVENTS_MAX)
     assert [one.type for one in log].count("mailbox.access_warning") == 1
     assert (await read(house.account_id, mailboxes.get_mailbox, house.mailbox_id)).read_way == world.way

@@ -21,12 +21,11 @@ from ingestd.inbound import backfill_steps
 from ingestd.inbound.commit import commit_batch
 from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
-from ingestd.inbound.states import tell
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.records import CursorRecord, EditRecord, GrantRecord, MailboxRecord, UploadRecord, WebhookRecord
 from ingestd.uploads import store_upload
-from storage import access_warnings, backfills, deliveries, edits, grants, mailboxes, webhooks
+from storage import backfills, deliveries, edits, grants, mailboxes, webhooks
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
@@ -79,7 +78,7 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await _upload(house, UploadRecord(f"{_word(witness)}.txt", "text/plain", _word(witness).encode()))
     await _give_up_an_edit(house, _word(witness))
     await _stop_a_backfill(house)
-    await house.store.content.transaction(house.account_id, _warn, house.mailbox_id)
+    await daemon.until(lambda: story.is_warned(house), "a warning is told")
     await house.store.content.transaction(
         house.account_id, _tell_a_webhook, await house.store.keys.account(house.account_id)
     )
@@ -197,12 +196,6 @@ async def _stop_a_backfill(house: House) -> None:
         backfills.insert_references(conn, account_id, house.mailbox_id, [(key, message_id)])
 
     await house.store.content.transaction(house.account_id, write)
-
-
-def _warn(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
-    """Tell of a risk that the daemon would find to be over, but not that soon."""
-    access_warnings.begin(conn, account_id, mailbox_id, "publisher_unverified")
-    tell(conn, account_id, mailbox_id, "mailbox.access_warning", "publisher_unverified")
 
 
 async def _tokens(house: House) -> list[str]:
