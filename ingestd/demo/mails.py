@@ -14,7 +14,7 @@ from email.parser import BytesParser
 from typing import Final
 from urllib.parse import quote
 
-from ingestd.demo.provider import AUTHSERV_ID
+from ingestd.demo.local import AUTHSERV_ID
 
 SUPPORT: Final = "support@example.com"
 ANNA: Final = "anna@example.org"

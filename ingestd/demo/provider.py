@@ -1,4 +1,4 @@
-"""The demo's mail provider, whole: authorization server, IMAP, submission and their mailboxes, on loopback.
+"""The demo's provider with mail servers: authorization server, IMAP, submission and their mailboxes, on loopback.
 
 What it does as a provider does: it refuses tokens that are expired, revoked or
 somebody else's; it adds trace headers on delivery; and it files the Sent copy, or not.
@@ -15,22 +15,20 @@ from datetime import datetime
 from email import message_from_bytes, policy, utils
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from ingestd.demo.authserver import AuthServer, Client
 from ingestd.demo.certificates import make_certificates
 from ingestd.demo.imapserver import DemoImap
+from ingestd.demo.local import AUTHSERV_ID, HOST, oauth_settings, server_of
 from ingestd.demo.submission import DemoSubmission, Submission
 
-HOST: Final = "127.0.0.1"
-AUTHSERV_ID: Final = "mx.example.com"
-"""The name under which the provider writes Authentication-Results (RFC 8601)."""
 SUBMISSIONS_MAX: Final = 1_000
 DEMO_CLIENT: Final = Client("ingestd-demo", "demo-secret", ())
 
 
 class DemoProvider:
-    """A provider with one mailbox for each address.
+    """A `LocalProvider` with one mailbox for each address.
 
     `files_sent_copy` says whether submission files a copy in Sent by itself, as
     Gmail does. Ports are chosen by the system unless given; after the start
@@ -89,6 +87,26 @@ class DemoProvider:
             await stack.enter_async_context(submission.running(self.smtp_port))
             self.ca_file, self.imap_port, self.smtp_port = files.ca_file, self._imap.port, submission.port
             yield self
+
+    @property
+    def described(self) -> str:
+        return f"IMAP and submission with TLS on {self.host}"
+
+    @property
+    def servers(self) -> frozenset[str]:
+        here = {f"{self.host}:{port}" for port in (self.imap_port, self.smtp_port)}
+        return frozenset({server_of(self.auth.issuer), *here})
+
+    def settings(self, client: Client) -> dict[str, Any]:
+        oauth = {"issuer": self.auth.issuer, "scopes": ["openid", "email", "offline_access", "mail"]}
+        return {
+            "kind": "generic",
+            "imap": {"host": self.host, "port": self.imap_port},
+            "smtp": {"host": self.host, "port": self.smtp_port},
+            "tls_ca_file": str(self.ca_file),
+            "authserv_ids": [AUTHSERV_ID],
+            "oauth": oauth_settings(client) | oauth,
+        }
 
     async def deliver(
         self, address: str, raw: bytes, *, folder: str = "INBOX", received_at: datetime | None = None

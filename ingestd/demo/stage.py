@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import socket
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import httpx2
+import yaml
 
 from config import load
 from ingestd.build.store import Store, open_store
 from ingestd.demo.authserver import Client
 from ingestd.demo.browser import loopback_http
 from ingestd.demo.children import Ingestd
+from ingestd.demo.local import LocalProvider
 from ingestd.demo.mails import CUSTOMERS, SUPPORT
-from ingestd.demo.provider import AUTHSERV_ID, DemoProvider
 from ingestd.demo.telling import NotHeldError, Teller, until
 from storage import accounts
 
@@ -34,20 +35,14 @@ WAIT_SECONDS_MAX: Final = 30.0
 _CLIENT_ID: Final = "ingestd"
 _CLIENT_SECRET: Final = "demo-secret"
 
-_PROVIDERS: Final = """\
-providers:
-  {name}:
-    kind: generic
-    imap: {{host: {host}, port: {imap_port}}}
-    smtp: {{host: {host}, port: {smtp_port}}}
-    tls_ca_file: {ca_file}
-    authserv_ids: [{authserv_id}]
-    oauth:
-      issuer: {issuer}
-      client_id: {client_id}
-      client_secret: {client_secret}
-      scopes: [openid, email, offline_access, mail]
-"""
+
+class MakeProvider(Protocol):
+    """The class of a provider."""
+
+    def __call__(
+        self, addresses: Iterable[str], /, *, clients: Sequence[Client], auto_consent: bool, directory: Path
+    ) -> LocalProvider:
+        """Return one with a mailbox for each address; `directory` is for files of its own."""
 
 
 @dataclass(slots=True)
@@ -56,7 +51,7 @@ class Stage:
 
     teller: Teller
     folder: Path
-    provider: DemoProvider
+    provider: LocalProvider
     api_url: str
     store_dir: Path = field(init=False)
     config: Path = field(init=False)
@@ -109,18 +104,8 @@ class Stage:
         """Write the demo's provider, and the address to listen on, into the store's configuration."""
         port = self.api_url.rpartition(":")[2]
         text = self.config.read_text().replace("8025", port)
-        providers = _PROVIDERS.format(
-            name=PROVIDER,
-            host=self.provider.host,
-            imap_port=self.provider.imap_port,
-            smtp_port=self.provider.smtp_port,
-            ca_file=self.provider.ca_file,
-            authserv_id=AUTHSERV_ID,
-            issuer=self.provider.auth.issuer,
-            client_id=_CLIENT_ID,
-            client_secret=_CLIENT_SECRET,
-        )
-        self.config.write_text(text.replace("providers: {}\n", providers))
+        providers = {"providers": {PROVIDER: self.provider.settings(self.client)}}
+        self.config.write_text(text.replace("providers: {}\n", yaml.safe_dump(providers, sort_keys=False)))
 
 
 @dataclass(slots=True)
@@ -138,14 +123,14 @@ async def opened(stage: Stage) -> AsyncIterator[Opened]:
         yield Opened(store, account.account_id)
 
 
-def new_stage(teller: Teller, folder: Path, provider_class: type[DemoProvider]) -> Stage:
+def new_stage(teller: Teller, folder: Path, make_provider: MakeProvider) -> Stage:
     """Prepare a run in `folder`. The port is chosen now: the redirect address that the provider knows names it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         api_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     client = Client(_CLIENT_ID, _CLIENT_SECRET, (f"{api_url}/oauth/callback",))
     certificates = folder / "provider"
     certificates.mkdir()
-    provider = provider_class(
+    provider = make_provider(
         (SUPPORT, SECOND, *CUSTOMERS), clients=(client,), auto_consent=False, directory=certificates
     )
     return Stage(teller, folder, provider, api_url)

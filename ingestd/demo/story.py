@@ -1,7 +1,7 @@
 """`ingestd demo`: the whole story, told on a local provider with the real daemon, every sentence with its evidence.
 
-A provider (authorization server, IMAP, submission) runs in this process, on loopback;
-store, daemon and commands are the ones that everybody uses, as programs of their own.
+A provider (authorization server; IMAP and submission, or a Gmail API, or Microsoft Graph) runs in this process, on
+loopback; store, daemon and commands are the ones that everybody uses, as programs of their own.
 The first claim that does not hold ends the story, and its folder is kept.
 """
 
@@ -17,18 +17,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Final
 
 from ingestd.demo.conversation import answer_a_ticket, customer_answers_back, mails_become_tickets, promises_hold
 from ingestd.demo.forgetting import everything_is_forgotten
+from ingestd.demo.gmailprovider import GmailProvider
+from ingestd.demo.graphprovider import GraphProvider
 from ingestd.demo.keeping import play_on
 from ingestd.demo.linking import link_the_mailbox
 from ingestd.demo.provider import DemoProvider
-from ingestd.demo.stage import Stage, new_stage, opened
+from ingestd.demo.stage import MakeProvider, Stage, new_stage, opened
 from ingestd.demo.telling import NotHeldError, Teller
 
+PROVIDERS: Final[dict[str, MakeProvider]] = {"imap": DemoProvider, "gmail": GmailProvider, "graph": GraphProvider}
+_NUMBERS: Final = {2: "two", 3: "three"}
 
-async def tell(*, keep: bool, provider_class: type[DemoProvider] = DemoProvider) -> bool:
-    """Tell the story; return whether all of it held.
+
+async def tell(*, provider: str, keep: bool) -> bool:
+    """Tell the story on one of the `PROVIDERS`; return whether all of it held.
 
     With `keep` it stays before the disconnect, everything running, until Ctrl-C.
     Cancelling it ends every child and removes the folder.
@@ -37,7 +43,7 @@ async def tell(*, keep: bool, provider_class: type[DemoProvider] = DemoProvider)
     folder = Path(mkdtemp(prefix="ingestd-demo-"))
     try:
         with _quiet(), _stopped_by_sigterm():
-            await _tell_in(new_stage(teller, folder, provider_class), keep)
+            await _tell_in(new_stage(teller, folder, PROVIDERS[provider]), keep)
     except NotHeldError as error:
         teller.broken(error)
         teller.note(f"The folder is kept: {folder} (the daemon's log is store/daemon.log)")
@@ -77,7 +83,7 @@ async def _tell_in(stage: Stage, keep: bool) -> None:
 async def _make_store(stage: Stage) -> None:
     teller, provider = stage.teller, stage.provider
     teller.step("A provider with mailboxes, and an empty store")
-    teller.note(f"authorization server {provider.auth.issuer}, IMAP and submission with TLS on {provider.host}")
+    teller.note(f"authorization server {provider.auth.issuer}, {provider.described}")
     await stage.show("init", "--dir", stage.store_dir)
     stage.write_providers()
 
@@ -86,11 +92,11 @@ async def _show_hosts(stage: Stage) -> None:
     teller, provider = stage.teller, stage.provider
     hosts = await stage.show("check-config")
     listed = [line.split()[0] for line in hosts.splitlines() if line.startswith("  ")]
-    ports = {provider.imap_port, provider.smtp_port, int(provider.auth.issuer.rpartition(":")[2])}
+    servers = sorted(provider.servers)
     teller.same(
-        "the daemon will contact the provider's three servers, and no other host",
+        f"the daemon will contact the provider's {_NUMBERS[len(servers)]} servers, and no other host",
         sorted(set(listed)),
-        sorted(f"{provider.host}:{port}" for port in ports),
+        servers,
     )
 
 

@@ -92,7 +92,7 @@ class Foresight:
         if access.provider not in known.providers or known.risks(access, seen.at).keys() == seen.told:
             return
         try:
-            began, over = await self._content.transaction(access.account_id, _write, access.mailbox_id, known)
+            began, over = await self._content.transaction(access.account_id, _settle_warnings, access.mailbox_id, known)
         except NotFound:  # it is being disconnected
             return
         for risk in began:
@@ -114,7 +114,9 @@ def _page(conn: Connection, after: UUID | None) -> list[_Seen]:
     return [_Seen(at, one, frozenset(told.get(one.mailbox_id, ()))) for one in found]
 
 
-def _write(conn: Connection, account_id: UUID, mailbox_id: UUID, known: _Known) -> tuple[list[str], list[str]]:
+def _settle_warnings(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, known: _Known
+) -> tuple[list[str], list[str]]:
     """Write what began and what is over, with their events; return both. Raises NotFound."""
     # Held: another process may be at the same, and what was read before may be old.
     mailboxes.hold_unfenced(conn, account_id, mailbox_id)

@@ -99,6 +99,26 @@ def test_a_push_that_cannot_be_is_refused(load_text: Load, change: tuple[str, st
     assert "secret words" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "ways", "servers"),
+    [
+        ("google", "read_by: [gmail], send_by: [gmail]", {"gmail.googleapis.com"}),
+        ("google", "read_by: [gmail], send_by: [smtp]", {"gmail.googleapis.com", "smtp.gmail.com", "imap.gmail.com"}),
+        ("google", "read_by: [imap], send_by: [gmail]", {"gmail.googleapis.com", "imap.gmail.com"}),
+        (
+            "microsoft",
+            "read_by: [graph], send_by: [graph], upload_urls: []",
+            {"graph.microsoft.com"},
+        ),
+    ],
+)
+def test_mail_servers_that_no_way_leads_to_are_not_contacted(
+    load_text: Load, kind: str, ways: str, servers: set[str]
+) -> None:
+    settings = load_text(f"providers: {{p: {{kind: {kind}, {ways}, oauth: {{client_id: x, client_secret: y}}}}}}\n")
+    assert {one.host for one in hosts(settings) if ".oauth." not in one.why} == servers
+
+
 PRESET_HOSTS = {
     "microsoft": {
         "outlook.office365.com:993",

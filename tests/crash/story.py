@@ -15,14 +15,16 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, func, select
 
+from connectors.base import OWN_HEADER
 from ingestd.keys import KeyRing
+from ingestd.linking.risks import Risk
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.privacy.requests import request_disconnect
-from ingestd.records import MessageRecord, Receipt
+from ingestd.records import MessageRecord, Receipt, ReplyRecord
 from ingestd.ticketing import Mirroring, set_status
 from ingestd.verify.check import verify
-from storage import backfills, erasures, keystore, mailboxes, outbox
+from storage import access_warnings, backfills, erasures, events, keystore, mailboxes, outbox
 from storage.backfills import BackfillStatus
 from storage.database import now, wake
 from storage.errors import KeyDestroyed, NotFound
@@ -39,6 +41,7 @@ OLD_MAILS = 3
 EDITED = "Archive"
 """Where a story that has its mail moved has it moved to."""
 _LARGE_BYTES = 40_000
+_EVENTS_MAX = 1_000
 _ANSWERED, _ANSWER_ID = "Re: Printer", "<answer@example.org>"
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -50,7 +53,9 @@ class Told:
     delivered: list[str]
     reply: Reply
     reply_id: str
-    """The reply's Message-ID."""
+    """The reply's Message-ID, as we gave it."""
+    token: str
+    """The value of our own header in it: some providers give what is sent another Message-ID."""
 
 
 def mails(address: str) -> list[bytes]:
@@ -115,7 +120,25 @@ async def tell(world: World, house: House, daemon: Daemon) -> Told:
     told = await after_reply(world, house, daemon, await reply(house))
     await check_told(world, house, told)
     await check_edited(world, house, told)
+    await _check_begun(world, house, daemon)
     return told
+
+
+async def is_warned(house: House) -> bool:
+    told = await house.store.content.read(house.account_id, access_warnings.told_of, [house.mailbox_id])
+    return set(told.get(house.mailbox_id, ())) == {Risk.PUBLISHER_UNVERIFIED}
+
+
+async def _check_begun(world: World, house: House, daemon: Daemon) -> None:
+    """What a daemon notes when it begins with a mailbox: the way to it, for good, and once what threatens its access.
+
+    The world's application is of a publisher whom nobody has verified.
+    """
+    read = house.store.content.read
+    await daemon.until(lambda: is_warned(house), "the warning is told")
+    log = await read(house.account_id, events.list_events, 0, _EVENTS_MAX)
+    assert [one.type for one in log].count("mailbox.access_warning") == 1
+    assert (await read(house.account_id, mailboxes.get_mailbox, house.mailbox_id)).read_way == world.way
 
 
 async def after_reply(world: World, house: House, daemon: Daemon, message_id: UUID) -> Told:
@@ -125,7 +148,9 @@ async def after_reply(world: World, house: House, daemon: Daemon, message_id: UU
     view = await house.store.desk.ticket(house.account_id, 1)
     header = next(one.record.mail.message_id for one in view.messages if one.row.message_id == message_id)
     delivered = [message_id_of(one) for one in (*old_mails(house.address), *mails(house.address))]
-    return Told(delivered, stands, header)
+    key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
+    token = key.open_record(ReplyRecord.place(message_id), stands.sealed, ReplyRecord).token
+    return Told(delivered, stands, header, token)
 
 
 async def call_spam(world: World, house: House, daemon: Daemon) -> None:
@@ -189,14 +214,15 @@ async def check_told(world: World, house: House, told: Told) -> None:
     assert Counter(told.delivered) == known["in"], "a mail is no ticket message, or is one twice"
     assert known["out"] == Counter([told.reply_id])
     await _check_imported(house)
-    came = [message_id_of(one) for one in await world.provider.mails(CUSTOMER)].count(told.reply_id)
-    filed = [message_id_of(one) for one in await world.provider.mails(house.address, "Sent")].count(told.reply_id)
+    came = [_token_of(one) for one in await world.provider.mails(CUSTOMER)].count(told.token)
+    filed = [_token_of(one) for one in await world.provider.mails(house.address, "Sent")].count(told.token)
     if told.reply.status is ReplyStatus.SENT:
         assert (came, filed) == (1, 1), f"sent: {came} came, {filed} filed"
     else:
         assert told.reply.status is ReplyStatus.UNKNOWN
         assert came <= 1
         assert filed <= came
+        assert world.way == "imap" or came == 0, "the provider filed it, and it was not found"
     await check_store(house)
 
 
@@ -335,6 +361,10 @@ async def _ring_after_kill(house: House, daemon: Daemon) -> None:
 
 def _ring(conn: Connection) -> None:
     wake(conn, "mailboxes")
+
+
+def _token_of(raw: bytes) -> str:
+    return str(message_from_bytes(raw, policy=policy.compat32)[OWN_HEADER] or "").strip()
 
 
 def message_id_of(raw: bytes) -> str:

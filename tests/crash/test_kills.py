@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import campaign, story
-from tests.crash.points import Discovered, spread
+from tests.crash.points import Discovered, Point, spread
 from tests.crash.world import Tuning, World, open_world
 from tests.servers.postgres import PostgresServer
 
@@ -27,11 +27,22 @@ ALWAYS = {
 }
 """Where each run kills."""
 EXPECTED = {
-    *("register", "claim", "recover", "commit_batch", "change_state", "take", "settle", "file_copy"),
+    *("register", "claim", "bind_read_way", "settle_warnings", "recover"),
+    *("commit_batch", "change_state", "take", "settle", "file_copy"),
     *ALWAYS,
     *("destroy_key", "set_step", "end_revocation", "delete_chunk", "append_ledger", "finish", "release"),
 }
 """Names without which the discovery itself would be broken."""
+APIS = ("gmail", "graph")
+"""The ways on which no mail server is spoken to."""
+SURE = (
+    Point("content", "bind_read_way", "committed"),
+    Point("content", "settle_warnings", "committing"),
+    # Sent, and not known to be: looking finds it.
+    Point("content", "settle", "committing"),
+    Point("content", "settle_edits", "committing"),
+)
+"""Where `make test` kills a daemon that works by an API. That the story passes them, the long campaign checks."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -51,6 +62,17 @@ async def deleting_world(engine: tuple[str, PostgresServer | None], tmp_path: Pa
     """Where mail that was taken is deleted in its mailbox: the store is the only place that has it."""
     tuning = Tuning(after_import="delete")
     async with open_world(engine[0], tmp_path, engine[1], houses_max=200, tuning=tuning) as opened:
+        yield opened
+
+
+@pytest.fixture(params=APIS)
+async def api_world(
+    request: pytest.FixtureRequest, engine: tuple[str, PostgresServer | None], tmp_path: Path
+) -> AsyncIterator[World]:
+    """Where an API leads to the mailboxes, and the daemon speaks to no mail server."""
+    tuning = Tuning(after_import=f"move:{story.EDITED}")
+    way: str = request.param
+    async with open_world(engine[0], tmp_path, engine[1], houses_max=200, way=way, tuning=tuning) as opened:
         yield opened
 
 
@@ -94,6 +116,26 @@ async def test_killed_everywhere(world: World) -> None:
     print(f"{world.engine}: {tally.kills} kills, {len(tally.failures)} failures")
     assert tally.failures == []
     assert tally.kills >= KILLS_MIN_LONG
+
+
+@pytest.mark.postgresql_is_long
+@pytest.mark.timeout(300)
+async def test_killed_at_a_commit_while_it_works_by_an_api(api_world: World) -> None:
+    tally = await campaign.run(api_world, [campaign.daemon_killed(point) for point in SURE])
+    assert tally.failures == []
+    assert tally.kills == len(SURE)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_killed_everywhere_while_it_works_by_an_api(api_world: World) -> None:
+    found = await campaign.discover(api_world)
+    _check_discovery(found)
+    assert set(SURE) <= found.stages.keys()
+    tally = await campaign.run(api_world, [campaign.daemon_killed(point) for point in found.stages])
+    print(f"{api_world.engine}, {api_world.way}: {tally.kills} kills, {len(tally.failures)} failures")
+    assert tally.failures == []
+    assert tally.kills == len(found.stages)
 
 
 @pytest.mark.long

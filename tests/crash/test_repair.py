@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pymap.backend.dict.mailbox import MailboxData, Message
 
+from ingestd.demo.provider import DemoProvider
 from tests.crash import campaign, story
 from tests.crash.campaign import Iteration
 from tests.crash.points import Discovered, Point, spread
@@ -51,6 +52,7 @@ async def number_anew(world: World, house: House) -> None:
 
     No connection may be open.
     """
+    assert isinstance(world.provider, DemoProvider)
     inbox: MailboxData = await world.provider._mailboxes._mailbox(house.address, "INBOX")
     messages = [one async for one in inbox.messages()]
     await inbox.delete([one.uid for one in messages])

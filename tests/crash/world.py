@@ -17,6 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
@@ -28,6 +29,9 @@ from ingestd.accounts import create_account
 from ingestd.build.outside import Outside, new_linking
 from ingestd.build.store import Store, open_store
 from ingestd.demo.authserver import Client
+from ingestd.demo.gmailprovider import GmailProvider
+from ingestd.demo.graphprovider import GraphProvider
+from ingestd.demo.local import LocalProvider
 from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
 from storage import accounts, schema
@@ -41,6 +45,7 @@ WAIT_SECONDS = 90.0
 """A daemon starts twice within it, and on a busy machine each start takes a quarter of a minute."""
 CUSTOMER = "anna@example.org"
 _PUBLIC_URL = "http://127.0.0.1:8025"
+_CLIENT = Client("ingestd", "demo-secret", (f"{_PUBLIC_URL}/oauth/callback",))
 _CONFIG = """\
 storage:
   database: {content}
@@ -51,18 +56,7 @@ storage:
 keys:
   master_key_file: {folder}/master.key
 api: {{listen_port: 0, public_url: {public_url}}}
-providers:
-  local:
-    kind: generic
-    imap: {{host: 127.0.0.1, port: {imap_port}}}
-    smtp: {{host: 127.0.0.1, port: {smtp_port}}}
-    tls_ca_file: {ca_file}
-    sent_wait_seconds: 0.001
-    oauth:
-      issuer: {issuer}
-      client_id: ingestd
-      client_secret: demo-secret
-      scopes: [openid, email, offline_access, mail]
+providers: {{local: {provider}}}
 inbound:
   lease_seconds: 1
   heartbeat_seconds: 0.4
@@ -129,10 +123,12 @@ class World:
 
     engine: str
     folder: Path
-    provider: DemoProvider
+    provider: LocalProvider
     addresses: list[str]
     postgres: PostgresServer | None
     tuning: Tuning = field(default_factory=Tuning)
+    way: str = "imap"
+    """What leads to the mailboxes: imap, gmail or graph."""
     _template: str = ""
 
     @contextlib.asynccontextmanager
@@ -204,6 +200,7 @@ async def open_world(
     postgres: PostgresServer | None,
     *,
     houses_max: int,
+    way: str = "imap",
     name: str = "support",
     customers: Sequence[str] = (CUSTOMER,),
     files_sent_copy: bool = False,
@@ -211,19 +208,42 @@ async def open_world(
     tuning: Tuning | None = None,
 ) -> AsyncIterator[World]:
     addresses = [f"{name}{number}@example.com" for number in range(houses_max)]
-    client = Client("ingestd", "demo-secret", (f"{_PUBLIC_URL}/oauth/callback",))
     (folder / "provider").mkdir()
-    provider = DemoProvider(
+    provider = _make_provider(
+        way,
         [*addresses, *customers],
-        clients=(client,),
+        folder / "provider",
         files_sent_copy=files_sent_copy,
         access_token_seconds=access_token_seconds,
-        directory=folder / "provider",
     )
     async with provider.running():
-        world = World(engine, folder, provider, addresses, postgres, tuning or Tuning())
+        world = World(engine, folder, provider, addresses, postgres, tuning or Tuning(), way)
         await world.make_template()
         yield world
+
+
+def _make_provider(
+    way: str, addresses: Sequence[str], directory: Path, *, files_sent_copy: bool, access_token_seconds: float
+) -> LocalProvider:
+    """Return the provider that a way leads to; only one with mail servers can leave it to us to file what is sent."""
+    if way == "gmail":
+        return GmailProvider(addresses, clients=(_CLIENT,), access_token_seconds=access_token_seconds)
+    if way == "graph":
+        return GraphProvider(addresses, clients=(_CLIENT,), access_token_seconds=access_token_seconds)
+    return DemoProvider(
+        addresses,
+        clients=(_CLIENT,),
+        files_sent_copy=files_sent_copy,
+        access_token_seconds=access_token_seconds,
+        directory=directory,
+    )
+
+
+def _provider_document(world: World) -> dict[str, Any]:
+    document = world.provider.settings(_CLIENT)
+    # Not verified: the daemon warns of it, in a transaction of its own.
+    oauth = document["oauth"] | {"publisher_verified": False}
+    return document | {"sent_wait_seconds": 0.001, "oauth": oauth}
 
 
 def _write_config(world: World, folder: Path, name: str) -> None:
@@ -233,10 +253,7 @@ def _write_config(world: World, folder: Path, name: str) -> None:
         keystore=keystore,
         folder=folder,
         public_url=_PUBLIC_URL,
-        imap_port=world.provider.imap_port,
-        smtp_port=world.provider.smtp_port,
-        ca_file=world.provider.ca_file,
-        issuer=world.provider.auth.issuer,
+        provider=json.dumps(_provider_document(world)),
         **vars(world.tuning),
     )
     (folder / "ingestd.yaml").write_text(text)

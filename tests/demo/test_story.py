@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import signal
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from ingestd.demo.provider import DemoProvider
 from ingestd.demo.submission import Submission
 
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "ingestd")
+SERVERS = "the daemon will contact the provider's {} servers, and no other host"
 EVIDENCE = (
-    "the daemon will contact the provider's three servers, and no other host",
     "after the consent the owner reads “Mailbox linked”",
     "the Russian text is what Anna wrote",
     "the Japanese text is what Kenji wrote",
@@ -62,12 +61,25 @@ def folder_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("options", "servers"),
+    [
+        pytest.param([], "three", id="imap"),
+        pytest.param(["--provider", "gmail"], "two", marks=pytest.mark.long, id="gmail"),
+        pytest.param(["--provider", "graph"], "two", marks=pytest.mark.long, id="graph"),
+    ],
+)
 @pytest.mark.timeout(240)
-def test_every_claim_holds_and_nothing_stays(environment: Mapping[str, str], tmp_path: Path) -> None:
-    done = subprocess.run([PROGRAM, "demo"], env=environment, capture_output=True, text=True, timeout=200, check=False)
+def test_every_claim_holds_and_nothing_stays(
+    environment: Mapping[str, str], tmp_path: Path, options: Sequence[str], servers: str
+) -> None:
+    done = subprocess.run(
+        [PROGRAM, "demo", *options], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     held = [line for line in done.stdout.splitlines() if line.startswith("  ✓ ")]
-    assert [one for one in EVIDENCE if not any(one in line for line in held)] == []
+    wanted = [SERVERS.format(servers), *EVIDENCE]
+    assert [one for one in wanted if not any(one in line for line in held)] == []
     assert "✗" not in done.stdout
     assert "\x1b" not in done.stdout, "colours are for terminals"
     headings = [int(number) for number in re.findall(r"^(\d+)\. ", done.stdout, re.MULTILINE)]
@@ -77,7 +89,7 @@ def test_every_claim_holds_and_nothing_stays(environment: Mapping[str, str], tmp
 
 @pytest.mark.timeout(240)
 def test_a_second_sent_copy_fails_it(folder_of_this_process: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "tell", functools.partial(story.tell, provider_class=TwoCopies))
+    monkeypatch.setitem(story.PROVIDERS, "imap", TwoCopies)
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 1, result.output
     assert "✗ the mailbox's Sent folder holds it exactly once" in result.output
@@ -102,9 +114,14 @@ def test_a_signal_leaves_nothing(environment: Mapping[str, str], tmp_path: Path,
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
+@pytest.mark.parametrize(
+    "provider", ["imap", *(pytest.param(one, marks=pytest.mark.long) for one in ("gmail", "graph"))]
+)
 @pytest.mark.timeout(240)
-def test_keep_delivers_what_is_dropped_until_ctrl_c(environment: Mapping[str, str], tmp_path: Path) -> None:
-    with _started(environment, "--keep") as child:
+def test_keep_delivers_what_is_dropped_until_ctrl_c(
+    environment: Mapping[str, str], tmp_path: Path, provider: str
+) -> None:
+    with _started(environment, "--keep", "--provider", provider) as child:
         told = _read_to(child, "Ctrl-C ends it all")
         (folder,) = tmp_path.iterdir()
         (folder / "ready").write_bytes((folder / "example.eml").read_bytes())

@@ -181,45 +181,52 @@ async def playing(certificates: Certificates | None = None) -> AsyncIterator[Pla
     async with server.running() as issuer:
         ca_file = certificates.ca_file if certificates else None
         known = providers(issuer, ca_file)
-        clients = OAuthClients(
-            known.__getitem__, _http, lambda _: frozenset({"127.0.0.1"}), waits=Waits(first_seconds=0.01)
-        )
+        clients = clients_of(known)
         try:
             yield Played(server, clients, known, ca_file)
         finally:
             await clients.close()
 
 
+def clients_of(known: dict[str, Provider]) -> OAuthClients:
+    return OAuthClients(known.__getitem__, _http, lambda _: frozenset({"127.0.0.1"}), waits=Waits(first_seconds=0.01))
+
+
 @contextlib.asynccontextmanager
 async def running_bench(stores: Stores, certificates: Certificates | None = None) -> AsyncIterator[Bench]:
+    async with playing(certificates) as played:
+        yield await bench_of(stores, played)
+
+
+async def bench_of(stores: Stores, played: Played) -> Bench:
+    """Return a bench on providers that run."""
     keys = KeyRing(stores.keystore, MasterKey(bytes(32)))
     account_id = new_id()
     key = await keys.create_account_key(account_id)
     sealed = key.seal_record(AccountRecord.place(account_id), AccountRecord("Example"))
     await stores.content.transaction(account_id, accounts.insert_account, sealed)
-    async with playing(certificates) as played:
-        known, clients = played.providers.__getitem__, played.clients
-        doors: dict[str, LinkingError | None] = {}
+    known, clients = played.providers.__getitem__, played.clients
+    doors: dict[str, LinkingError | None] = {}
 
-        async def look_into(_: Provider, address: str, access_token: str) -> None:
-            assert played.server.check(access_token) is not None
-            if (refused := doors.get(address)) is not None:
-                raise refused
+    async def look_into(_: Provider, address: str, access_token: str) -> None:
+        assert played.server.check(access_token) is not None
+        if (refused := doors.get(address)) is not None:
+            raise refused
 
-        linking = Linking(
-            stores.content,
-            keys,
-            clients,
-            known,
-            public_url=PUBLIC,
-            flow_seconds=600,
-            flows_max=100,
-            look_into=look_into,
-        )
-        metrics = Metrics(version="0", python_version="3")
-        keeper = TokenKeeper(stores.content, keys, clients, metrics, refresh_ahead_seconds=60)
-        mine = (stores, keys, linking, keeper, account_id, doors)
-        yield Bench(played.server, clients, played.providers, played.ca_file, *mine)
+    linking = Linking(
+        stores.content,
+        keys,
+        clients,
+        known,
+        public_url=PUBLIC,
+        flow_seconds=600,
+        flows_max=100,
+        look_into=look_into,
+    )
+    metrics = Metrics(version="0", python_version="3")
+    keeper = TokenKeeper(stores.content, keys, clients, metrics, refresh_ahead_seconds=60)
+    mine = (stores, keys, linking, keeper, account_id, doors)
+    return Bench(played.server, clients, played.providers, played.ca_file, *mine)
 
 
 def _http(provider: Provider) -> httpx2.AsyncClient:

@@ -21,7 +21,6 @@ from ingestd.inbound import backfill_steps
 from ingestd.inbound.commit import commit_batch
 from ingestd.inbound.intake import MailboxContext, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool, ParserRejected
-from ingestd.inbound.states import tell
 from ingestd.mail.compose import AttachmentContent
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.records import (
@@ -34,7 +33,7 @@ from ingestd.records import (
     WebhookRecord,
 )
 from ingestd.uploads import store_upload
-from storage import access_warnings, backfills, deliveries, edits, grants, mailboxes, pushes, webhooks
+from storage import backfills, deliveries, edits, grants, mailboxes, pushes, webhooks
 from storage.backfills import BackfillStatus
 from storage.edits import NewEdit
 from storage.requests import Claim
@@ -87,7 +86,7 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     await _upload(house, UploadRecord(f"{_word(witness)}.txt", "text/plain", _word(witness).encode()))
     await _give_up_an_edit(house, _word(witness))
     await _stop_a_backfill(house)
-    await house.store.content.transaction(house.account_id, _warn, house.mailbox_id)
+    await daemon.until(lambda: story.is_warned(house), "a warning is told")
     key = await house.store.keys.mailbox(house.account_id, house.mailbox_id)
     await house.store.content.transaction(house.account_id, _subscribe, house.mailbox_id, key)
     await house.store.content.transaction(
@@ -221,12 +220,6 @@ def _subscribe(conn: Connection, account_id: UUID, mailbox_id: UUID, key: DataKe
     pushes.note_made(
         conn, account_id, mailbox_id, fence=fence, sealed=sealed, expires_at=end, renew_in=timedelta(days=1)
     )
-
-
-def _warn(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
-    """Tell of a risk that the daemon would find to be over, but not that soon."""
-    access_warnings.begin(conn, account_id, mailbox_id, "publisher_unverified")
-    tell(conn, account_id, mailbox_id, "mailbox.access_warning", "publisher_unverified")
 
 
 def _forget_a_message(conn: Connection, account_id: UUID, mailbox_id: UUID, identity_key: bytes) -> None:

@@ -82,3 +82,23 @@ async def test_the_story_by_the_gmail_api(
         assert gmail.calls["messages.get"] == fetched + 1
         receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
         assert (receipt["revocation"], receipt["refresh_after"], receipt["left"]) == ("revoked", "refused", {})
+
+
+async def test_where_a_grant_opens_no_way_the_api_says_so(
+    servers: Servers, gmail: GmailServer, new_user: Callable[[], str], tmp_path: Path
+) -> None:
+    """And no mail server is asked in its place: no way of the configuration leads to one, so none may be contacted."""
+    named = provider(gmail, servers.auth.issuer) | {"read_by": ["gmail"], "send_by": ["gmail"]}
+    oauth = named["oauth"] | {"scopes": ["openid", "email"], "scopes_needed": []}
+    async with open_house(tmp_path, sqlite_urls(tmp_path), servers, provider=named | {"oauth": oauth}) as house:
+        await house.daemon.start()
+        await house.daemon.wait_ready(house.port)
+        mailbox_id = await house.link(new_user())
+
+        async def troubled() -> Any:
+            view = await house.mailbox(mailbox_id)
+            return view.mailbox if view.mailbox.trouble else None
+
+        found = await until(troubled, "its trouble is known")
+        assert (found.state, found.trouble) == ("reauth_required", "consent_or_mfa")
+        assert "egress" not in house.daemon.log_text()
