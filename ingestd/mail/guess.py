@@ -212,6 +212,15 @@ def likeliest(stretches: list[bytes], favoured: Iterable[str] = ()) -> Reading:
     return min(readings, key=lambda one: one.bits - ahead.get(one.charset, 0))
 
 
+def least_bits(reading: Reading, favoured: Iterable[str] = ()) -> int:
+    """Return what `likeliest` costs at least where it finds another charset than that of `reading`, of the same sample.
+
+    Each pair of letters costs a bit, and so does each charset but windows-1252 and those that only labels name.
+    """
+    cheap = reading.charset != "cp1252" or any(codec in _LABELLED for codec in favoured)
+    return reading.units + (0 if cheap else 1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Alphabet:
     letters: str
