@@ -80,8 +80,21 @@ def test_no_line_above_a_forwarded_message_is_passed_over() -> None:
                 )
                 seen += separates
                 assert not (separates and attribution.is_no_separator(line)), line
+                assert not (separates and not attribution.separators([line])), line
     assert seen > 1000
     assert attribution.is_no_separator("The printer is broken.")
+
+
+def test_lines_that_are_passed_over_together_are_those_that_are_passed_over_one_by_one() -> None:
+    above = [term for words in LANGUAGES for term in words.above.split("|") if term]
+    phrases = [*_phrases(), *above, *map(str.upper, above), "Thank you.", "Jane wrote", "İlt", "x", ""]
+    lines = [before + phrase + behind for phrase in phrases for before in _AROUND for behind in _BEHIND]
+    lines += [chr(one) + "x" for one in range(0x3100)]
+    for line, odd in zip(lines, attribution.unusual(lines), strict=True):
+        assert odd or attribution.is_ordinary(line), line
+    sure = set(range(len(lines))) - set(attribution.separators(lines))
+    assert len(sure) > 1000
+    assert all(attribution.is_no_separator(lines[at]) for at in sure)
 
 
 def test_no_line_that_may_end_an_attribution_is_ordinary() -> None:
