@@ -71,7 +71,6 @@ _MAIL = re.compile(
     r"[^\n]{0,40}(?:e-?mail|mail|message|communication|transmission|nachricht|courriel|correo|mensaje|mensagem|messaggio|"
     r"wiadomoś|korespondencj|bericht|ileti|e-posta|письм|сообщени|повідомлен|лист|邮件|郵件|メール|메일|메시지|"
     r"information|informazion|informacj|informaci|informaç|meddelande|meddelelse|melding|zpráva|üzenet)",
-    re.IGNORECASE,
 )
 
 
