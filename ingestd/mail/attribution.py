@@ -298,7 +298,25 @@ def is_ordinary(line: str) -> bool:
     return not first.isspace() or is_ordinary(line.lstrip())
 
 
+def unusual(lines: Sequence[str]) -> list[bool]:
+    """Tell of each line whether it may be other than ordinary, or blank.
+
+    >>> unusual(["Thank you.", "", "Jane wrote:", "  indented"])
+    [False, True, True, True]
+    """
+    return [
+        (first := line[:1]) in _SPECIAL_OR_NONE
+        or line[-1] in _LAST
+        or ":" in line
+        or "：" in line
+        or (first in _ABOVE_BEGINS and line[:3].lower() in _ABOVE_KEYS)
+        for line in lines
+    ]
+
+
 _SPECIAL = frozenset("-\u2010_=*—–─#~[(|>`\uff1e")
+_SPECIAL_OR_NONE = _SPECIAL | {"", *filter(str.isspace, map(chr, range(0x3001)))}
+_ABOVE_BEGINS = frozenset(letter for key in _ABOVE_KEYS for letter in (key[0], key[0].upper(), key[0].title()))
 _LAST = frozenset(_TRAILING) | frozenset(end[-1] for end in _ENDS)
 """With which a line ends that `_ENDS` may end."""
 
@@ -314,8 +332,24 @@ def is_no_separator(line: str) -> bool:
     )
 
 
+def separators(lines: Sequence[str]) -> list[int]:
+    """Return, by their numbers, the lines of which `is_no_separator` is not certain at a glance."""
+    return [
+        at
+        for at, line in enumerate(lines)
+        if line[:1] in _DRAWN_OR_NONE
+        or line[-1] in _ENDS_TITLE
+        or (line[0] in _BEGINS_FORWARDED and line[:3].lower()[:3] in _BEGIN_FORWARDED_KEYS)
+        or not line.isprintable()
+    ]
+
+
 _DRAWN = _DASHES + _MARKS
+_DRAWN_OR_NONE = frozenset(_DRAWN) | {""}
 _BEGIN_FORWARDED_KEYS = frozenset(term[:3] for term in _BEGIN_FORWARDED)
+_BEGINS_FORWARDED = frozenset(
+    letter for key in _BEGIN_FORWARDED_KEYS for letter in (key[0], key[0].upper(), key[0].title(), "İ")
+)
 _ENDS_TITLE = frozenset(" :：件")
 
 

@@ -12,7 +12,7 @@ import codecs
 import re
 from collections.abc import Sequence
 
-from ingestd.mail.guess import Reading, first_high, is_plausible, knows, likeliest, rate, sample
+from ingestd.mail.guess import Reading, first_high, is_plausible, knows, least_bits, likeliest, rate, sample
 from ingestd.mail.labels import charset_name, python_codec
 from ingestd.mail.stateful import decode_euc_jp, decode_iso2022_jp, decode_shifted
 
@@ -238,15 +238,21 @@ def _better(data: bytes, codec: str, hints: Sequence[str]) -> str | None:
     labelled = rate(stretches, codec)
     if labelled is None or labelled.units < (4 if codec in _MULTI_BYTE else 2):
         return None  # two letters are unlikely in every charset
-    best = likeliest(stretches, _codecs(hints))
+    if labelled.bits - least_bits(labelled, favoured := _codecs(hints)) <= _MARGIN:
+        return None  # as nearly all that is short: nothing can be so much likelier
+    best = likeliest(stretches, favoured)
     return best.charset if _refutes(best, labelled) else None
+
+
+_MARGIN = 13
+"""Bits by which another charset must be likelier than the labelled one, at least."""
 
 
 def _refutes(best: Reading, labelled: Reading) -> bool:
     # In doubt the label is right: a rare language is unlikely in every charset.
     likely = best.mean <= (13 if best.charset in _MULTI_BYTE else 8.5)
     # Cyrillic of Apple and of Windows differs in few letters: there a few are enough.
-    margin = 13 if labelled.charset == "mac-cyrillic" else max(13, 9 + labelled.units * 2 // 3)
+    margin = _MARGIN if labelled.charset == "mac-cyrillic" else max(_MARGIN, 9 + labelled.units * 2 // 3)
     return likely and labelled.bits - best.bits > margin
 
 

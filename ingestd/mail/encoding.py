@@ -6,6 +6,8 @@ import binascii
 import re
 from functools import lru_cache
 
+import pybase64
+
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/\s]*+={0,3}(?>(?:\s|\Z)*)")
 _BASE64_LINE = re.compile(rb"^[ \t]*[A-Za-z0-9+/]+={0,3}[ \t]*\r?$", re.MULTILINE)
@@ -58,8 +60,13 @@ def decode_part(encoded: bytes, encoding: str) -> bytes:
 
 
 def _decode_base64(data: bytes) -> bytes:
+    letters = data.translate(None, _WHITE_SPACE)
     try:
-        return binascii.a2b_base64(data.translate(None, _WHITE_SPACE), strict_mode=True)
+        return pybase64.b64decode(letters, validate=True)  # nearly all there is, in a fraction of the time
+    except binascii.Error:
+        pass
+    try:
+        return binascii.a2b_base64(letters, strict_mode=True)
     except binascii.Error:
         pass
     lines = data.split()

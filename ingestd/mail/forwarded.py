@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ingestd.mail.addresses import parse_addresses
-from ingestd.mail.attribution import is_forward_separator, is_no_separator, is_original_separator
+from ingestd.mail.attribution import is_forward_separator, is_no_separator, is_original_separator, separators
 from ingestd.mail.encoding import decode_part
 from ingestd.mail.limits import Limits
 from ingestd.mail.mime import Part, read_fields
@@ -101,7 +101,8 @@ def forwarded_from(raw: bytes, parts: Sequence[Part], subject: str, text: str, l
 
 def _in_text(text: str, forward: bool) -> Address | None:
     lines = text.split("\n", _LINES_MAX)[:_LINES_MAX]
-    for index, line in enumerate(lines):
+    for index in range(len(lines)) if forward else separators(lines):
+        line = lines[index]
         if len(line) > _VALUE_CHARS_MAX or not line.strip() or (not forward and is_no_separator(line)):
             continue
         if is_forward_separator(line) or (_may_be_separator(line) and _SEPARATOR.match(line) is not None):

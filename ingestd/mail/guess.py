@@ -14,7 +14,6 @@ the time. Only a bounded sample of the bytes around 8-bit text is looked at.
 
 from __future__ import annotations
 
-import codecs
 import re
 import unicodedata
 from collections import Counter
@@ -72,6 +71,8 @@ _SAMPLE_BYTES = 480
 _WINDOWS_MAX = 40
 _AHEAD = 14
 _GLANCE_BYTES = 64
+_REMEMBERED_MAX = 8192
+"""Pairs of bytes, of one charset and language; more are random bytes."""
 _PLAIN, _PLAIN_WIDE = 6, 12
 """Bits a character of plain text of a known language, at most: in single-byte charsets, and in the others."""
 _SURVIVORS_MAX = 8
@@ -170,13 +171,31 @@ def is_plausible(data: bytes, codec: str) -> bool:
     if not alphabet.foreign:
         stretch = b" ".join(sample(data, _FIRST_BYTES))  # its letters beyond ASCII stand far apart
     kinds = stretch.translate(alphabet.kinds)
-    text, _ = codecs.charmap_decode(stretch, "strict", alphabet.letters)
-    pairs = [before + after for before, after in pairwise(text) if after > "\x7f" or before > "\x7f"]
-    pairs += [edge for edge in (text[:1], text[-1:]) if not edge.isascii()]  # beside which there is nothing
     cost = 9 * (kinds.count(b"lL") + kinds.count(b"aL")) + 14 * (kinds.count(b"s") + kinds.count(b"x"))
     cost += kinds.count(b"LL") + 2 * kinds.count(b" L")
-    most = _PLAIN * len(pairs) - cost
-    return any(sum([bits.get(pair, _UNSEEN) for pair in pairs]) <= most for bits in map(_bits, languages))
+    # A letter at an end, beside which there is nothing, is a pair that is in no language.
+    cost += sum(alphabet.letters[byte] > "\x7f" for byte in (*stretch[:1], *stretch[-1:])) * (_UNSEEN - _PLAIN)
+    return any(sum(map(_over_plain(codec, one).__getitem__, pairwise(stretch))) <= -cost for one in languages)
+
+
+class _OverPlain(dict[tuple[int, int], int]):
+    """How many bits more than plain text's a pair of bytes costs in a language; 0 for ASCII. Filled as it is asked."""
+
+    def __init__(self, letters: str, bits: dict[str, int]) -> None:
+        super().__init__()
+        self._letters, self._bits = letters, bits
+
+    def __missing__(self, pair: tuple[int, int]) -> int:
+        letters = self._letters[pair[0]] + self._letters[pair[1]]
+        over = 0 if letters.isascii() else self._bits.get(letters, _UNSEEN) - _PLAIN
+        if len(self) < _REMEMBERED_MAX:
+            self[pair] = over
+        return over
+
+
+@lru_cache(maxsize=64)
+def _over_plain(codec: str, language: str) -> _OverPlain:
+    return _OverPlain(_alphabet(codec).letters, _bits(language))
 
 
 def knows(codec: str) -> bool:
@@ -210,6 +229,15 @@ def likeliest(stretches: list[bytes], favoured: Iterable[str] = ()) -> Reading:
         if codec in ahead or (possible and _fits(stretches, codec)):
             readings.append(_rate_multi(stretches, codec))
     return min(readings, key=lambda one: one.bits - ahead.get(one.charset, 0))
+
+
+def least_bits(reading: Reading, favoured: Iterable[str] = ()) -> int:
+    """Return what `likeliest` costs at least where it finds another charset than that of `reading`, of the same sample.
+
+    Each pair of letters costs a bit, and so does each charset but windows-1252 and those that only labels name.
+    """
+    cheap = reading.charset != "cp1252" or any(codec in _LABELLED for codec in favoured)
+    return reading.units + (0 if cheap else 1)
 
 
 @dataclass(frozen=True, slots=True)

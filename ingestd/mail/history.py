@@ -26,6 +26,7 @@ from ingestd.mail.attribution import (
     is_original_separator,
     is_rule,
     may_end_attribution,
+    unusual,
 )
 from ingestd.mail.attribution import field as header_field
 from ingestd.mail.header_block import header_block
@@ -86,8 +87,13 @@ def scan(lines: Sequence[str], forwarded: bool, hints: Mapping[int, Span]) -> Hi
     """
     history = History()
     fences = _fences(lines)
+    odd = unusual(lines)
     at = 0
     while at < len(lines):
+        if not (odd[at] or fences or hints or history.introduced):
+            history.texts.append(at)
+            at += 1
+            continue
         line = lines[at]
         if not line or line.isspace():
             at += 1

@@ -20,8 +20,11 @@ from ingestd.mail.limits import Limits
 _LINE_CLASSES = words("MsoNormal MsoPlainText MsoListParagraph x_MsoNormal x_MsoPlainText x_MsoListParagraph")
 _CLASSES = QUOTE_CLASSES | _LINE_CLASSES
 
-# By its quotes, so that no tag passes unread whatever a value holds.
-_TAGS = re.compile(r'(<[a-z][a-z0-9]*+ [^"<>]*+(?>(?:"[^"]*+"[^"<>]*+)*)>)')
+# By its quotes, so that no tag passes unread whatever a value holds. Left out is the usual link, as it stays as it is.
+_TAGS = re.compile(r'(<(?!a href="https?:[^"]*+" rel="[^"]*+">)[a-z][a-z0-9]*+ [^"<>]*+(?>(?:"[^"]*+"[^"<>]*+)*)>)')
+# No quote that ends a value stands before "http".
+_REMOTE_FIRST = re.compile(r'<img src="https?://[^"]*+"')
+_REMOTE = re.compile(r'(<img(?> (?!src=)[a-z]++="[^"]*+")*) src="https?://[^"]*+"')
 _ATTRIBUTES = re.compile(r' [a-z]++="[^"]*+"')
 _LINK = re.compile(r"(?:https?|ftp|mailto|tel|sms):", re.IGNORECASE)
 _NO_SCHEME = re.compile(r"(?:www\.[\w.-]+\.[a-z]{2,24}(?=[/?#:]|\Z)|//[\w.-]+\.\w{2,24}(?=[/?#:]|\Z))", re.IGNORECASE)
@@ -36,6 +39,10 @@ def judge_attributes(html: str, limits: Limits) -> tuple[str, int]:
     >>> judge_attributes('<p id="x" lang="de"><a href="javascript:x">a</a></p>', DEFAULT_LIMITS)
     ('<p lang="de"><a>a</a></p>', 0)
     """
+    # Then most of the tags are the same.
+    html = _REMOTE_FIRST.sub(_IMAGE_WITHOUT_SOURCE, html)
+    if ' src="http' in html:
+        html = _REMOTE.sub(_WITHOUT_SOURCE, html)
     pieces = _TAGS.split(html)
     tags = pieces[1::2]
     judge = _Judge(limits)
@@ -44,6 +51,8 @@ def judge_attributes(html: str, limits: Limits) -> tuple[str, int]:
 
 
 _NO_SOURCE = f' src="{REMOTE_IMAGE}"'
+_IMAGE_WITHOUT_SOURCE = f"<img{_NO_SOURCE}"
+_WITHOUT_SOURCE = rf"\1{_NO_SOURCE}"
 
 
 class _Judge:

@@ -14,12 +14,17 @@ guess shows too much and never runs anything.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from html import escape
+from itertools import compress
+from operator import attrgetter
 from typing import NamedTuple
 
-from ingestd.mail.html_images import count_in_sheet
-from ingestd.mail.html_tags import CELL, HIDDEN, INSTEAD, KINDS, LITERAL, TABLE, UNKNOWN, VOID
-from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, SHORT_TAG_CHARS, Tree
+from ingestd.mail.html_images import count_in_sheet, count_in_tag
+from ingestd.mail.html_nesting import DEPTH_MAX, GONE, nesting_of, walk
+from ingestd.mail.html_tags import HIDDEN, INSTEAD, KINDS, LITERAL, TABLE, UNKNOWN, VOID
+from ingestd.mail.html_tree import ATTRIBUTE, BARRIERS, ESCAPED_RUN_MAX, SHORT_TAG_CHARS, Tree, stands
 from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 
 _NAME = r"[a-zA-Z][a-zA-Z0-9:_.-]*+"
@@ -28,6 +33,17 @@ _TAG = re.compile(
     rf"""<(?:(/?)({_NAME})(?:(?>(?: [a-zA-Z-]++="[^"]*+")*)>|(?=[\t\n\f\r />])(?>(?:[\t\n\f\r /]++|{ATTRIBUTE})*)>)"""
     r"|(!--)|([!?/])|(?=[a-zA-Z]))"
 )
+# Tags in the usual form, which end where they end by the pattern above. Behind a quote comes another attribute or the
+# end, and neither holds a "<": so no stretch is tried from more than two tags.
+_USUAL_TAGS = re.compile(
+    rf"""(<(/?{_NAME})(?>(?:[\t\n\f\r ]++[a-zA-Z0-9:_-]++(?:=(?:"[^"]*+"|[^\t\n\f\r "'<=>`]++))?)*)[\t\n\f\r ]*+/?>)"""
+)
+_BEGINS_TAG = re.compile("<[a-zA-Z!?/]")
+_ODD_MAX, _ODD_SHARE = 50, 4
+"""Of so many tags, and of each so many of all, that are judged by themselves: then all the rest is."""
+_AT_ONCE = 500
+"""Tags that are looked up without a pause: what is odd costs no more than these."""
+_IN_TABLE, _DEPTH = attrgetter("in_table"), attrgetter("depth")
 _ANY_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>")
 _BROKEN = re.compile(rf"<(/?)({_NAME})[^>]*+>")
 _BROKEN_MAX = 8
@@ -96,6 +112,14 @@ def _bounded(html: str, limits: Limits, defects: dict[str, None]) -> str:
     return html
 
 
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _length(texts: Sequence[str], tags: Sequence[str], begin: int, end: int) -> int:
+    return sum(map(len, texts[begin:end])) + sum(map(len, tags[begin:end]))
+
+
 class _Scanner(Tree):
     def __init__(self, html: str, limits: Limits) -> None:
         defects: dict[str, None] = {}
@@ -107,13 +131,86 @@ class _Scanner(Tree):
 
     def run(self) -> None:
         position = 0
+        if not self.has_srcset and self.limits.html_depth_max > DEPTH_MAX:
+            position = self.last = self._ordinary()
         while position < len(self.html):
-            position = self._stretch(position)
-            self.last = position
+            position = self.last = self._stretch(position)
         self.out.append(self.html[self.kept :])
 
-    def _stretch(self, position: int) -> int:  # noqa: C901, PLR0912  (for each tag of a mail: a call more is felt)
-        """Read tags up to the first thing that is not an ordinary tag; return where to go on."""
+    def _ordinary(self) -> int:
+        """Read the tags that stay as they are by `Nesting`, and what is between them one by one; return where to go on.
+
+        All tags are found at once. Where what is judged by itself ends inside of one, or changed the text, they no
+        longer are where they were found.
+        """
+        html = self.html
+        pieces = _USUAL_TAGS.split(html)
+        texts, tags, names = pieces[::3], pieces[1::3], pieces[2::3]
+        self._mark_odd(names, texts, tags)
+        gone = [*compress(range(len(names)), map(GONE.__contains__, names)), len(names)]
+        index = odd = position = 0
+        while index < len(names):
+            if odd > _ODD_MAX + index // _ODD_SHARE:
+                return position
+            begun, after = index, self._usual(index, names, texts, tags)
+            for at in gone[bisect_left(gone, index) : bisect_left(gone, after)]:
+                position += _length(texts, tags, index, at) + len(texts[at])
+                self._drop_gone(names[at].lower(), position, position + len(tags[at]))
+                position += len(tags[at])
+                index = at + 1
+            if after == len(names):
+                break
+            position += _length(texts, tags, index, after)
+            if after - begun == _AT_ONCE:
+                index = after
+                continue
+            index, begins = after, position
+            self.last = begins
+            position = self._stretch(begins, once=True)
+            odd += 1
+            if self.html is not html:
+                return position
+            while index < len(names) and begins + len(texts[index]) < position:
+                begins += len(texts[index]) + len(tags[index])
+                index += 1
+            if begins > position:
+                return position
+            texts[index] = html[position : begins + len(texts[index])]
+        return max(position, len(html) - len(texts[-1]))
+
+    def _mark_odd(self, names: list[str], texts: Sequence[str], tags: Sequence[str]) -> None:
+        """Take the names from tags that are long, or have a tag before them that was not found."""
+        if self.html.count("<") > len(tags):
+            for index, text in enumerate(texts[:-1]):
+                if "<" in text and _BEGINS_TAG.search(text):
+                    names[index] = ""
+        if tags and max(map(len, tags)) > SHORT_TAG_CHARS:
+            names[:] = ["" if len(tag) > SHORT_TAG_CHARS else name for name, tag in zip(names, tags, strict=True)]
+
+    def _usual(self, index: int, names: Sequence[str], texts: Sequence[str], tags: Sequence[str]) -> int:
+        """Read tags from `index` on as long as they stay as they are; return the first that does not."""
+        state = nesting_of(self.names, self.kinds)
+        if self.overflow or (state.in_table and not _is_blank(texts[index])):
+            return index
+        states = walk(state, names[index : index + _AT_ONCE])
+        in_tables = list(map(_IN_TABLE, states))
+        if not _is_blank("".join(compress(texts[index : index + len(states)], in_tables))):
+            text = next(at for at, inside in enumerate(in_tables) if inside and not _is_blank(texts[index + at]))
+            del states[text + 1 :]
+        state = states[-1]
+        if state.depth > 1:
+            depths = list(map(_DEPTH, states))
+            del self.tags[min(depths) :]
+            for depth in range(len(self.tags), state.depth):  # each was opened where it was last not so deep
+                self.tags.append(tags[index + len(depths) - 1 - depths[::-1].index(depth)])
+        else:
+            del self.tags[1:]
+        self.names[:], self.kinds[:] = state.names, state.kinds
+        self.bases[1:] = [at for at, kind in enumerate(state.kinds, 1) if kind in BARRIERS]
+        return index + len(states) - 1
+
+    def _stretch(self, position: int, *, once: bool = False) -> int:  # noqa: C901, PLR0912  (a call more is felt)
+        """Read tags up to the first thing that is not an ordinary tag, or one tag; return where to go on."""
         html, names, kinds, tags = self.html, self.names, self.kinds, self.tags
         kind_of, depth_max, overflow = KINDS.get, self.limits.html_depth_max, self.overflow
         for match in _TAG.finditer(html, position):
@@ -139,15 +236,22 @@ class _Scanner(Tree):
                     self.end(name, kind, match)
             elif kind >= HIDDEN:
                 return self._hidden(name, kind, match)
-            elif is_short and len(names) < depth_max and self.stands(name, kind):
+            elif (
+                is_short
+                and len(names) < depth_max
+                and stands(name, kind, names, top)
+                and not (kind == VOID and self.has_srcset)
+            ):
                 if kind != VOID:
                     names.append(name)
                     kinds.append(kind)
-                    tags.append(match)
-                    if kind == CELL:
+                    tags.append(match[0])
+                    if kind in BARRIERS:
                         self.bases.append(len(names))
             else:
                 self.start(name, kind, match)
+            if once:
+                return max(end, self.kept)
             if kinds[-1] >= TABLE:
                 self.last = end
         if kinds[-1] >= TABLE:  # what a table that was cut off ends with
@@ -164,6 +268,11 @@ class _Scanner(Tree):
         found = self.html.find(needle, position)
         self.found[needle] = found
         return found
+
+    def _drop_gone(self, name: str, start: int, end: int) -> None:
+        if name == "body":
+            self.images += count_in_tag(name, self.html[start:end])
+        self.cut(start, end, "")
 
     def _odd(self, match: re.Match[str]) -> int:
         start = match.start()

@@ -8,6 +8,7 @@ beyond a limit, and elements that are opened again because tags overlap.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ingestd.mail.html_images import count_in_tag
 from ingestd.mail.html_tags import (
@@ -46,9 +47,24 @@ SHORT_TAG_CHARS = 512
 """A tag that is no longer cannot have attributes enough to do harm."""
 
 _NEEDS_CARE = frozenset(INSTEAD) | HEADINGS | {"a", "caption", "hr", "pre"}
+_STANDS_ANYWHERE = frozenset({FORMAT, INLINE, VOID})
+_STANDS_OUTSIDE_P = frozenset({BLOCK, PARAGRAPH, LIST, TABLE})
 _REOPENED_CHARS_MAX = 2048
 """A longer tag is opened again without its attributes."""
 _ADDRESS = re.compile(r"<(?:[^\s<>@=\"']{1,64}@|[a-zA-Z]{3,10}://|www\.)[^\s<>@\"']{1,2000}>")
+
+
+def stands(name: str, kind: int, names: Sequence[str], top: int) -> bool:
+    """Tell whether a start tag stands where it may, and as it is, in open elements the innermost of which is a `top`.
+
+    >>> stands("p", PARAGRAPH, ["", "div"], BLOCK), stands("p", PARAGRAPH, ["", "p"], PARAGRAPH)
+    (True, False)
+    """
+    if name in _NEEDS_CARE:
+        return name == "a" and top < TABLE and "a" not in names
+    if top < TABLE:
+        return kind in _STANDS_ANYWHERE or (kind in _STANDS_OUTSIDE_P and "p" not in names)
+    return (kind == CELL and top == ROW) or (kind == ROW and top <= SECTION) or (kind == SECTION and top == TABLE)
 
 
 class Tree:
@@ -66,7 +82,7 @@ class Tree:
         # The open elements, from a bottom that is none: names, kinds, and their tags where they may be copied.
         self.names = [""]
         self.kinds = [UNKNOWN]
-        self.tags: list[re.Match[str] | None] = [None]
+        self.tags: list[str | None] = [None]
         self.bases = [1]
         """Where the search for an open element ends: above each barrier."""
         self.overflow: dict[str, int] = {}
@@ -92,19 +108,6 @@ class Tree:
         self.cut(start, start + 1, "&lt;")
 
     # Tags that open.
-
-    def stands(self, name: str, kind: int) -> bool:
-        """Tell whether a start tag stands where it may, and as it is; True for nearly all."""
-        top = self.kinds[-1]
-        if name in _NEEDS_CARE:
-            return name == "a" and top < TABLE and "a" not in self.names
-        if top < TABLE:
-            if kind == VOID:
-                return not self.has_srcset
-            return FORMAT <= kind <= INLINE or (
-                (kind <= PARAGRAPH or kind == LIST) and kind > 0 and "p" not in self.names
-            )
-        return (kind == CELL and top == ROW) or (kind == ROW and top <= SECTION) or (kind == SECTION and top == TABLE)
 
     def start(self, name: str, kind: int, match: re.Match[str]) -> None:
         start, end = match.span()
@@ -161,18 +164,20 @@ class Tree:
         return -1
 
     def _push(self, name: str, kind: int, match: re.Match[str] | None) -> None:
-        names = self.names
-        if len(names) > self.limits.html_depth_max:
+        if len(self.names) > self.limits.html_depth_max:
             self.defects["html-too-deep"] = None
             self.overflow[name] = self.overflow.get(name, 0) + 1
             if match is not None:
                 self.cut(match.start(), match.end(), "<br>" if kind >= BLOCK else "")
             return
-        names.append(name)
+        self._open(name, kind, match[0] if match is not None else None)
+
+    def _open(self, name: str, kind: int, tag: str | None) -> None:
+        self.names.append(name)
         self.kinds.append(kind)
-        self.tags.append(match)
+        self.tags.append(tag)
         if kind in BARRIERS:
-            self.bases.append(len(names))
+            self.bases.append(len(self.names))
 
     def _refine(self, name: str, start: int, end: int) -> None:
         """Replace a tag that may not stay as it is."""
@@ -320,10 +325,10 @@ class Tree:
         for name, open_kind, tag in opened:
             if name not in HEADINGS or self.names[-1] not in HEADINGS:
                 out.append(self._again(name, tag))
-                self._push(name, open_kind, tag)
+                self._open(name, open_kind, tag)
         self.cut(start, end, "".join(out))
 
-    def _again(self, name: str, tag: re.Match[str] | None) -> str:
-        if name in INSTEAD or tag is None or tag.end() - tag.start() > _REOPENED_CHARS_MAX:
+    def _again(self, name: str, tag: str | None) -> str:
+        if name in INSTEAD or tag is None or len(tag) > _REOPENED_CHARS_MAX:
             return f"<{INSTEAD.get(name, name)}>"
-        return tag[0]
+        return tag

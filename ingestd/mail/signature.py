@@ -17,6 +17,8 @@ _FOOTER_LINES_MAX = 12
 _BARE_LINES_MAX = 12
 _DISCLAIMER_LINES_MAX = 40
 _DEVICE_CHARS_MAX = 130
+_BEGIN_CHARS = 400
+"""More than `_MAIL` reads."""
 
 
 def _keys(words: str) -> tuple[str, ...]:
@@ -69,7 +71,6 @@ _MAIL = re.compile(
     r"[^\n]{0,40}(?:e-?mail|mail|message|communication|transmission|nachricht|courriel|correo|mensaje|mensagem|messaggio|"
     r"wiadomoś|korespondencj|bericht|ileti|e-posta|письм|сообщени|повідомлен|лист|邮件|郵件|メール|메일|메시지|"
     r"information|informazion|informacj|informaci|informaç|meddelande|meddelelse|melding|zpráva|üzenet)",
-    re.IGNORECASE,
 )
 
 
@@ -208,10 +209,10 @@ def _disclaimer(lines: list[str], end: int) -> int | None:
     begin = end
     while begin and lines[begin - 1].strip() and end - begin < _DISCLAIMER_LINES_MAX:
         begin -= 1
-    paragraph = " ".join(line.strip() for line in lines[begin:end])[:4000].lower()
-    if len(paragraph) < 40 or not _holds(paragraph, _SECRET):
+    paragraph = " ".join(map(str.strip, lines[begin:end]))[:4000]
+    if len(paragraph) < 40 or (len(paragraph) < 140 and max(paragraph[:50]) <= "\u2e80"):
         return None
-    wide = any(char > "\u2e80" for char in paragraph[:50])
-    if len(paragraph) < (40 if wide else 140) or _MAIL.match(paragraph) is None:
-        return None
-    return begin if _holds(paragraph, _RECIPIENT) else None
+    if _MAIL.match(paragraph[:_BEGIN_CHARS].lower()) is None:
+        return None  # nearly all: what is asked for below takes as long as the paragraph is
+    paragraph = paragraph.lower()
+    return begin if _holds(paragraph, _SECRET) and _holds(paragraph, _RECIPIENT) else None

@@ -90,8 +90,7 @@ def is_stub(plain: str, html: str) -> bool:
     shown = " ".join(_TAGS.sub(" ", html).split())
     if not said:  # links alone
         return len(shown) >= 10
-    contained = _contains(shown, said)
-    if len(shown) < 10 or (contained and len(shown) < 3 * len(said) + 200):
+    if len(shown) < 10 or (len(shown) < 3 * len(said) + 200 and _contains(shown, said)):
         return False
     if len(said) < _SHORT_CHARS and (_says_no_html(said) or _is_lone_link(plain, said)):
         return True

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import binascii
 import random
+import re
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 
+import pybase64
 import pytest
 
-from ingestd.mail import attribution, forwarded, stubs
+from ingestd.mail import attribution, encoding, forwarded, guess, html_attributes, html_scan, stubs
 from ingestd.mail.addresses import parse_addresses
 from ingestd.mail.blobs import compress_chunks, decompress_chunk
 from ingestd.mail.headers import parse_date, parse_parameters
 from ingestd.mail.html_safe import sanitize
+from ingestd.mail.html_tags import KINDS
+from ingestd.mail.labels import python_codec
+from ingestd.mail.limits import DEFAULT_LIMITS, Limits
 from ingestd.mail.words import LANGUAGES
+from tests.mail.texts import CHARSETS, TEXTS
 
 _AROUND = (
     "",
@@ -73,8 +80,21 @@ def test_no_line_above_a_forwarded_message_is_passed_over() -> None:
                 )
                 seen += separates
                 assert not (separates and attribution.is_no_separator(line)), line
+                assert not (separates and not attribution.separators([line])), line
     assert seen > 1000
     assert attribution.is_no_separator("The printer is broken.")
+
+
+def test_lines_that_are_passed_over_together_are_those_that_are_passed_over_one_by_one() -> None:
+    above = [term for words in LANGUAGES for term in words.above.split("|") if term]
+    phrases = [*_phrases(), *above, *map(str.upper, above), "Thank you.", "Jane wrote", "İlt", "x", ""]
+    lines = [before + phrase + behind for phrase in phrases for before in _AROUND for behind in _BEHIND]
+    lines += [chr(one) + "x" for one in range(0x3100)]
+    for line, odd in zip(lines, attribution.unusual(lines), strict=True):
+        assert odd or attribution.is_ordinary(line), line
+    sure = set(range(len(lines))) - set(attribution.separators(lines))
+    assert len(sure) > 1000
+    assert all(attribution.is_no_separator(lines[at]) for at in sure)
 
 
 def test_no_line_that_may_end_an_attribution_is_ordinary() -> None:
@@ -203,3 +223,122 @@ def test_threads_compress_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+_COMMON = (
+    "p",
+    "div",
+    "b",
+    "a",
+    "td",
+    "tr",
+    "table",
+    "span",
+    "br",
+    "img",
+    "p",
+    "li",
+    "ul",
+    "td",
+    "tr",
+    "h1",
+    "TD",
+    "Br",
+)
+_RARE = (*KINDS, "html", "head", "meta", "o:p", "x", "BODY")
+_WRITTEN = ("", " ", ' class="x"', ' href="https://e.example/?a=1&b"', " width=10", " x", ' a="b"/', " /", "\n y='z'")
+_STRANGE = (' a = "b"', ' a="<b>"', ' a="x', ' a=b"c', ' ="x"', ' srcset="/y 2x"', ' a="<!--"', f' a="{"q" * 600}"')
+_ELSE = (
+    *("a & b", "<", "<3", "</", "<!--", "-->", "<!-- <p> -->", "<!doctype html>", "<![CDATA[", "]]>", "\xa0", '"', ">"),
+    *("<style>", "</style>", "<style>p{}</style>", "<title>t</title>", "<textarea>", "<a@b.example>", "<b", '<p x="'),
+    *('<!-- <a href="-->">', "<xml>", "</xml>", "\n\n"),
+)
+
+
+def _html(rng: random.Random, odd: float) -> str:
+    """Return HTML as mail has it, with so large a share of what is none."""
+    out: list[str] = []
+    opened: list[str] = []
+    for _ in range(rng.choice((5, 20, 100))):
+        if rng.random() < odd:
+            out.append(rng.choice(_ELSE))
+            name, written = rng.choice(_RARE), rng.choice((*_WRITTEN, *_STRANGE))
+            out.append(f"<{rng.choice(('', '/'))}{name}{written}>" if rng.random() < 0.5 else "")
+        elif opened and rng.random() < 0.4:
+            out.append(f"</{opened.pop()}>")
+        elif rng.random() < 0.4:
+            out.append("\r\n" if opened and opened[-1] in ("table", "tbody", "tr") and rng.random() < 0.9 else "text")
+        else:
+            inside = {"table": "tr", "tbody": "tr", "tr": "td"}.get(opened[-1] if opened else "")
+            name = inside if inside and rng.random() < 0.9 else rng.choice(_COMMON)
+            out.append(f"<{name}{rng.choice(_WRITTEN)}>")
+            opened += [] if name in ("br", "img", "Br") else [name]
+    return "".join([*out, *(f"</{name}>" for name in reversed(opened))])
+
+
+def test_html_is_scanned_by_states_as_tag_by_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    limits = (DEFAULT_LIMITS, DEFAULT_LIMITS, Limits(html_depth_max=45), Limits(html_reopened_max=2))
+    cases = [(_html(rng, rng.choice((0, 0.02, 0.2))) * rng.choice((1, 1, 30)), rng.choice(limits)) for _ in range(1000)]
+    by_states = [html_scan.scan(html, limit) for html, limit in cases]
+    monkeypatch.setattr(html_scan._Scanner, "_ordinary", lambda _self: 0)
+    assert by_states == [html_scan.scan(html, limit) for html, limit in cases]
+
+
+def test_usual_links_and_images_are_judged_as_all_others() -> None:
+    values = ("https://e.example/x", "http://e.example", "HTTPS://e.example", "cid:a", "x", "javascript:x", "<img src=")
+    rng = random.Random(1)
+    for _ in range(2000):
+        one, other = rng.choice(values), rng.choice(values)
+        tags = (
+            f'<a href="{one}" rel="noopener">a "<</a>',
+            f'<a href="{one}" title="{other}" rel="noopener">a</a>',
+            f'<img src="{one}" alt="{other}">',
+            f'<img title="{other}" src="{one}" style="background:url({other})">',
+            f'<p title="{other}">https://e.example "> src="https://e.example"</p>',
+        )
+        html = "".join(rng.choices(tags, k=3)).replace('"<<', '"&lt;&lt;')
+        judge = html_attributes._Judge(DEFAULT_LIMITS)
+        each = re.split(r'(<[a-z]+ (?:[^"<>]|"[^"]*")*>)', html)
+        shown = "".join(judge.tag(piece) if piece[:1] == "<" and piece[1] != "/" else piece for piece in each)
+        images = sum(judge.images.get(piece, 0) for piece in each)
+        assert html_attributes.judge_attributes(html, DEFAULT_LIMITS) == (shown, images), html
+
+
+def test_base64_is_decoded_as_the_library_decodes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    cases = []
+    for _ in range(5000):
+        data = bytearray(binascii.b2a_base64(rng.randbytes(rng.choice((1, 2, 3, 60, 200))), newline=rng.random() < 0.5))
+        for _ in range(rng.randrange(3)):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.randrange(2)] = rng.choice((b"=", b"==", b"-", b"_", b"A", b"\xff", b"\r\n", b" ", b"*"))
+        cases.append(bytes(data))
+    fast = [encoding.decode_part(data, "base64") for data in cases]
+
+    def refuse(*_args: object, **_kwargs: object) -> bytes:
+        raise binascii.Error
+
+    monkeypatch.setattr(pybase64, "b64decode", refuse)
+    assert fast == [encoding.decode_part(data, "base64") for data in cases]
+
+
+def test_no_reading_costs_less_than_the_least() -> None:
+    rng = random.Random(1)
+    found = 0
+    for language, charsets in CHARSETS.items():
+        for charset in charsets:
+            codec = python_codec(charset)
+            if codec is None or not guess.knows(codec):
+                continue
+            for _ in range(15):
+                begin = rng.randrange(len(TEXTS[language]))
+                stretches = guess.sample(TEXTS[language][begin : begin + rng.randrange(2, 40)].encode(codec, "replace"))
+                for labelled in ("cp1252", "koi8-r", "gb18030"):
+                    reading = guess.rate(stretches, labelled)
+                    favoured = rng.choice(((), ("iso8859-15",), ("cp1251", "cp437")))
+                    best = guess.likeliest(stretches, (*favoured, labelled)) if stretches else None
+                    if reading is not None and best is not None and best.charset != labelled:
+                        found += 1
+                        assert best.bits >= guess.least_bits(reading, favoured)
+    assert found > 100
