@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from storage import accounts, events, mailboxes, outbox, retention
+from storage import accounts, events, outbox, pauses, retention
 from storage.accounts import AccountStatus
 from storage.errors import Conflict
 
@@ -32,9 +32,9 @@ def suspend(conn: Connection, account_id: UUID) -> bool:
     """
     if not _is(conn, account_id, AccountStatus.ACTIVE):
         return False
-    mailboxes.suspend_all(conn, account_id)
+    pauses.suspend_all(conn, account_id)
     _change(conn, account_id, AccountStatus.ACTIVE, AccountStatus.SUSPENDED)
-    mailboxes.suspend_all(conn, account_id)
+    pauses.suspend_all(conn, account_id)
     tell(conn, account_id, "account.suspended")
     return True
 
@@ -46,10 +46,10 @@ def resume(conn: Connection, account_id: UUID) -> bool:
     """
     if not _is(conn, account_id, AccountStatus.SUSPENDED):
         return False
-    for mailbox_id in mailboxes.resume_all(conn, account_id):
+    for mailbox_id in pauses.resume_all(conn, account_id):
         outbox.make_due(conn, account_id, mailbox_id)
     _change(conn, account_id, AccountStatus.SUSPENDED, AccountStatus.ACTIVE)
-    mailboxes.resume_all(conn, account_id)
+    pauses.resume_all(conn, account_id)
     retention.take_warnings_back(conn, account_id)
     tell(conn, account_id, "account.resumed")
     return True

@@ -20,14 +20,10 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
     Update,
     and_,
     bindparam,
-    case,
-    func,
     insert,
-    literal,
     select,
     update,
 )
@@ -104,7 +100,7 @@ class Mailbox:
     sealed: bytes
 
 
-_UNTROUBLED: dict[str, Any] = dict.fromkeys(
+UNTROUBLED: dict[str, Any] = dict.fromkeys(
     ("trouble", "reason", "retry_at", "send_trouble", "send_reason", "send_since", "send_retry_at")
 )
 _COLUMNS = [mailboxes.c[name] for name in Mailbox.__dataclass_fields__]
@@ -118,7 +114,7 @@ def _mailbox(row: Any) -> Mailbox:
     return Mailbox(**values)
 
 
-def _is(account_id: UUID, mailbox_id: UUID) -> ColumnElement[bool]:
+def is_mailbox(account_id: UUID, mailbox_id: UUID) -> ColumnElement[bool]:
     return and_(mailboxes.c.account_id == account_id, mailboxes.c.mailbox_id == mailbox_id)
 
 
@@ -157,7 +153,8 @@ def insert_mailbox(
             account_id=account_id,
             mailbox_id=mailbox_id,
             provider=provider,
-            state=MailboxState.ACTIVE,
+            state=MailboxState.SUSPENDED if suspended else MailboxState.ACTIVE,
+            resumes_as=MailboxState.ACTIVE if suspended else None,
             state_since=at,
             fence=1,
             cursor_sequence=0,
@@ -169,8 +166,6 @@ def insert_mailbox(
             sealed=sealed,
         )
     )
-    if suspended:
-        suspend_all(conn, account_id)
     wake(conn, "mailboxes")
 
 
@@ -250,7 +245,7 @@ def advance_cursor(
         conn.execute(
             update(mailboxes)
             .where(
-                _is(account_id, mailbox_id),
+                is_mailbox(account_id, mailbox_id),
                 mailboxes.c.fence == fence,
                 mailboxes.c.state.in_(WORKED),
                 mailboxes.c.cursor_sequence == cursor_sequence,
@@ -279,7 +274,7 @@ def set_folders(conn: Connection, account_id: UUID, mailbox_id: UUID, *, sealed:
     values: dict[str, Any] = {"folders_sealed": sealed, "folders_missing": missing}
     if missing != before.folders_missing:
         values["folders_missing_since"] = (before.folders_missing_since or now(conn)) if missing else None
-    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(values))
+    conn.execute(update(mailboxes).where(is_mailbox(account_id, mailbox_id)).values(values))
 
 
 def bind_read_way(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: int, way: str) -> None:
@@ -371,12 +366,12 @@ def relink(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed: bytes) 
         resumes_as = MailboxState.ACTIVE
     conn.execute(
         update(mailboxes)
-        .where(_is(account_id, mailbox_id))
+        .where(is_mailbox(account_id, mailbox_id))
         .values(
             state=before.state if stopped else MailboxState.ACTIVE,
             state_since=before.state_since if stopped else now(conn),
             resumes_as=resumes_as,
-            **_UNTROUBLED,
+            **UNTROUBLED,
             # Its worker, if any, holds a connection of the old grant.
             fence=mailboxes.c.fence + 1,
             worker_id=None,
@@ -393,100 +388,8 @@ def replace_record(conn: Connection, account_id: UUID, mailbox_id: UUID, sealed:
     any more what became of it.
     """
     values = {"sealed": sealed, "fence": mailboxes.c.fence + 1, "worker_id": None}
-    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(values))
+    conn.execute(update(mailboxes).where(is_mailbox(account_id, mailbox_id)).values(values))
     wake(conn, "mailboxes")
-
-
-def pause(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
-    """Close the mailbox for new work until it is resumed; return False where it was paused before.
-
-    Its fence stays, so that its worker can write what became of a mail that was on its way. Raises NotFound.
-    """
-    mailbox = hold_unfenced(conn, account_id, mailbox_id)
-    if MailboxState.PAUSED in {mailbox.state, mailbox.resumes_as}:
-        return False
-    values: dict[str, Any] = {"state": MailboxState.PAUSED, "state_since": now(conn), **_UNTROUBLED}
-    if mailbox.state is MailboxState.SUSPENDED:
-        values = {"resumes_as": MailboxState.PAUSED}
-    conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(**values))
-    wake(conn, "mailboxes")
-    return True
-
-
-def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
-    """Open a paused mailbox for work; it goes on where it stopped, or once its account is resumed. Return False where
-    it was not paused. Raises NotFound."""
-    mailbox = hold_unfenced(conn, account_id, mailbox_id)
-    if mailbox.resumes_as is MailboxState.PAUSED:
-        conn.execute(update(mailboxes).where(_is(account_id, mailbox_id)).values(resumes_as=MailboxState.ACTIVE))
-        return True
-    if mailbox.state is not MailboxState.PAUSED:
-        return False
-    conn.execute(
-        update(mailboxes)
-        .where(_is(account_id, mailbox_id))
-        # A worker that has not noticed the pause yet must not go on beside the next one.
-        .values(
-            state=MailboxState.ACTIVE,
-            state_since=now(conn),
-            **_UNTROUBLED,
-            fence=mailboxes.c.fence + 1,
-            worker_id=None,
-        )
-    )
-    wake(conn, "mailboxes")
-    return True
-
-
-def suspend_all(conn: Connection, account_id: UUID) -> int:
-    """Close an account's mailboxes for new work until it is resumed; return how many. Their fences stay, as in `pause`.
-
-    Call it before the account's own row is written, and again behind that: a mailbox that was being linked meanwhile
-    held that row. A worker holds them in the same order.
-    """
-    kept = mailboxes.c.state.in_((MailboxState.PAUSED, MailboxState.REAUTH_REQUIRED))
-    return _stopped(
-        conn.execute(
-            update(mailboxes)
-            .where(
-                mailboxes.c.account_id == account_id,
-                mailboxes.c.state.not_in((MailboxState.SUSPENDED, MailboxState.DISCONNECTING)),
-            )
-            .values(
-                state=MailboxState.SUSPENDED,
-                state_since=now(conn),
-                resumes_as=case((kept, mailboxes.c.state), else_=literal(MailboxState.ACTIVE.value)),
-                **_UNTROUBLED,
-            )
-        ),
-        conn,
-    )
-
-
-def resume_all(conn: Connection, account_id: UUID) -> list[UUID]:
-    """Let the mailboxes of an account be what they were when it was suspended; return those that are worked on now."""
-    rows = conn.execute(
-        update(mailboxes)
-        .where(mailboxes.c.account_id == account_id, mailboxes.c.state == MailboxState.SUSPENDED)
-        # A worker that has not noticed the suspension yet must not go on beside the next one.
-        .values(
-            state=func.coalesce(mailboxes.c.resumes_as, literal(MailboxState.ACTIVE.value)),
-            state_since=now(conn),
-            resumes_as=None,
-            **_UNTROUBLED,
-            fence=mailboxes.c.fence + 1,
-            worker_id=None,
-        )
-        .returning(mailboxes.c.mailbox_id, mailboxes.c.state)
-    ).all()
-    wake(conn, "mailboxes")
-    return [mailbox_id for mailbox_id, state in rows if state == MailboxState.ACTIVE]
-
-
-def _stopped(result: CursorResult[Any], conn: Connection) -> int:
-    if result.rowcount:
-        wake(conn, "mailboxes")
-    return result.rowcount
 
 
 def count_sent_copy(
@@ -507,11 +410,11 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
     closed = conn.execute(
         update(mailboxes)
         # Of two who ask at once, the second waits here for the first one's commit, and then finds nothing to do.
-        .where(_is(account_id, mailbox_id), mailboxes.c.state != MailboxState.DISCONNECTING)
+        .where(is_mailbox(account_id, mailbox_id), mailboxes.c.state != MailboxState.DISCONNECTING)
         .values(
             state=MailboxState.DISCONNECTING,
             resumes_as=None,
-            **_UNTROUBLED,
+            **UNTROUBLED,
             state_since=now(conn),
             fence=mailboxes.c.fence + 1,
             worker_id=None,
@@ -524,7 +427,9 @@ def start_disconnect(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bo
 
 
 def delete_mailbox(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
-    conn.execute(mailboxes.delete().where(_is(account_id, mailbox_id), mailboxes.c.state == MailboxState.DISCONNECTING))
+    conn.execute(
+        mailboxes.delete().where(is_mailbox(account_id, mailbox_id), mailboxes.c.state == MailboxState.DISCONNECTING)
+    )
 
 
 _SAME_FENCE = and_(_SAME, mailboxes.c.fence == bindparam("of_fence"))
@@ -560,7 +465,9 @@ def _guarded_update(
     states = mailboxes.c.state.in_(WORKED) if worked else mailboxes.c.state != MailboxState.DISCONNECTING
     if (
         conn.execute(
-            update(mailboxes).where(_is(account_id, mailbox_id), mailboxes.c.fence == fence, states).values(**values)
+            update(mailboxes)
+            .where(is_mailbox(account_id, mailbox_id), mailboxes.c.fence == fence, states)
+            .values(**values)
         ).rowcount
         != 1
     ):

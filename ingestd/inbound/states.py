@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from config import Backoff
 from connectors.base import AuthError, ConnectorError, PermanentError, RateLimited, Trouble
-from storage import accounts, events, mailboxes, outbox
+from storage import accounts, events, mailboxes, outbox, pauses
 from storage.database import wake
 from storage.mailboxes import MailboxState
 
@@ -273,7 +273,7 @@ def note_repair(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: 
 
 def pause(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
     """Stop a mailbox until a person resumes it; return False where it was stopped before. Raises NotFound."""
-    changed = mailboxes.pause(conn, account_id, mailbox_id)
+    changed = pauses.pause(conn, account_id, mailbox_id)
     if changed:
         tell(conn, account_id, mailbox_id, "mailbox.paused")
     return changed
@@ -281,7 +281,7 @@ def pause(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
 
 def resume(conn: Connection, account_id: UUID, mailbox_id: UUID) -> bool:
     """Let a paused mailbox go on where it stopped; return False where it was not paused. Raises NotFound."""
-    changed = mailboxes.resume(conn, account_id, mailbox_id)
+    changed = pauses.resume(conn, account_id, mailbox_id)
     if changed:
         outbox.make_due(conn, account_id, mailbox_id)
         tell(conn, account_id, mailbox_id, "mailbox.resumed")

@@ -16,7 +16,7 @@ from connectors.base import ConnectorError, Envelope, SendOutcome, SendStatus, T
 from ingestd.outbound.resolve import decide
 from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.outbound.statuses import ReplyEvent
-from storage import mailboxes, outbox
+from storage import mailboxes, outbox, pauses
 from storage.outbox import Attempt, ReplyStatus
 from tests.office import Office, mail
 from tests.outbound.test_sender import ACCEPTED, QUICK, Provider
@@ -123,7 +123,7 @@ async def test_what_is_under_way_when_the_mailbox_is_paused_is_recorded_and_noth
     held, content = row.office.held, row.office.stores.content
 
     async def pause() -> None:
-        await content.transaction(held.account_id, mailboxes.pause, held.mailbox_id)
+        await content.transaction(held.account_id, pauses.pause, held.mailbox_id)
 
     row.while_sending[0] = pause
     await row.run(ACCEPTED)
@@ -161,7 +161,7 @@ async def test_stopped_and_paused_while_a_reply_is_sent(stores: Stores) -> None:
     running = asyncio.create_task(row.run(ACCEPTED, ACCEPTED))
 
     async def pause_and_stop() -> None:
-        await content.transaction(held.account_id, mailboxes.pause, held.mailbox_id)
+        await content.transaction(held.account_id, pauses.pause, held.mailbox_id)
         running.cancel()
 
     row.while_sending[0] = pause_and_stop

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from ingestd import account_states
-from storage import accounts, mailboxes, outbox
+from storage import accounts, mailboxes, outbox, pauses
 from storage.accounts import AccountStatus
 from storage.errors import FenceLost
 from storage.mailboxes import MailboxState
@@ -103,11 +103,11 @@ async def test_what_a_person_decided_about_a_mailbox_outlasts_it(stores: Stores)
         found = await stores.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
         return found.state, found.resumes_as
 
-    assert await change(mailboxes.pause, account_states.suspend) == (MailboxState.SUSPENDED, MailboxState.PAUSED)
-    assert not await stores.content.transaction(account_id, mailboxes.pause, mailbox_id)
+    assert await change(pauses.pause, account_states.suspend) == (MailboxState.SUSPENDED, MailboxState.PAUSED)
+    assert not await stores.content.transaction(account_id, pauses.pause, mailbox_id)
     assert await change(account_states.resume) == (MailboxState.PAUSED, None)
-    assert await change(account_states.suspend, mailboxes.resume) == (MailboxState.SUSPENDED, MailboxState.ACTIVE)
-    assert await change(mailboxes.pause, mailboxes.resume) == (MailboxState.SUSPENDED, MailboxState.ACTIVE)
+    assert await change(account_states.suspend, pauses.resume) == (MailboxState.SUSPENDED, MailboxState.ACTIVE)
+    assert await change(pauses.pause, pauses.resume) == (MailboxState.SUSPENDED, MailboxState.ACTIVE)
     assert await change(account_states.resume) == (MailboxState.ACTIVE, None)
 
 
