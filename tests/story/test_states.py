@@ -282,7 +282,10 @@ async def test_sending_that_the_tenant_forbids_while_reading_works(
         shown = await house.daemon.cli("mailbox", "show", mailbox_id)
         assert (shown["send_trouble"], shown["send_cure"], shown["replies_waiting"]) == (None, None, 0)
         assert (shown["trouble"], shown["meaning"], shown["cure"]) == (None, None, None)
-        assert await news(house) == [("mailbox.send_warning", "admin_blocked"), ("mailbox.send_recovered", None)]
+        first, *others, last = await news(house)
+        assert (first, last) == (("mailbox.send_warning", "admin_blocked"), ("mailbox.send_recovered", None))
+        # An attempt may have been under way as the server turned.
+        assert {one for one, _ in others} <= {"mailbox.send_warning"}
 
 
 async def test_paused_and_resumed(house: House, new_user: Callable[[], str]) -> None:
