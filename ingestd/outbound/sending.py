@@ -3,7 +3,8 @@
 Between the record of an attempt (`sending`) and the record of its outcome lies the one window in which a crash
 leaves a reply that nobody can know about: it becomes `unknown`, and is looked for in Sent.
 
-Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction.
+Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction. The
+next one's dialogue with the server begins while that is committed, and waits for it before anything leaves.
 """
 
 from __future__ import annotations
