@@ -11,10 +11,10 @@ reads a server's error text.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 class Trouble(enum.StrEnum):
@@ -333,18 +333,23 @@ class Reader(Protocol):
     async def close(self) -> None: ...
 
 
+StillOurs: TypeAlias = Callable[[], Awaitable[bool]]
+
+
+async def always() -> bool:
+    """Whoever sends at once may."""
+    return True
+
+
 class Sender(Protocol):
     """Sends through the mailbox's own provider, and keeps its Sent folder."""
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         """Make one attempt.
 
-        `still_ours` is asked at the last moment at which the message can still be kept from
-        leaving; where it says no, the attempt ends as DEFERRED. Raises AuthError, RateLimited,
-        PermanentError, TemporaryError only when it is certain that nothing was sent (connect
-        and auth stages).
+        `still_ours` is asked at the last moment at which the message can still be kept from leaving; where it says
+        no, the attempt ends as DEFERRED, and what it raises is raised. Raises AuthError, RateLimited, PermanentError,
+        TemporaryError only when it is certain that nothing was sent (connect and auth stages).
         """
         ...
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import datetime
 
 from connectors.base import (
@@ -25,8 +24,10 @@ from connectors.base import (
     RateLimited,
     SendOutcome,
     SendStatus,
+    StillOurs,
     TemporaryError,
     TokenSource,
+    always,
 )
 from connectors.gmail_access import GmailAccess
 from connectors.gmail_cursor import provider_id_of
@@ -53,9 +54,7 @@ class GmailSender:
         self._lock = asyncio.Lock()
         self._idle = IdleTimer(access.connection_idle_seconds, self.hang_up)
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         """Make one attempt; see `Sender.send`. Raises ValueError for an envelope that no server can take."""
         check_envelope(envelope)
         content = with_recipients(content, envelope.recipients)
@@ -74,9 +73,7 @@ class GmailSender:
             finally:
                 self._idle.start()
 
-    async def _attempt(
-        self, content: bytes, thread_id: str | None, still_ours: Callable[[], bool]
-    ) -> SendOutcome | None:
+    async def _attempt(self, content: bytes, thread_id: str | None, still_ours: StillOurs) -> SendOutcome | None:
         """Return the outcome, None where the thread was refused."""
         last_byte = LastByte(_asked_in(asyncio.get_running_loop(), still_ours))
         body = {"threadId": thread_id} if thread_id else {}
@@ -156,20 +153,14 @@ def _outcome_of(error: ConnectorError, last_byte: LastByte) -> SendOutcome:
     raise error
 
 
-def _asked_in(loop: asyncio.AbstractEventLoop, still_ours: Callable[[], bool]) -> Callable[[], bool]:
+def _asked_in(loop: asyncio.AbstractEventLoop, still_ours: StillOurs) -> Callable[[], bool]:
     """Return what asks the question in the event loop, as who answers it may know nothing of threads."""
 
+    async def answer() -> bool:
+        return await still_ours()
+
     def ask() -> bool:
-        asked: Future[bool] = Future()
-
-        def answer() -> None:
-            try:
-                asked.set_result(still_ours())
-            except BaseException as error:  # noqa: BLE001  (the thread that asks raises it)
-                asked.set_exception(error)
-
-        loop.call_soon_threadsafe(answer)
-        return asked.result(_ASKED_SECONDS)
+        return asyncio.run_coroutine_threadsafe(answer(), loop).result(_ASKED_SECONDS)
 
     return ask
 

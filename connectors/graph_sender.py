@@ -12,7 +12,7 @@ import asyncio
 import base64
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -27,8 +27,10 @@ from connectors.base import (
     RateLimited,
     SendOutcome,
     SendStatus,
+    StillOurs,
     TemporaryError,
     TokenSource,
+    always,
 )
 from connectors.graph_access import GraphAccess
 from connectors.graph_client import AnswerLost, GraphClient, Request
@@ -92,9 +94,7 @@ class GraphSender:
         self._left: OrderedDict[str, None] = OrderedDict()
         """Message-IDs of drafts that we made and could not remove."""
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         """Make one attempt; see `Sender.send`. Stages: mail (the draft), rcpt, data (its attachments), dot (the send).
 
         Graph tells of no recipient by itself: who does not exist is told by a bounce.
@@ -120,7 +120,7 @@ class GraphSender:
         except (CallRefused, ItemMissing) as error:
             await self._remove_left()
             return _not_sent(stage, error)
-        if not still_ours():
+        if not await still_ours():
             await self._discard(draft, message_id)
             return SendOutcome(SendStatus.DEFERRED, stage)
         try:
@@ -196,7 +196,7 @@ class GraphSender:
             raise TemporaryError(f"createUploadSession at {self._client.where}: an upload that leads elsewhere")
         return str(url)
 
-    async def _send(self, draft: _Draft, still_ours: Callable[[], bool]) -> SendOutcome:
+    async def _send(self, draft: _Draft, still_ours: StillOurs) -> SendOutcome:
         """Send the draft. A short pause that Graph asks for is waited out: what it throttles it has not done."""
         for _ in range(_TRIES - 1):
             outcome = await self._send_once(draft)
@@ -204,7 +204,7 @@ class GraphSender:
             if outcome.status is not SendStatus.DEFERRED or wait is None or wait > self._access.throttle_seconds_max:
                 return outcome
             await asyncio.sleep(wait)
-            if not still_ours():
+            if not await still_ours():
                 return SendOutcome(SendStatus.DEFERRED, "dot")
         return await self._send_once(draft)
 

@@ -18,7 +18,7 @@ import math
 import re
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import aiosmtplib
@@ -34,9 +34,11 @@ from connectors.base import (
     Refusal,
     SendOutcome,
     SendStatus,
+    StillOurs,
     TemporaryError,
     TokenSource,
     Trouble,
+    always,
 )
 from connectors.egress import dial
 from connectors.idle_timer import IdleTimer
@@ -71,9 +73,7 @@ class SmtpSender:
         self._sent = SentFolder(access, token_source, tools)
         self._where = f"{access.smtp.host}:{access.smtp.port}"
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         """Make one attempt; see `Sender.send`. Raises ValueError for an envelope that no server can take."""
         _check_envelope(envelope)
         async with self._lock:
@@ -203,7 +203,7 @@ class SmtpSender:
             raise login_refusal("auth", reply.code, reply.message, self._where)
 
     async def _transaction(
-        self, smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes, still_ours: Callable[[], bool]
+        self, smtp: aiosmtplib.SMTP, envelope: Envelope, content: bytes, still_ours: StillOurs
     ) -> SendOutcome:
         stage = "mail"
         try:
@@ -225,7 +225,7 @@ class SmtpSender:
             return SendOutcome(SendStatus.DEFERRED, stage)
 
     async def _data(
-        self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, Refusal], still_ours: Callable[[], bool]
+        self, smtp: aiosmtplib.SMTP, content: bytes, refused: dict[str, Refusal], still_ours: StillOurs
     ) -> SendOutcome:
         protocol = smtp.protocol
         if protocol is None:
@@ -243,7 +243,7 @@ class SmtpSender:
                 if 400 <= early.code < 600:
                     return refusal("data", early.code, early.message, refused)
                 return SendOutcome(SendStatus.DEFERRED, "data", code=early.code, refused_recipients=refused)
-            if not still_ours():
+            if not await still_ours():
                 # Without the dot nothing was sent; `send` drops the connection.
                 reply.cancel()
                 return SendOutcome(SendStatus.DEFERRED, "data", refused_recipients=refused)

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from connectors.base import Envelope, FiledCopy, PermanentError, Sender, SendOutcome, Trouble
+from connectors.base import Envelope, FiledCopy, PermanentError, Sender, SendOutcome, StillOurs, Trouble, always
 
 log = structlog.get_logger()
 
@@ -33,9 +33,7 @@ class FallbackSender:
         self._clock = clock
         self._again_at = 0.0
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         if self._clock() < self._again_at:
             return await self._second.send(envelope, content, still_ours=still_ours)
         try:
@@ -46,7 +44,7 @@ class FallbackSender:
             return await self._send_by_second(refused, envelope, content, still_ours)
 
     async def _send_by_second(
-        self, refused: PermanentError, envelope: Envelope, content: bytes, still_ours: Callable[[], bool]
+        self, refused: PermanentError, envelope: Envelope, content: bytes, still_ours: StillOurs
     ) -> SendOutcome:
         try:
             outcome = await self._second.send(envelope, content, still_ours=still_ours)

@@ -3,7 +3,8 @@
 Between the record of an attempt (`sending`) and the record of its outcome lies the one window in which a crash
 leaves a reply that nobody can know about: it becomes `unknown`, and is looked for in Sent.
 
-Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction.
+Of replies that leave one after the other, the outcome of one and the beginning of the next are one transaction. The
+next one's dialogue with the server begins while that is committed, and waits for it before anything leaves.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from connectors.base import (
     Sender,
     SendOutcome,
     SendStatus,
+    StillOurs,
 )
 from ingestd.outbound import steps
 from ingestd.outbound.held import LOOK_AGAIN, HeldReplies
@@ -101,39 +103,96 @@ class Sending:
         Returns False where the mailbox itself is the trouble: the others wait. Raises FenceLost, Conflict.
         """
         taken = await self._take(one.reply, await self._get_ready(one))
+        if taken is None:
+            return True
         ends_at = time.monotonic() + _TURN_SECONDS
-        while taken is not None:
-            goes_on = bool(behind) and self._trouble.is_over and time.monotonic() < ends_at
-            following = self._ready_at_once(behind[0]) if goes_on else None
-            outcome = await self._attempt(taken)
+        outcome = await self._attempt(taken)
+        while True:
             if isinstance(outcome, ConnectorError):
                 await self._not_sent(taken.reply, outcome)
                 return False
             if outcome.status is SendStatus.DEFERRED and outcome.retry_after is not None and not outcome.of_message:
                 await self._throttled(taken.reply, outcome, outcome.retry_after)
                 return False
-            taken = await self._record(taken, self._move_of(taken, outcome), following)
+            goes_on = bool(behind) and self._trouble.is_over and time.monotonic() < ends_at
+            following, move = self._ready_at_once(behind[0]) if goes_on else None, self._move_of(taken, outcome)
+            if following is None or not await self._may_follow(following, taken.reply, move):
+                await self._settle(taken.reply, move)
+                await self._trouble.over()
+                return True
+            # What did not go well may hold the next one up: only behind what did is it begun at once.
+            at_once = outcome.status is SendStatus.ACCEPTED
+            recording = asyncio.ensure_future(self._record(taken, move, following))
+            if at_once:
+                outcome = await self._attempt_behind(recording, following)
+            # Where it is None, it was not the next one's turn: nothing of that has left, whatever came of its attempt.
+            taken = await recording
             await self._trouble.over()
-            if taken is not None:
-                behind.popleft()
-        return True
+            if taken is None:
+                return True
+            behind.popleft()
+            if not at_once:
+                outcome = await self._attempt(taken)
 
     # -- one attempt -----------------------------------------------------------------------------
 
     async def _attempt(self, taken: _Taken) -> SendOutcome | ConnectorError:
         """Send it. Returns an error where the mailbox could not be used: then it is certain that nothing left."""
-        record = taken.record
+
+        async def may_leave() -> bool:
+            return self._may_leave()
+
+        try:
+            return await self._send(taken, may_leave)
+        except BaseException:
+            # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
+            await self._lose(taken.reply)
+            raise
+
+    async def _attempt_behind(
+        self, recording: asyncio.Task[_Taken | None], ready: _Ready
+    ) -> SendOutcome | ConnectorError:
+        """As `_attempt`, begun while what came of the one before is still being recorded.
+
+        `recording` takes this one with it: until that is committed, nothing of it leaves.
+        """
+        has_left = False
+
+        async def may_leave() -> bool:
+            nonlocal has_left
+            has_left = await asyncio.shield(recording) is not None and self._may_leave()
+            return has_left
+
+        try:
+            return await self._send(ready, may_leave)
+        except BaseException:
+            if has_left:
+                taken = await recording  # which is over
+                assert taken is not None
+                await self._lose(taken.reply)
+            else:
+                await self._take_back(recording)
+            raise
+
+    async def _send(self, one: _Ready | _Taken, still_ours: StillOurs) -> SendOutcome | ConnectorError:
+        record = one.record
         try:
             return await self._sender.send(
-                Envelope(record.sender, record.recipients, record.token), taken.content, still_ours=self._may_leave
+                Envelope(record.sender, record.recipients, record.token), one.content, still_ours=still_ours
             )
         except ConnectorError as error:
             return error
-        except BaseException:
-            # Stopped, or a bug, in the middle of it: whether it left is not known. Say so before anything else.
-            stopped = AttemptResult(taken.reply.attempts, "unknown", "stopped")
-            await self._settle_at_last(taken.reply, Move(ReplyEvent.LOSE, attempt=stopped, due_in=timedelta()))
-            raise
+
+    async def _lose(self, reply: Reply) -> None:
+        stopped = AttemptResult(reply.attempts, "unknown", "stopped")
+        await self._settle_at_last(reply, Move(ReplyEvent.LOSE, attempt=stopped, due_in=timedelta()))
+
+    async def _take_back(self, recording: asyncio.Task[_Taken | None]) -> None:
+        """Give a reply back that is being taken, of which nothing has left."""
+        with contextlib.suppress(*_NOT_WRITTEN):
+            if (taken := await asyncio.shield(recording)) is not None:
+                attempt = AttemptResult(taken.reply.attempts, "not_sent", "stopped")
+                await self._settle_at_last(taken.reply, Move(ReplyEvent.RETURN, attempt=attempt, due_in=timedelta()))
 
     def _move_of(self, taken: _Taken, outcome: SendOutcome) -> Move:
         """Return what is to be recorded of an outcome."""
@@ -214,16 +273,16 @@ class Sending:
         except SealBroken:
             return None
 
-    async def _record(self, taken: _Taken, move: Move, following: _Ready | None) -> _Taken | None:
-        """Record what came of one reply, and with it that the next begins, where that one may leave now; return it."""
+    async def _settle(self, reply: Reply, move: Move) -> None:
+        """Record what came of a reply, also where that is being stopped."""
         try:
-            may_follow = following is not None and await self._may_follow(following)
-        except BaseException:
-            await self._settle_at_last(taken.reply, move)
+            await self._replies.settle(reply, move)
+        except asyncio.CancelledError:
+            await self._settle_at_last(reply, move)  # which does nothing where it is written already
             raise
-        if following is None or not may_follow:
-            await self._replies.settle(taken.reply, move)
-            return None
+
+    async def _record(self, taken: _Taken, move: Move, following: _Ready) -> _Taken | None:
+        """Record what came of one reply, and with it that the next begins, where it is its turn; return it."""
         try:
             found = await self._or_give_back(self._settle_and_take(taken.reply, move, following.reply))
         except (Conflict, FenceLost):
@@ -235,8 +294,13 @@ class Sending:
             raise
         return self._begun(found, following)
 
-    async def _may_follow(self, following: _Ready) -> bool:
-        return self._may_leave() and await self._admits(following.reply, following.record)
+    async def _may_follow(self, following: _Ready, reply: Reply, move: Move) -> bool:
+        """Whether the next one may leave now. Stopped while that is looked at, what came of `reply` is not lost."""
+        try:
+            return self._may_leave() and await self._admits(following.reply, following.record)
+        except BaseException:
+            await self._settle_at_last(reply, move)
+            raise
 
     async def _settle_and_take(self, reply: Reply, move: Move, following: Reply) -> Reply | None:
         status, taken = await self._replies.write(

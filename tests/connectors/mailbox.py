@@ -176,3 +176,8 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+async def never() -> bool:
+    """What a sender is told that may not send any more."""
+    return False

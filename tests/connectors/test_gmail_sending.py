@@ -144,7 +144,7 @@ async def test_a_mail_that_is_not_ours_any_more_does_not_leave(gmail_mailbox: Gm
     box = gmail_mailbox
     asked_in: list[asyncio.AbstractEventLoop] = []
 
-    def still_ours() -> bool:
+    async def still_ours() -> bool:
         asked_in.append(asyncio.get_running_loop())  # raises in another thread
         return False
 
@@ -158,7 +158,7 @@ async def test_a_send_that_is_cancelled_before_it_left_never_leaves(gmail_mailbo
     box = gmail_mailbox
     sender = box.sender()
 
-    def still_ours() -> bool:
+    async def still_ours() -> bool:
         sending.cancel()
         return True
 

@@ -13,6 +13,7 @@ from connectors.graph_draft import MIME_BYTES_MAX, split
 from connectors.graph_sender import GraphSender
 from ingestd.demo.graph_faults import Fault, dropped, gateway_timeout, lost_answer, throttled
 from tests.connectors.graphbox import GraphBox, box, mail_to
+from tests.connectors.mailbox import never
 from tests.servers.graph import graph
 
 __all__ = ["box", "graph"]
@@ -111,7 +112,7 @@ class TestOutcomes:
         assert box.server.mails(box.user, "Drafts") == []
 
     async def test_what_is_ours_no_more_does_not_leave(self, box: GraphBox) -> None:
-        outcome = await box.sender().send(envelope(box), reply(box), still_ours=lambda: False)
+        outcome = await box.sender().send(envelope(box), reply(box), still_ours=never)
         assert outcome.status is SendStatus.DEFERRED
         assert box.server.mails(box.user) == box.server.mails(box.user, "Drafts") == []
         assert box.calls("POST", "/send") == 0

@@ -20,7 +20,7 @@ from connectors.base import (
 from connectors.imap_access import SmtpEndpoint
 from ingestd.mail.message_id import own_token
 from ingestd.mail.transform import transform
-from tests.connectors.mailbox import Mailbox, raw_mail
+from tests.connectors.mailbox import Mailbox, never, raw_mail
 from tests.servers.certs import Certificates
 from tests.servers.postfix import BOUNCED, DEFERRED, Postfix
 from tests.servers.proxy import Fault, Proxy
@@ -117,7 +117,7 @@ async def test_a_lost_dot_is_unknown(box: Mailbox, proxy: Proxy) -> None:
 
 async def test_a_message_that_is_no_longer_ours_is_stopped_before_the_dot(box: Mailbox) -> None:
     sender = box.sender()
-    outcome = await sender.send(to_self(box), raw_mail("not any more"), still_ours=lambda: False)
+    outcome = await sender.send(to_self(box), raw_mail("not any more"), still_ours=never)
     assert (outcome.status, outcome.stage) == (SendStatus.DEFERRED, "data")
     assert (await sender.send(to_self(box), raw_mail("ours again"))).status is SendStatus.ACCEPTED
     await until_mails(box, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
@@ -15,7 +15,9 @@ from connectors.base import (
     PermanentError,
     SendOutcome,
     SendStatus,
+    StillOurs,
     Trouble,
+    always,
 )
 from connectors.smtp_outcome import login_refusal
 from ingestd.outbound.fallback import AGAIN_SECONDS, FallbackSender
@@ -38,9 +40,7 @@ class Playing:
         self.looked = 0
         self.closed = 0
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
         if self.error is not None:
             raise self.error
         self.sent += 1

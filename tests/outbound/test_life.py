@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from config import Outbound
-from connectors.base import Envelope, SendOutcome, SendStatus, TemporaryError
+from connectors.base import Envelope, SendOutcome, SendStatus, StillOurs, TemporaryError, always
 from ingestd.outbound import diagram, steps
 from ingestd.outbound.delay import delay_of
 from ingestd.outbound.refused import ReplyRefused
@@ -193,11 +192,11 @@ async def test_cancelled_between_the_list_and_the_attempt_it_is_not_sent(stores:
     first, second = await life.write(), await life.write()
 
     class Cancelling(Provider):
-        async def send(
-            self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-        ) -> SendOutcome:
+        async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
+            if not await still_ours():
+                return SendOutcome(SendStatus.DEFERRED, "data")
             await life.decide(second, ReplyEvent.CANCEL)
-            return await super().send(envelope, content, still_ours=still_ours)
+            return await super().send(envelope, content)
 
     life.outbox = life.office.outbox(Cancelling(ACCEPTED), QUICK, AUTO)
     await life.outbox.run_due()

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, select, update
 
 from config import Backoff, Outbound
-from connectors.base import Envelope, FiledCopy, Refusal, SendOutcome, SendStatus, TemporaryError
+from connectors.base import Envelope, FiledCopy, Refusal, SendOutcome, SendStatus, StillOurs, TemporaryError, always
 from ingestd.mail import OWN_HEADER
 from ingestd.mail.types import Address
 from ingestd.outbound import steps
@@ -128,9 +128,9 @@ class Provider:
         self.answers: list[int] = []
         self.files_itself = False
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
+        if not await still_ours():
+            return SendOutcome(SendStatus.DEFERRED, "data")
         one = self.model.by_token(envelope.envelope_id)
         await self.look()
         self.model.begin_attempt(one)

@@ -6,13 +6,14 @@ Whatever comes between, no outcome is lost, and no reply is left as if it were o
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
 
-from connectors.base import ConnectorError, Envelope, SendOutcome, SendStatus, TemporaryError
+from connectors.base import ConnectorError, Envelope, SendOutcome, SendStatus, StillOurs, TemporaryError, always
 from ingestd.outbound.resolve import decide
 from ingestd.outbound.sent_copies import SentPolicy
 from ingestd.outbound.statuses import ReplyEvent
@@ -49,12 +50,10 @@ class Row:
         row, content = self, self.office.stores.content
 
         class Watched(Provider):
-            async def send(
-                self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-            ) -> SendOutcome:
+            async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
                 place = len(outcomes) - len(self.outcomes)
                 answer = await super().send(envelope, content, still_ours=still_ours)
-                if place in row.while_sending:
+                if len(self.outcomes) < len(outcomes) - place and place in row.while_sending:  # not one that was kept
                     await row.while_sending[place]()
                 return answer
 
@@ -80,6 +79,31 @@ async def test_three_replies_are_four_transactions(stores: Stores) -> None:
     assert row.names == ["take", "settle_and_take", "settle_and_take", "settle"]
     assert await row.statuses() == [SENT, SENT, SENT]
     assert [one.outcome for place in range(3) for one in await row.attempts(place)] == ["accepted"] * 3
+    await row.office.check()
+
+
+async def test_the_next_one_is_begun_while_the_first_is_recorded_and_leaves_behind_that(stores: Stores) -> None:
+    row = await Row.begin(stores, tickets=(1, 2))
+    content, has_begun = row.office.stores.content, threading.Event()
+
+    class Server(Provider):
+        async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
+            if self.accepted:
+                has_begun.set()
+            return await super().send(envelope, content, still_ours=still_ours)
+
+    server, at_the_commit = Server(ACCEPTED, ACCEPTED), list[int]()
+
+    def watch(committing: str) -> None:
+        if committing == "settle_and_take":
+            # On PostgreSQL this is the event loop's own thread: nothing could begin while it waits.
+            assert not content.is_sqlite or has_begun.wait(20)
+            at_the_commit.append(len(server.accepted))
+
+    content.committing = watch  # type: ignore[assignment, method-assign]
+    await row.office.outbox(server, QUICK, NEVER).run_due()
+    assert (at_the_commit, len(server.accepted)) == ([1], 2)
+    assert await row.statuses() == [SENT, SENT]
     await row.office.check()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,8 +19,10 @@ from connectors.base import (
     PlaceMissing,
     SendOutcome,
     SendStatus,
+    StillOurs,
     TemporaryError,
     Trouble,
+    always,
 )
 from ingestd.outbound import steps
 from ingestd.outbound.resolve import Decided, decide
@@ -55,12 +57,10 @@ class Provider:
         self.gives_id = ""
         """The Message-ID that it puts in the place of ours."""
 
-    async def send(
-        self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> SendOutcome:
-        outcome = self.outcomes.pop(0)
-        if not still_ours():
+    async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
+        if not await still_ours():
             return SendOutcome(SendStatus.DEFERRED, "data")
+        outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.status in {SendStatus.ACCEPTED, SendStatus.UNKNOWN}:
@@ -337,9 +337,7 @@ async def test_stopped_in_the_middle_of_a_send(stores: Stores) -> None:
     started, never = asyncio.Event(), asyncio.Event()
 
     class Hanging(Provider):
-        async def send(
-            self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-        ) -> SendOutcome:
+        async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
             started.set()
             await never.wait()
             raise AssertionError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,8 +18,10 @@ from connectors.base import (
     RateLimited,
     SendOutcome,
     SendStatus,
+    StillOurs,
     TemporaryError,
     Trouble,
+    always,
 )
 from ingestd.inbound import states
 from ingestd.outbound.sender import MailboxOutbox
@@ -220,9 +221,7 @@ async def test_a_pause_keeps_what_has_not_begun_and_lets_the_rest_be_written(sto
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Provider):
-        async def send(
-            self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-        ) -> SendOutcome:
+        async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
             inside.set()
             await go_on.wait()
             return await super().send(envelope, content, still_ours=still_ours)
@@ -252,9 +251,7 @@ async def test_a_mail_that_can_be_kept_back_is_kept_back(stores: Stores) -> None
     inside = asyncio.Event()
 
     class Stopping(Provider):
-        async def send(
-            self, envelope: Envelope, content: bytes, *, still_ours: Callable[[], bool] = lambda: True
-        ) -> SendOutcome:
+        async def send(self, envelope: Envelope, content: bytes, *, still_ours: StillOurs = always) -> SendOutcome:
             inside.set()
             work.outbox.stop()
             return await super().send(envelope, content, still_ours=still_ours)
