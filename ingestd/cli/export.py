@@ -53,6 +53,12 @@ async def export(store: Store, folder: Path, account: UUID | None, as_json: bool
         "tickets": manifest.tickets,
         "messages": manifest.messages,
         "quarantined": manifest.quarantined,
+        "damaged": manifest.damaged,
         "size_bytes": sum(manifest.size_bytes.values()),
     }
     print_json(fields) if as_json else print_fields(fields)
+    if manifest.damaged:
+        raise Trouble(
+            f"the export is made, but {manifest.damaged} messages have lost their bytes in the store itself: "
+            "`ingestd verify` names them"
+        )

@@ -24,7 +24,7 @@ from ingestd.listing import TicketPage, page_of_tickets
 from ingestd.privacy import mbox
 from ingestd.privacy.export_lines import encode, message_line, quarantine_line, ticket_line
 from ingestd.raw import RawStream
-from storage.errors import KeyDestroyed, NotFound
+from storage.errors import KeyDestroyed, NotFound, SealBroken
 from storage.ticket_lists import TicketFilter
 
 MANIFEST: Final = "export.json"
@@ -45,6 +45,10 @@ class ExportError(Exception):
     """The folder is not one that an export can be written to; the text says why, and what to do."""
 
 
+class MailDamaged(Exception):
+    """The store has lost a message's bytes; the text is its id. `ingestd verify` names it, too."""
+
+
 class Manifest(msgspec.Struct, kw_only=True):
     """export.json: what is in the other files so far."""
 
@@ -59,6 +63,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     tickets: int = 0
     messages: int = 0
     quarantined: int = 0
+    damaged: int = 0
+    """Messages that have a line and no mail, as the store itself has lost it."""
     size_bytes: dict[str, int] = {}
     """Of each file: what stands behind that is of a part that was interrupted."""
 
@@ -86,6 +92,20 @@ class Walk:
             for one in page:
                 yield one
             after = page[-1].row.message_id if page else None
+
+    async def mail(self, message: MessageView) -> AsyncIterator[bytes]:
+        """Yield a message's mail as it stands in an mbox.
+
+        Raises MailDamaged where the store has lost its bytes; NotFound, KeyDestroyed where it is being forgotten.
+        """
+        message_id = message.row.message_id
+        try:
+            raw = await self.desk.raw_stream(self.account_id, message_id)
+            async for portion in in_mbox(message.row.received_at, raw):
+                yield portion
+        except (NotFound, SealBroken) as error:
+            await self.desk.message(self.account_id, message_id)  # raises where it is being forgotten
+            raise MailDamaged(str(message_id)) from error
 
     async def mailbox_addresses(self) -> dict[UUID, str]:
         views = await self.desk.mailboxes(self.account_id)
@@ -128,22 +148,33 @@ class Export:
         return self.manifest
 
     async def _ticket(self, one: TicketSummary, mailbox: str) -> None:
-        number, messages = one.ticket.number, 0
+        number, messages, damaged = one.ticket.number, 0, 0
         before = self._places()
         try:
             self._files[TICKETS].write(encode(ticket_line(one, mailbox)))
             async for message in self._walk.messages(number):
-                self._files[MESSAGES].write(encode(message_line(number, message)))
-                raw = await self._desk.raw_stream(self._account_id, message.row.message_id)
-                async for portion in in_mbox(message.row.received_at, raw):
-                    self._files[MAIL].write(portion)
+                has_mail = await self._mail(message)
+                self._files[MESSAGES].write(encode({**message_line(number, message), "has_mail": has_mail}))
                 messages += 1
+                damaged += not has_mail
         except (NotFound, KeyDestroyed):  # its mailbox is being forgotten since the page was read
             self._return_to(before)
         else:
             self.manifest.tickets += 1
             self.manifest.messages += messages
+            self.manifest.damaged += damaged
         self.manifest.last_ticket = number
+
+    async def _mail(self, message: MessageView) -> bool:
+        """Write a message's mail; return whether there is one."""
+        place = self._files[MAIL].tell()
+        try:
+            async for portion in self._walk.mail(message):
+                self._files[MAIL].write(portion)
+        except MailDamaged:
+            _cut(self._files[MAIL], place)
+            return False
+        return True
 
     async def _quarantine(self) -> None:
         while page := await self._desk.quarantine(self._account_id, after=self.manifest.last_quarantined, limit=_PAGE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mailbox
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing
@@ -136,6 +137,18 @@ async def test_what_is_forgotten_meanwhile_is_not_in_it(
     assert [one["subject"] for one in lines(tmp_path / "out" / TICKETS)] == ["kept"]
     assert (manifest.tickets, manifest.messages, manifest.quarantined) == (1, 1, 0)
     assert len(mails((tmp_path / "out" / MAIL).read_bytes())) == 1
+
+
+async def test_a_mail_whose_bytes_are_lost_takes_nothing_else_with_it(office: Office, tmp_path: Path) -> None:
+    raw = mail("huge", message_id="<huge@example.org>", text="\r\n".join(os.urandom(36).hex() for _ in range(4000)))
+    await office.take(raw)
+    blobs, account_id, mailbox_id = office.stores.blobs, office.held.account_id, office.held.mailbox_id
+    assert blobs.count(account_id, mailbox_id) == 1
+    blobs.delete_mailbox(account_id, mailbox_id)
+    manifest = await export(office, tmp_path / "out")
+    assert (manifest.tickets, manifest.messages, manifest.damaged) == (5, 6, 1)
+    assert [one["has_mail"] for one in lines(tmp_path / "out" / MESSAGES)] == [True] * 5 + [False]
+    assert len(mails((tmp_path / "out" / MAIL).read_bytes())) == 5
 
 
 async def test_a_folder_that_has_something_else_is_left_alone(office: Office, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ingestd.api.here import Reading
 from ingestd.api.problems import SECURITY_HEADERS
 from ingestd.api.shapes import NUMBER_MAX
 from ingestd.listing import TicketPage
-from ingestd.privacy.export import Walk, in_mbox
+from ingestd.privacy.export import Walk
 from ingestd.privacy.export_lines import encode, message_line, ticket_line
 from storage.errors import KeyDestroyed, NotFound
 
@@ -50,7 +50,10 @@ async def lines(here: Reading, after: AfterNumber = 0, limit: Tickets = 100) -> 
     responses=describe_download(MAILS, what="Mails one behind the other, as mbox (mboxrd)."),
 )
 async def mail(here: Reading, after: AfterNumber = 0, limit: Tickets = 100) -> Response:
-    """All mails of these tickets, of every status, with their attachments, in the order of the export's lines."""
+    """All mails of these tickets, of every status, with their attachments, in the order of the export's lines.
+
+    An answer that is cut short has come to a mail whose bytes the store has lost: `ingestd verify` names it, and
+    `ingestd export` goes on behind it."""
     walk = Walk(here.backend.desk, here.account_id)
     return _stream(_mails(walk, await walk.tickets(after, limit)), MAILS)
 
@@ -72,8 +75,7 @@ async def _mails(walk: Walk, page: TicketPage) -> AsyncIterator[bytes]:
     for one in page.items:
         try:
             async for message in walk.messages(one.ticket.number):
-                raw = await walk.desk.raw_stream(walk.account_id, message.row.message_id)
-                async for portion in in_mbox(message.row.received_at, raw):
+                async for portion in walk.mail(message):
                     yield portion
         except (NotFound, KeyDestroyed):
             continue
