@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from connectors.base import OWN_HEADER
+from ingestd.demo.local import AUTHSERV_ID
 from ingestd.keys import KeyRing
 from ingestd.linking.risks import Risk
 from ingestd.mail.compose import AttachmentContent
@@ -182,7 +183,10 @@ async def two_tickets(house: House) -> tuple[int, int]:
 async def answer(world: World, house: House, number: int) -> None:
     """The customer answers what she wrote to a ticket first."""
     view = await house.store.desk.ticket(house.account_id, number)
-    head = f"From: Anna <{CUSTOMER}>\r\nTo: {house.address}\r\nSubject: {_ANSWERED}\r\n"
+    # Where a provider proves who sent a mail, one that is not proved opens a ticket of its own.
+    domain = CUSTOMER.partition("@")[2]
+    head = f"Authentication-Results: {AUTHSERV_ID}; dmarc=pass header.from={domain}\r\n"
+    head += f"From: Anna <{CUSTOMER}>\r\nTo: {house.address}\r\nSubject: {_ANSWERED}\r\n"
     head += f"Message-ID: {_ANSWER_ID}\r\nIn-Reply-To: {view.messages[0].record.mail.message_id}\r\n"
     await world.provider.deliver(house.address, f"{head}\r\nIt still does not.\r\n".encode())
 
