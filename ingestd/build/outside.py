@@ -166,7 +166,7 @@ class Outside:
         Their drivers connect by themselves, so nothing else resolves them. Raises TemporaryError.
         """
         for one in self._hosts:
-            if one.why.startswith("storage."):
+            if one.why.startswith(("storage.database", "storage.keystore")):
                 await asyncio.to_thread(self.guard.permit, one.host, one.port or _POSTGRES)
 
     async def keep_permitting(self) -> None:

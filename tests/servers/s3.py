@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import httpx2
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import BaseWSGIServer
 
 from storage.bucket import BucketBlobs
 
-_CREDENTIALS: Final = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "example", "region": "us-east-1"}
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+ACCESS_KEY: Final = "AKIAEXAMPLE"
+SECRET_KEY: Final = "s3-example-secret"
+REGION: Final = "us-east-1"
 
 
 class S3:
     """Buckets come into being as they are asked for."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, server: BaseWSGIServer) -> None:
+        host, port = server.server_address[:2]
+        self.endpoint = f"http://{host!s}:{port}"
+        self._app, server.app = server.app, self._answer
+        self._fails = False
+
+    def fail(self, fails: bool) -> None:
+        """Answer nothing but that the store is away, or as usual again."""
+        self._fails = fails
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._fails:
+            return self._app(environ, start_response)
+        start_response("503 Slow Down", [("Content-Length", "0")])
+        return []
 
     def make_bucket(self) -> str:
         name = f"mail-{uuid4().hex[:12]}"
@@ -34,7 +53,9 @@ class S3:
             prefix=prefix,
             timeout_seconds=10,
             retries_max=0,
-            **_CREDENTIALS,
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            region=REGION,
         )
 
 
@@ -44,7 +65,7 @@ def serving() -> Iterator[S3]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        host, port = server.get_host_and_port()
-        yield S3(f"http://{host}:{port}")
+        assert server._server is not None
+        yield S3(server._server)
     finally:
         server.stop()
