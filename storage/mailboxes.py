@@ -147,14 +147,14 @@ def insert_mailbox(
     """Write a mailbox that is worked on from now on, or once its account is resumed. Raises NotFound where the account
     is closed."""
     at = now(conn)
-    suspended = accounts.hold_still(conn, account_id) is AccountStatus.SUSPENDED
+    state = {"state": MailboxState.ACTIVE}
+    if accounts.hold_still(conn, account_id) is AccountStatus.SUSPENDED:
+        state = {"state": MailboxState.SUSPENDED, "resumes_as": MailboxState.ACTIVE}
     conn.execute(
         insert(mailboxes).values(
             account_id=account_id,
             mailbox_id=mailbox_id,
             provider=provider,
-            state=MailboxState.SUSPENDED if suspended else MailboxState.ACTIVE,
-            resumes_as=MailboxState.ACTIVE if suspended else None,
             state_since=at,
             fence=1,
             cursor_sequence=0,
@@ -164,6 +164,7 @@ def insert_mailbox(
             sent_found=0,
             sent_appended=0,
             sealed=sealed,
+            **state,
         )
     )
     wake(conn, "mailboxes")
