@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from ingestd.build.outside import Outside, new_forgetters, new_linking, new_metrics
+from ingestd.build.outside import Forgetters, Outside, new_linking
 from ingestd.build.store import Store
 from ingestd.cli.backfill import backfill, backfill_fields, backfill_line
 from ingestd.cli.common import (
@@ -27,22 +26,20 @@ from ingestd.cli.common import (
     shown,
     with_store,
 )
+from ingestd.cli.forgetting import forgotten, told
 from ingestd.cli.mailbox_options import mirror_line, reply_options, set_
 from ingestd.cli.mailbox_state import TEXTS, access_line, pause, print_texts, resume, standing
-from ingestd.cli.receipts import told
 from ingestd.desk import MailboxView
 from ingestd.linking.errors import CallbackRejected
 from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.linking.link import Linking, LinkRefused, LinkRequest
 from ingestd.linking.standing import link_words
-from ingestd.lock import StoreLock
 from ingestd.options import effective, mirrored
 from ingestd.privacy.requests import disconnect_mailbox
 from ingestd.records import Receipt
 from ingestd.standing import counts_of
 from storage import edits, erasures, flows, keystore, leases
 from storage.edits import EditCount
-from storage.errors import StoreLocked
 
 _POLL_SECONDS = 0.2
 _PASTES_MAX = 5
@@ -346,28 +343,11 @@ def _removal_page(store: Store, provider: str) -> str | None:
 
 
 async def _erase(store: Store, account_id: UUID, mailbox_id: UUID, wait_seconds: float) -> Receipt:
-    """Wait for the daemon to do it; where none runs, do it here."""
-    until = time.monotonic() + wait_seconds
-    while time.monotonic() < until:
-        erasure = await store.content.read(account_id, erasures.get_erasure, mailbox_id)
-        if erasure.step == "done":
-            written = await store.keystore.read(account_id, keystore.find_receipt, mailbox_id)
-            if written is None:
-                raise Trouble("the erasure is done, but its receipt is not in the ledger: run `ingestd verify`")
-            return msgspec.json.decode(written.detail, type=Receipt)
-        lease_seconds = store.settings.inbound.lease_seconds
-        if not await store.content.read(None, leases.others_alive, None, lease_seconds):
-            with contextlib.suppress(StoreLocked):  # one is just starting: it will do it
-                return await _erase_here(store, erasure)
-        await asyncio.sleep(_POLL_SECONDS)
-    raise Trouble(f"not finished within {wait_seconds:g} seconds; the daemon goes on with it")
+    async def receipt() -> Receipt | None:
+        written = await store.keystore.read(account_id, keystore.find_receipt, mailbox_id)
+        return None if written is None else msgspec.json.decode(written.detail, type=Receipt)
 
+    async def forget(forgetters: Forgetters) -> None:
+        await forgetters.eraser.run(await store.content.read(account_id, erasures.get_erasure, mailbox_id))
 
-async def _erase_here(store: Store, erasure: erasures.Erasure) -> Receipt:
-    path = store.content.sqlite_path
-    with StoreLock(path) if path else contextlib.nullcontext():
-        outside = Outside(store.settings)
-        try:
-            return await new_forgetters(store, outside, new_metrics()).eraser.run(erasure)
-        finally:
-            await outside.close()
+    return await forgotten(store, account_id, mailbox_id, wait_seconds, receipt=receipt, forget=forget)

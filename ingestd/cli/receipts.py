@@ -21,6 +21,7 @@ from ingestd.cli.common import (
     print_rows,
     with_store,
 )
+from ingestd.cli.forgetting import told
 from ingestd.privacy.receipts import find_forgetting, list_forgetting
 from ingestd.privacy.statement import StatementWrong, key_id, pem, read_pem, read_statement, signer_of
 
@@ -124,10 +125,3 @@ def verify(context: click.Context, statement: BinaryIO, key_file: Path | None, a
 @with_store
 async def _own_key(store: Store) -> Any:
     return signer_of(store.keys).public_key
-
-
-def told(value: object) -> object:
-    """Return a value of a receipt in words."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in value.items()) or "nothing"
-    return value
