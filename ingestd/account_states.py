@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from storage import accounts, events, outbox, pauses, retention
+from storage import accounts, events, outbox, pauses, suspensions
 from storage.accounts import AccountStatus
 from storage.errors import Conflict
 
@@ -50,7 +50,7 @@ def resume(conn: Connection, account_id: UUID) -> bool:
         outbox.make_due(conn, account_id, mailbox_id)
     _change(conn, account_id, AccountStatus.SUSPENDED, AccountStatus.ACTIVE)
     pauses.resume_all(conn, account_id)
-    retention.take_warnings_back(conn, account_id)
+    suspensions.take_warnings_back(conn, account_id)
     tell(conn, account_id, "account.resumed")
     return True
 
@@ -61,15 +61,15 @@ def hold(conn: Connection, account_id: UUID) -> bool:
     What it was warned of does not come: once it is released, it is warned anew.
     """
     _is(conn, account_id, AccountStatus.ACTIVE)
-    if not retention.set_hold(conn, account_id, held=True):
+    if not suspensions.set_hold(conn, account_id, held=True):
         return False
-    retention.take_warnings_back(conn, account_id)
+    suspensions.take_warnings_back(conn, account_id)
     return True
 
 
 def release(conn: Connection, account_id: UUID) -> bool:
     """Take the hold back; return False where there was none. Raises NotFound."""
-    return retention.set_hold(conn, account_id, held=False)
+    return suspensions.set_hold(conn, account_id, held=False)
 
 
 def tell(conn: Connection, account_id: UUID, news: str, detail: str | None = None) -> None:

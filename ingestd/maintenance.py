@@ -12,10 +12,10 @@ import structlog
 
 from ingestd.keys import KeyRing
 from ingestd.linking.foresight import Foresight
+from ingestd.privacy.account_retention import AccountRetention
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.expiry import MessageRetention
-from ingestd.privacy.retention import AccountRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics

@@ -12,10 +12,10 @@ from ingestd.linking.clients import OAuthClients
 from ingestd.linking.foresight import Foresight
 from ingestd.linking.http import new_http
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.expiry import MessageRetention
-from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics

@@ -20,8 +20,8 @@ from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
 from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
+from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.expiry import MessageRetention
-from ingestd.privacy.retention import AccountRetention, rules_of
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics

@@ -16,8 +16,8 @@ from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
 from ingestd.cli.account_close import close, closing_fields
 from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.expiry import MessageRetention
-from ingestd.privacy.retention import AccountRetention, rules_of
 from storage import accounts, expiry, mailboxes
 from storage.accounts import Account, AccountStatus
 

@@ -9,7 +9,7 @@ import click
 from ingestd.accounts import name_of
 from ingestd.build.store import Store
 from ingestd.cli.common import json_option, print_rows, with_store
-from ingestd.privacy.retention import AccountRetention, Planned, rules_of
+from ingestd.privacy.account_retention import AccountRetention, Planned, rules_of
 from storage import accounts
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, select, update
 
 from config.settings import Retention, SuspendedRule
 from ingestd import account_states
+from ingestd.privacy.account_retention import AccountRetention
 from ingestd.privacy.requests import request_close
-from ingestd.privacy.retention import AccountRetention
 from ingestd.privacy.rules import Facts, Rule, Rules, decide
 from storage import accounts, closures
 from storage.accounts import AccountStatus

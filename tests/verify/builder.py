@@ -44,7 +44,7 @@ from storage import (
     quarantine,
     reply_recipients,
     requests,
-    retention,
+    suspensions,
     tickets,
     uploads,
     webhooks,
@@ -262,7 +262,7 @@ async def build(stores: Stores) -> World:
     for account_id, done in ((world.closing_account, False), (world.closed_account, True)):
         await _add_account(world, ring, account_id)
         await stores.content.transaction(account_id, account_states.suspend)
-        await stores.content.transaction(account_id, retention.warn, 1, RECEIVED)
+        await stores.content.transaction(account_id, suspensions.warn, 1, RECEIVED)
         await stores.content.transaction(account_id, request_close, "retention")
         if done:
             await _close(world, ring, account_id)

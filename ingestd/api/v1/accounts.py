@@ -20,9 +20,9 @@ from ingestd.accounts import create_account, name_of
 from ingestd.api.backend import Backend
 from ingestd.api.here import OnAccount, Operating, OperatingOn, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
+from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.closing import find_receipt
 from ingestd.privacy.requests import request_close
-from ingestd.privacy.retention import AccountRetention, rules_of
 from storage import accounts, closures, expiry
 from storage.accounts import Account, AccountStatus
 from storage.requests import once_of_operator

@@ -14,10 +14,10 @@ from config import Settings
 from ingestd.account_states import tell
 from ingestd.privacy.requests import request_close
 from ingestd.privacy.rules import Facts, Rule, Rules, Verdict, decide
-from storage import accounts, closures, retention
+from storage import accounts, closures, suspensions
 from storage.database import Database
 from storage.errors import NotFound
-from storage.retention import Suspended
+from storage.suspensions import Suspended
 
 log = structlog.get_logger()
 
@@ -54,14 +54,14 @@ class AccountRetention:
     async def plan(self, at: datetime) -> list[Planned]:
         """Return what would be done with each suspended account at a time. Raises StorageUnavailable."""
         # One at a time: the tickets of a large one take a while to count.
-        suspended = await self.content.read(None, retention.list_suspended)
+        suspended = await self.content.read(None, suspensions.list_suspended)
         planned = [await self.plan_one(account_id, at) for account_id in suspended]
         return [one for one in planned if one is not None]
 
     async def plan_one(self, account_id: UUID, at: datetime) -> Planned | None:
         """As `plan`, of one account; None where it is not suspended. Raises NotFound, StorageUnavailable."""
         rules = self.rules()
-        found = await self.content.read(account_id, retention.find_suspended, rules.tickets_max)
+        found = await self.content.read(account_id, suspensions.find_suspended, rules.tickets_max)
         return None if found is None else _plan(found, rules, at)
 
     async def run(self, at: datetime) -> list[Planned]:
@@ -89,14 +89,14 @@ def _apply(conn: Connection, account_id: UUID, rules: Rules, at: datetime) -> Pl
     """Look again, with the account held: another process may be at it, and somebody may have resumed or held it."""
     closures.lock(conn, account_id)
     accounts.hold_still(conn, account_id)
-    found = retention.find_suspended(conn, account_id, rules.tickets_max)
+    found = suspensions.find_suspended(conn, account_id, rules.tickets_max)
     if found is None:
         return None
     planned = _plan(found, rules, at)
     if planned.verdict.erase:
         request_close(conn, account_id, "retention")
     elif planned.verdict.warn is not None:
-        retention.warn(conn, account_id, planned.verdict.warn, at)
+        suspensions.warn(conn, account_id, planned.verdict.warn, at)
         tell(conn, account_id, "account.erasure_warning", str(planned.verdict.warn))
     else:
         return None
