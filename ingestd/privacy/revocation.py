@@ -174,8 +174,8 @@ class Revoker:
 class _GrantTokens:
     """The TokenSource of a grant that is to be revoked: its last access token.
 
-    Where that is refused, Google gives another. Microsoft is not asked for one: its grants cannot be revoked
-    afterwards, and a refresh lengthens them.
+    Where that is refused, Google gives another, and an application takes one. Microsoft is not asked for one of a
+    person: those grants cannot be revoked afterwards, and a refresh lengthens them.
     """
 
     def __init__(self, client: ProviderClient, grant: RevocableRecord) -> None:
@@ -185,7 +185,7 @@ class _GrantTokens:
     async def __call__(self, *, rejected: str | None = None) -> AccessToken:
         """Raises AuthError where there is none."""
         if rejected == self.grant.access_token or not self.grant.access_token:
-            if self.grant.read_way != Way.GMAIL:
+            if self.grant.read_way != Way.GMAIL and not self.grant.application_mailbox:
                 raise AuthError("the grant's last token is dead")
             try:
                 tokens = await self._client.refresh(self.grant)

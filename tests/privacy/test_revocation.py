@@ -16,6 +16,7 @@ from sqlalchemy import Connection, update
 from connectors.base import TokenSource
 from ingestd.demo.authserver import Failure
 from ingestd.demo.certificates import make_certificates
+from ingestd.linking.link import LinkRequest
 from ingestd.privacy.revocation import Revoker, read_revocable, revocable_text
 from ingestd.records import RevocableRecord
 from storage import keystore
@@ -39,7 +40,10 @@ def revoker(bench: Bench) -> Revoker:
 
 async def forget(bench: Bench, provider: str = "local", **changes: Any) -> UUID:
     """Link a mailbox, and destroy its key as a disconnect does."""
-    mailbox_id = await bench.consent(ADDRESS, provider=provider)
+    return await forget_linked(bench, await bench.consent(ADDRESS, provider=provider), provider, **changes)
+
+
+async def forget_linked(bench: Bench, mailbox_id: UUID, provider: str, **changes: Any) -> UUID:
     kept = RevocableRecord(**msgspec.structs.asdict(await bench.grant(mailbox_id)))
     record = msgspec.structs.replace(kept, **changes)
     await bench.stores.keystore.transaction(
@@ -154,6 +158,26 @@ async def test_a_provider_tells_of_news_no_more_before_the_grant_is_gone(bench: 
     assert len(seen) == 1
     assert bench.server.grants.check(seen[0]) is None
     assert await told(bench) == [{"outcome": "revoked", "attempts": 1, "refresh_after": "refused"}]
+
+
+async def test_an_application_gets_another_token_to_end_what_is_told(stores: Stores, tmp_path: Path) -> None:
+    """That lengthens no grant, as there is none."""
+    async with running_bench(stores, make_certificates(tmp_path)) as bench:
+        request = LinkRequest(provider="organisation", mailbox=ADDRESS)
+        linked = (await bench.linking.start(bench.account_id, request)).mailbox_id
+        mailbox_id = await forget_linked(bench, linked, "organisation", access_token="dead", read_way="graph")
+        seen: list[str] = []
+
+        async def end_push(_provider: str, _record: RevocableRecord, tokens: TokenSource) -> None:
+            seen.append((await tokens(rejected=(await tokens()).value)).value)
+
+        made = Revoker(bench.stores.keystore, bench.keys, bench.clients, end_push=end_push)
+        await made.revoke(bench.account_id, mailbox_id)
+        assert len(seen) == 1
+        assert bench.server.check(seen[0]) is not None
+        assert await told(bench) == [
+            {"outcome": "nothing_to_revoke", "attempts": 1, "refresh_after": "no_refresh_token"}
+        ]
 
 
 @pytest.mark.parametrize("hangs", [True, False])
