@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,9 +14,10 @@ from ingestd.privacy.requests import request_disconnect
 from storage import erasures
 from storage.errors import SealBroken, StorageUnavailable
 from storage.types import new_id
+from tests.backup.copies import back_up, bring_back, check, opened
 from tests.office import Office, mail
 from tests.servers.s3 import S3, serving
-from tests.stores import Stores
+from tests.stores import Stores, sqlite_urls
 from tests.test_maintenance import maintenance
 
 ACCOUNT, MAILBOX, OWNER = new_id(), new_id(), new_id()
@@ -78,6 +81,35 @@ class TestAnOffice:
     async def office(self, stores: Stores, s3: S3) -> Office:
         stores.blobs = s3.blobs()
         return await Office.open(stores)
+
+    @pytest.mark.postgresql_is_long
+    async def test_what_no_row_names_is_swept_once_it_is_old(self, office: Office) -> None:
+        office.desk.blob_bytes_min = 0  # every mail is large
+        await office.take(mail())
+        blobs, account_id, mailbox_id = office.stores.blobs, office.held.account_id, office.held.mailbox_id
+        (kept,) = [one.owner_id for one in blobs.list()]
+        orphan = new_id()
+        blobs.put(account_id, mailbox_id, orphan, [b"left by a crash"])
+        sweeper = maintenance(office)
+        await sweeper.sweep(datetime.now(UTC) + timedelta(minutes=58))
+        assert {one.owner_id for one in blobs.list()} == {kept, orphan}
+        await sweeper.sweep(datetime.now(UTC) + timedelta(hours=2))
+        assert {one.owner_id for one in blobs.list()} == {kept}
+        await office.check()
+
+    @pytest.mark.postgresql_is_long
+    async def test_a_backup_of_a_bucket_is_restored_into_a_bucket(self, office: Office, s3: S3, tmp_path: Path) -> None:
+        office.desk.blob_bytes_min = 0
+        await office.take(mail())
+        content, keys = await back_up(office.stores, tmp_path / "backup")
+        (tmp_path / "copy").mkdir()
+        async with opened(sqlite_urls(tmp_path / "copy")) as copy:
+            copy.blobs = s3.blobs()
+            await bring_back(copy, content, keys)
+            assert (await check(copy)).violations == []
+            (one,) = office.stores.blobs.list()
+            where = (one.account_id, one.mailbox_id, one.owner_id)
+            assert copy.blobs.get(*where) == office.stores.blobs.get(*where)
 
     @pytest.mark.postgresql_is_long
     async def test_large_mails_come_and_go_with_their_mailbox(self, office: Office) -> None:
