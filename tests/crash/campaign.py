@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,10 +14,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from config import load
+from ingestd.build.store import open_store
+from ingestd.demo.authserver import Failure
+from ingestd.privacy.export import FILES, MAIL, MANIFEST
+from storage import keystore
 from storage.tables import erasures, outbox
 from tests.crash import story
 from tests.crash.points import Discovered, Point
-from tests.crash.world import Daemon, House, Process, World
+from tests.crash.world import Daemon, House, Process, World, link
 
 TOGETHER = 3
 """Iterations at a time: mostly they wait for a process to start."""
@@ -178,6 +186,59 @@ async def disconnect_by_command(world: World, house: House, process: Process) ->
         done=lambda: house.store.content.read(None, _is_erased, house.mailbox_id),
     )
     await story.check_forgotten(world, house)
+
+
+async def rotate_by_command(world: World, house: House, process: Process) -> None:
+    """`keys rotate`, killed perhaps, then again: the new master key alone opens every key and every token."""
+    other = world.addresses.pop()
+    other_id = await link(house.store, house.account_id, other)
+    # Its grant waits for its revocation, wrapped by the master key as the keys are.
+    world.provider.auth.fail_next("revoke", Failure.UNAVAILABLE, times=10)
+    await _once(house, "mailbox", "disconnect", str(other_id))
+    assert len(await house.store.keystore.read(None, keystore.list_revocations)) == 1
+
+    new = house.folder / "new.key"
+    new.write_text(base64.b64encode(os.urandom(32)).decode())
+    new.chmod(0o600)
+    before = house.config.read_text()
+    old_line, new_line = f"master_key_file: {house.folder}/master.key", f"master_key_file: {new}"
+    assert old_line in before
+    house.config.write_text(before.replace(old_line, f"{new_line}\n  previous_{old_line}"))
+    await _twice(process, "keys", "rotate")
+
+    house.config.write_text(before.replace(old_line, new_line))
+    async with open_store(load(house.config)) as store:
+        (view,) = await store.desk.mailboxes(house.account_id)
+        assert view.record is not None
+        assert view.record.address == house.address
+        assert await store.keystore.read(None, keystore.count_other_keys, store.keys.master_key_id) == 0
+        (waiting,) = await store.keystore.read(None, keystore.list_revocations)
+        assert store.keys.unwrap_token(waiting.account_id, waiting.mailbox_id, waiting.wrapped)
+    await _once(house, "verify")
+
+
+async def export_by_command(world: World, house: House, process: Process) -> None:
+    """`export`, killed perhaps, then again: the files are those of an export that was never killed."""
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        await daemon.stop()
+    finally:
+        await daemon.process.kill()
+    whole, killed = house.folder / "whole", house.folder / "killed"
+    await _once(house, "export", str(whole))
+
+    async def is_finished() -> bool:
+        return json.loads((killed / MANIFEST).read_bytes())["finished_at"] is not None
+
+    await _twice(process, "export", str(killed), done=is_finished)
+    assert (whole / MAIL).stat().st_size > 0
+    for name in FILES:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+async def _once(house: House, *command: str) -> None:
+    await _twice(Process(house), *command)
 
 
 async def _twice(process: Process, *command: str, done: Callable[[], Awaitable[bool]] | None = None) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.crash.launcher …`: the real command line, with a signal to itself at a chosen commit.
 
-The hooks of `Database` are the only thing that is patched, and the blob store's `put`, which has no
-commit. The signal is SIGKILL unless the environment names another: nothing of the process runs after it.
+The hooks of `Database` are the only thing that is patched, and what has no commit: the blob store's `put`, and what
+an export writes. The signal is SIGKILL unless the environment names another: nothing of the process runs after it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 from ingestd.cli import main
+from ingestd.privacy.export import Export
 from storage import keystore_tables
 from storage.blobs import FolderBlobs
 from storage.database import Database
@@ -58,10 +59,23 @@ class Hooks:
             put(blobs, *args)
             self.passes("blobs", "put", "committed")
 
+        settle, ticket = Export._settle, Export._ticket
+
+        def settle_export(export: Export) -> None:
+            self.passes("export", "settle", "committing")
+            settle(export)
+            self.passes("export", "settle", "committed")
+
+        async def export_ticket(export: Export, *args: Any) -> None:
+            await ticket(export, *args)
+            self.passes("export", "ticket", "committing")
+
         for target, attribute, function in (
             (Database, "committing", committing),
             (Database, "committed", committed),
             (FolderBlobs, "put", put_blob),
+            (Export, "_settle", settle_export),
+            (Export, "_ticket", export_ticket),
         ):
             setattr(target, attribute, function)
 

@@ -30,7 +30,7 @@ class Point:
     """The `ordinal`-th time (from 1) that a process passes this place."""
 
     database: str
-    """content or keystore; `blobs` for the storing of a blob."""
+    """content or keystore; `blobs` for the storing of a blob, `export` for what an export writes."""
     name: str
     """Of the storage function."""
     phase: str

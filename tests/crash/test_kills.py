@@ -96,6 +96,21 @@ async def test_killed_at_a_commit(world: World) -> None:
     assert tally.kills == len(chosen)
 
 
+@pytest.mark.postgresql_is_long
+@pytest.mark.timeout(300)
+async def test_a_command_that_is_killed_is_given_again(world: World) -> None:
+    """A few; where they are killed everywhere, the long campaign does that."""
+    iterations = [
+        campaign.command_killed(Point("keystore", "rewrap_keys", "committed"), campaign.rotate_by_command),
+        campaign.command_killed(Point("keystore", "rewrap_revocation", "committing"), campaign.rotate_by_command),
+        campaign.command_killed(Point("export", "ticket", "committing", 3), campaign.export_by_command),
+        campaign.command_killed(Point("export", "settle", "committed"), campaign.export_by_command),
+    ]
+    tally = await campaign.run(world, iterations)
+    assert tally.failures == []
+    assert tally.kills == len(iterations)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_killed_everywhere(world: World) -> None:
@@ -107,6 +122,8 @@ async def test_killed_everywhere(world: World) -> None:
         campaign.spam_by_command,
         campaign.merge_by_command,
         campaign.disconnect_by_command,
+        campaign.rotate_by_command,
+        campaign.export_by_command,
     ):
         points = await campaign.discover_command(world, told)
         assert points
