@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import socket
-import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import uvicorn
@@ -31,10 +29,10 @@ from ingestd.demo.certificates import Certificates
 from ingestd.demo.dialects import Dialects
 from ingestd.demo.endpoints import NO_STORE, Client, User
 from ingestd.demo.grants import GrantStore, OAuthError, TokenInfo, Tokens
+from ingestd.demo.hosting import Hosted, listen, served
 
 __all__ = ["STANDARD_SCOPES", "AuthServer", "Client", "Failure", "TokenInfo", "Tokens", "User"]
 
-START_SECONDS_MAX: Final = 10.0
 STANDARD_SCOPES: Final = ("openid", "email", "offline_access", "mail")
 """What the server can grant; `mail` opens IMAP and SMTP."""
 
@@ -75,24 +73,10 @@ class _BrokenResponse(Response):
         await send({"type": "http.response.body", "body": b'{"access_', "more_body": True})
 
 
-class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the process belongs to somebody else."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class AuthServer(Dialects):
+class AuthServer(Dialects, Hosted):
     """The server. Users are named by their address in every method."""
+
+    thread_name = "demo-authserver"
 
     def __init__(
         self,
@@ -116,8 +100,6 @@ class AuthServer(Dialects):
         self._failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
         self._released = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping: Callable[[], None] = lambda: None
         self.app = self._build()
 
     # What tests and the demo call.
@@ -157,10 +139,7 @@ class AuthServer(Dialects):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the issuer, e.g. http://127.0.0.1:40123."""
-        listener = socket.create_server(("127.0.0.1", self._port))
-        # Accepted connections inherit it; asyncio does not set it on those of a listener that it did not make, and each
-        # answer, in two packets, would wait 40 ms for the client's delayed ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = listen(self._port)
         tls = self._certificates
         self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self._loop = asyncio.get_running_loop()
@@ -175,46 +154,11 @@ class AuthServer(Dialects):
             ssl_certfile=tls.cert_file if tls else None,
             ssl_keyfile=tls.key_file if tls else None,
         )
-        server = QuietServer(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with asyncio.timeout(START_SECONDS_MAX):
-                await server.ready.wait()
-            yield self.issuer
+            async with served(listener, config, ending=self._released.set):
+                yield self.issuer
         finally:
-            self._released.set()
-            server.should_exit = True
-            await task
-            listener.close()
             self._loop = None
-
-    def start(self) -> str:
-        """Serve in a thread of its own, for callers without a loop; returns the issuer."""
-        started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(started),), name="demo-authserver")
-        self._thread.start()
-        if not started.wait(START_SECONDS_MAX):
-            raise TimeoutError("the authorization server did not start")
-        return self.issuer
-
-    def stop(self) -> None:
-        """Stop what `start` started."""
-        if self._thread is not None:
-            self._stopping()
-            self._thread.join()
-            self._thread = None
-
-    async def _serve(self, started: threading.Event) -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            loop.call_soon_threadsafe(stopped.set)
-
-        self._stopping = stop
-        async with self.running():
-            started.set()
-            await stopped.wait()
 
     # The endpoints.
 

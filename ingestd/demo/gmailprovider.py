@@ -5,13 +5,13 @@ Its grants are for `gmail.modify`. As Gmail does, it gives a mail that is sent a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, Self
 
-from ingestd.demo.authserver import STANDARD_SCOPES, AuthServer, Client
+from ingestd.demo.apiprovider import ApiProvider
+from ingestd.demo.authserver import Client
 from ingestd.demo.gmailapi import MODIFY_SCOPE
 from ingestd.demo.gmailserver import GmailServer
 from ingestd.demo.local import AUTHSERV_ID, HOST, oauth_settings, server_of
@@ -20,26 +20,12 @@ _LABELS: Final = {"INBOX": "INBOX", "Sent": "SENT", "Junk": "SPAM"}
 """Ids of labels by the names of folders; others are labels of the user's, by their own names."""
 
 
-class GmailProvider:
+class GmailProvider(ApiProvider):
     """A `LocalProvider` with one mailbox for each address."""
 
-    def __init__(
-        self,
-        addresses: Iterable[str],
-        *,
-        clients: Sequence[Client],
-        access_token_seconds: float = 3600,
-        auto_consent: bool = True,
-        directory: Path | None = None,
-    ) -> None:
-        self.addresses = tuple(addresses)
-        self.auth = AuthServer(
-            self.addresses,
-            clients,
-            access_token_seconds=access_token_seconds,
-            auto_consent=auto_consent,
-            scopes=(*STANDARD_SCOPES, MODIFY_SCOPE),
-        )
+    scopes = (MODIFY_SCOPE,)
+
+    def _make_api(self) -> None:
         self.gmail = GmailServer(self.auth.check)
         for address in self.addresses:
             self.gmail.box(address)

@@ -25,9 +25,9 @@ from ingestd.demo.gmailbox import GmailBox
 from ingestd.demo.gmailfaults import UNITS, Fault, Faults, Loss, Quota
 from ingestd.demo.gmailpush import PubSub, ServiceAccount
 from ingestd.demo.gmailwire import Answer, BadRequest, Request, batch_answer, batch_parts, read_request
+from ingestd.demo.hosting import Hosted
 from ingestd.demo.xoauth2 import CheckToken
 
-START_SECONDS_MAX: Final = 10.0
 PARTS_MAX: Final = 100
 _ROUTES: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", r"profile", "getProfile"),
@@ -69,8 +69,10 @@ class _Upload:
         self.content = bytearray()
 
 
-class GmailServer:
+class GmailServer(Hosted):
     """The server. Users are named by their address in every method, which may be called from any thread."""
+
+    thread_name = "demo-gmail"
 
     def __init__(
         self,
@@ -105,8 +107,6 @@ class GmailServer:
         self._writers: dict[asyncio.StreamWriter, str] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping: Callable[[], None] = lambda: None
 
     # What tests and the demo call.
 
@@ -170,34 +170,6 @@ class GmailServer:
             await asyncio.gather(*waiting, return_exceptions=True)
             await listener.wait_closed()
             self._loop = None
-
-    def start(self) -> str:
-        """Serve in a thread of its own, for callers without a loop; returns the root URL."""
-        started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(started),), name="demo-gmail")
-        self._thread.start()
-        if not started.wait(START_SECONDS_MAX):
-            raise TimeoutError("the demo's Gmail did not start")
-        return self.root
-
-    def stop(self) -> None:
-        """Stop what `start` started."""
-        if self._thread is not None:
-            self._stopping()
-            self._thread.join()
-            self._thread = None
-
-    async def _run(self, started: threading.Event) -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            loop.call_soon_threadsafe(stopped.set)
-
-        self._stopping = stop
-        async with self.running():
-            started.set()
-            await stopped.wait()
 
     # A connection.
 

@@ -6,13 +6,13 @@ TLS, and the story is the same for all ways to a mailbox.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, Self
 
-from ingestd.demo.authserver import STANDARD_SCOPES, AuthServer, Client
+from ingestd.demo.apiprovider import ApiProvider
+from ingestd.demo.authserver import Client
 from ingestd.demo.graph_store import NotFound
 from ingestd.demo.graphserver import GraphServer
 from ingestd.demo.local import AUTHSERV_ID, HOST, oauth_settings, server_of
@@ -21,26 +21,12 @@ SCOPES: Final = ("https://graph.microsoft.com/Mail.ReadWrite", "https://graph.mi
 _FOLDERS: Final = {"INBOX": "Inbox", "Sent": "Sent Items", "Junk": "Junk Email"}
 
 
-class GraphProvider:
+class GraphProvider(ApiProvider):
     """A `LocalProvider` with one mailbox for each address."""
 
-    def __init__(
-        self,
-        addresses: Iterable[str],
-        *,
-        clients: Sequence[Client],
-        access_token_seconds: float = 3600,
-        auto_consent: bool = True,
-        directory: Path | None = None,
-    ) -> None:
-        self.addresses = tuple(addresses)
-        self.auth = AuthServer(
-            self.addresses,
-            clients,
-            access_token_seconds=access_token_seconds,
-            auto_consent=auto_consent,
-            scopes=(*STANDARD_SCOPES, *SCOPES),
-        )
+    scopes = SCOPES
+
+    def _make_api(self) -> None:
         self.graph = GraphServer(self.addresses, self._owner)
 
     @asynccontextmanager

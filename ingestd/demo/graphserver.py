@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -31,14 +29,13 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingestd.demo import graph_mime as mime
-from ingestd.demo.authserver import QuietServer
 from ingestd.demo.graph_call import Call
 from ingestd.demo.graph_calls import MailboxCalls
 from ingestd.demo.graph_faults import Fault, Faults, error
 from ingestd.demo.graph_push import Subscriptions
 from ingestd.demo.graph_store import Item, Mailbox
+from ingestd.demo.hosting import Hosted, listen, served
 
-START_SECONDS_MAX: Final = 10.0
 CALLS_AT_ONCE_MAX: Final = 4
 _TARGET = re.compile(r"/v1\.0/(?:me|users/(?P<user>[^/]+)|users\('(?P<quoted>[^']+)'\))(?:/(?P<rest>.*))?")
 
@@ -68,8 +65,10 @@ class _Protocol(H11Protocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-class GraphServer:
+class GraphServer(Hosted):
     """The server. Mailboxes are named by their address in every method; all may be called from any thread."""
+
+    thread_name = "demo-graph"
 
     def __init__(self, addresses: Iterable[str], check: Check, *, port: int = 0) -> None:
         self.shared: defaultdict[str, set[str]] = defaultdict(set)
@@ -95,9 +94,7 @@ class GraphServer:
         self._port = port
         self._at_once: Counter[str] = Counter()
         self._transports: dict[str, set[asyncio.Transport]] = defaultdict(set)
-        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: Callable[[], None] = lambda: None
 
     # -- what tests and the demo call ----------------------------------------------------------------
 
@@ -133,10 +130,7 @@ class GraphServer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Serve in this event loop; yields the address of the API, e.g. http://127.0.0.1:40123/v1.0."""
-        listener = socket.create_server(("127.0.0.1", self._port), backlog=512)
-        # Accepted connections inherit it; asyncio does not set it on those of a listener that it did not make, and each
-        # answer, in two packets, would wait 40 ms for the client's delayed ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = listen(self._port, backlog=512)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1.0"
         self._loop = self.subscriptions.loop = asyncio.get_running_loop()
         config = uvicorn.Config(
@@ -150,45 +144,11 @@ class GraphServer:
             timeout_graceful_shutdown=2,
             date_header=False,  # ours tells the mailbox's time
         )
-        server = QuietServer(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with asyncio.timeout(START_SECONDS_MAX):
-                await server.ready.wait()
-            yield self.url
+            async with served(listener, config):
+                yield self.url
         finally:
-            server.should_exit = True
-            await task
-            listener.close()
             self._loop = self.subscriptions.loop = None
-
-    def start(self) -> str:
-        """Serve in a thread of its own, for callers without a loop; returns the API's address."""
-        started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(started),), name="demo-graph")
-        self._thread.start()
-        if not started.wait(START_SECONDS_MAX):
-            raise TimeoutError("the fake of Graph did not start")
-        return self.url
-
-    def stop(self) -> None:
-        """Stop what `start` started."""
-        if self._thread is not None:
-            self._stopping()
-            self._thread.join()
-            self._thread = None
-
-    async def _serve(self, started: threading.Event) -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            loop.call_soon_threadsafe(stopped.set)
-
-        self._stopping = stop
-        async with self.running():
-            started.set()
-            await stopped.wait()
 
     # -- answering -----------------------------------------------------------------------------------
 
