@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -33,6 +34,11 @@ api:
   public_url: http://127.0.0.1:8025  # where browsers reach the OAuth callback
 providers: {}
 """
+
+_VERSIONS_NOTE: Final = (
+    "where the bucket keeps versions, those of deleted objects stay, as ciphertext without a key, until a lifecycle "
+    "rule of yours removes them: ingestd cannot"
+)
 
 
 @click.command()
@@ -119,13 +125,17 @@ def check_config(config: Path, as_json: bool) -> None:
     Lists every host that the daemon will contact; it contacts no other.
     """
     settings = read_settings(config)
-    found, note = hosts(settings), after_import_note(settings.mailbox_defaults.after_import)
+    found, notes = hosts(settings), {}
+    if note := after_import_note(settings.mailbox_defaults.after_import):
+        notes["mailbox_defaults.after_import"] = note
+    if settings.storage.bucket is not None:
+        notes["storage.bucket"] = _VERSIONS_NOTE
     if as_json:
         named = [{"host": one.host, "port": one.port or 443, "why": one.why} for one in found]
-        print_json({"configuration": config, "hosts": named, "notes": [note] if note else []})
+        print_json({"configuration": config, "hosts": named, "notes": list(notes.values())})
         return
-    if note:
-        click.echo(f"note: mailbox_defaults.after_import: {note}")
+    for name, note in notes.items():
+        click.echo(f"note: {name}: {note}")
     click.echo(f"{config}: ok\nThe daemon will contact these hosts and no others:")
     for one in found:
         click.echo(f"  {one.host}:{one.port or 443}  ({one.why})")

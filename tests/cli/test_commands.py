@@ -84,3 +84,18 @@ def test_a_wrong_configuration_has_its_own_exit_status(tmp_path: Path) -> None:
     assert result.exit_code == 78
     assert "ingestd.yaml:2:3" in result.output
     assert "database" in result.output
+
+
+def test_check_config_says_that_versions_in_a_bucket_stay(tmp_path: Path) -> None:
+    CliRunner().invoke(main, ["init", "--dir", str(tmp_path)])
+    config = tmp_path / "ingestd.yaml"
+    assert "versions" not in ingestd(tmp_path, "check-config").output
+    bucket = (
+        "bucket: {endpoint: 'https://s3.example.com', name: mail, region: r, access_key_id: a, secret_access_key: b}"
+    )
+    config.write_text(config.read_text().replace("  blobs_dir: blobs\n", f"  {bucket}\n"))
+    checked = ingestd(tmp_path, "check-config")
+    assert checked.exit_code == 0, checked.output
+    assert "note: storage.bucket: where the bucket keeps versions" in checked.output
+    (told,) = json.loads(ingestd(tmp_path, "check-config", "--json").output)["notes"]
+    assert "ingestd cannot" in told
