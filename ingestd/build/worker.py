@@ -53,6 +53,7 @@ class Worker:
         """Go on with changed settings: the work on every mailbox begins anew."""
         changed = replace(self.store, settings=settings)
         self.gmail_pushes.forget()
+        self.dispatcher.look()
         built = Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease, self.gmail_pushes)
         self.supervisor.rebuild(built.begin)
 

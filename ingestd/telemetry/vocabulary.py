@@ -68,6 +68,8 @@ STORAGE_UNAVAILABLE: Final = "storage.unavailable"
 WEBHOOK_FAILING: Final = "webhook.failing"
 WEBHOOK_RECOVERED: Final = "webhook.recovered"
 WEBHOOK_DISABLED: Final = "webhook.disabled"
+WEBHOOK_WITHHELD: Final = "webhook.withheld"
+WEBHOOK_RELEASED: Final = "webhook.released"
 LEASE_TAKEN: Final = "lease.taken"
 LEASE_LOST: Final = "lease.lost"
 EGRESS_REFUSED: Final = "egress.refused"
@@ -135,6 +137,8 @@ EVENTS: Final[Mapping[str, str]] = {
     WEBHOOK_FAILING: "Several deliveries to a webhook failed in a row; one at a time is tried from now on.",
     WEBHOOK_RECOVERED: "A webhook that failed takes deliveries again.",
     WEBHOOK_DISABLED: "A webhook was switched off, as its receiver does not take events; they wait in the log.",
+    WEBHOOK_WITHHELD: "Nothing is delivered to a webhook, as its host is not known to be where its account is pinned.",
+    WEBHOOK_RELEASED: "A webhook that was withheld is delivered to again.",
     LEASE_TAKEN: "This process holds its heartbeat row, and may take mailboxes.",
     LEASE_LOST: "The heartbeat came too late: the work of this process belongs to others now.",
     EGRESS_REFUSED: "A connection to a host that is not configured was stopped.",
