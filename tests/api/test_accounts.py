@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingestd.access import Scope
+from ingestd.privacy.statement import read_statement, signer_of
 from storage import accounts, closures
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
@@ -86,7 +87,15 @@ async def test_close(desk: ApiDesk) -> None:
     assert shown["closing"]["receipt"]["left"] == {}
     (receipt,) = (await desk.get("/receipts", token=operator))["items"]
     assert receipt["mailbox_id"] == str(desk.office.held.mailbox_id)
-    assert (await desk.get("/v1/accounts", token=operator))["items"] == [shown]
+    (listed,) = (await desk.get("/v1/accounts", token=operator))["items"]
+    # Each is signed anew, at its own time.
+    signed = [one["closing"]["receipt"].pop("signed") for one in (shown, listed)]
+    assert listed == shown
+    for statement in signed:
+        said = read_statement(statement, signer_of(desk.office.keys).public_key)
+        assert (said["sub"], said["account_id"]) == (str(desk.account_id), str(desk.account_id))
+        assert said["receipt"]["mailboxes"] == shown["closing"]["receipt"]["mailboxes"]
+        assert said["ledger"]["sequence"] == 4
     await desk.verified()
 
 

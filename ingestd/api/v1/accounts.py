@@ -22,8 +22,9 @@ from ingestd.api.here import OnAccount, Operating, OperatingOn, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
 from ingestd.privacy import residency
 from ingestd.privacy.account_retention import AccountRetention, rules_of
-from ingestd.privacy.closing import find_receipt
+from ingestd.privacy.closing import Closed, find_closed
 from ingestd.privacy.requests import request_close
+from ingestd.privacy.statement import signer_of
 from storage import accounts, closures, expiry
 from storage.accounts import Account, AccountStatus
 from storage.requests import once_of_operator
@@ -72,6 +73,10 @@ class AccountReceiptShown(Shown):
     mailboxes: list[UUID] = Field(description="All that were ever forgotten: each has a receipt of its own.")
     deleted: dict[str, int] = Field(examples=[{"webhooks": 1, "events": 40}], description="Rows, by table.")
     left: dict[str, int] = Field(description="Rows that a scan found afterwards; empty when all is well.")
+    signed: str = Field(
+        examples=["eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"],
+        description="The same as a JWS (RFC 7515), to be shown to others: `ingestd receipt key` prints the public key.",
+    )
 
 
 class ClosingShown(Shown):
@@ -217,11 +222,24 @@ async def _erased_at(backend: Backend, one: Account) -> datetime | None:
 
 async def _closing(backend: Backend, account_id: UUID) -> ClosingShown:
     erasure, left = await backend.content.read(account_id, closures.find_progress)
-    receipt = await find_receipt(backend.keystore, account_id)
+    closed = await find_closed(backend.keystore, account_id)
     return ClosingShown(
         step=erasure.step,  # type: ignore[arg-type]  # checked by pydantic
         requested_at=erasure.requested_at,
         step_at=erasure.step_at,
         mailboxes_left=left,
-        receipt=None if receipt is None else AccountReceiptShown.model_validate(receipt, from_attributes=True),
+        receipt=None if closed is None else _receipt(backend, closed),
+    )
+
+
+def _receipt(backend: Backend, closed: Closed) -> AccountReceiptShown:
+    one = closed.receipt
+    return AccountReceiptShown(
+        unreadable_at=one.unreadable_at,
+        deleted_at=one.deleted_at,
+        key_fingerprint=one.key_fingerprint,
+        mailboxes=list(one.mailboxes),
+        deleted=one.deleted,
+        left=one.left,
+        signed=signer_of(backend.keys).sign_account(closed, datetime.now(UTC)),
     )
