@@ -58,6 +58,7 @@ ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
 TICKETS_DELETED: Final = "retention.tickets_deleted"
+QUARANTINE_DROPPED: Final = "retention.quarantine_dropped"
 ACCOUNT_WARNED: Final = "account.erasure_warning"
 ACCOUNT_ERASED: Final = "account.erased"
 ACCOUNT_CLOSED: Final = "account.closed"
@@ -125,7 +126,8 @@ EVENTS: Final[Mapping[str, str]] = {
     LINK_FAILED: "A linking came back without success.",
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
-    TICKETS_DELETED: "Solved tickets of an account were deleted, as they were older than it keeps them.",
+    TICKETS_DELETED: "Tickets of an account were deleted, as they were older than it keeps them.",
+    QUARANTINE_DROPPED: "Messages in the quarantine of an account were dropped, as they were older than they are kept.",
     ACCOUNT_WARNED: "A suspended account was told that it will be erased.",
     ACCOUNT_ERASED: "An account was suspended for so long that it is being closed.",
     ACCOUNT_CLOSED: "An account is forgotten, with all of its mailboxes, and its receipt is written.",
