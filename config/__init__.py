@@ -4,7 +4,7 @@ from config.after_import import after_import_note, check_after_import, check_not
 from config.bucket import Bucket
 from config.hosts import Host, allowed_hosts, endpoint_allowed, hosts
 from config.loader import load
-from config.locations import Location, Locations, is_location
+from config.locations import NOWHERE, Location, Locations, is_location
 from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
 from config.problems import ConfigError, Position, Problem
 from config.providers import Endpoint, FolderNames, GmailPush, OAuth, Provider
@@ -33,6 +33,7 @@ from config.settings import (
 
 __all__ = [
     "MIRRORED",
+    "NOWHERE",
     "Api",
     "Backfill",
     "Backoff",

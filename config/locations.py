@@ -12,22 +12,24 @@ from pydantic import AfterValidator, Field, Strict
 
 from config.checks import Section, check_host
 
+NOWHERE: Final = "none"
+"""What people write to take a pin away; no label."""
 _LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def is_location(text: str) -> bool:
     """Whether a text has the form of a location's label.
 
-    >>> is_location("us-east"), is_location("US East"), is_location("")
+    >>> is_location("us-east"), is_location("US East"), is_location("none")
     (True, False, False)
     """
-    return _LABEL.fullmatch(text) is not None
+    return _LABEL.fullmatch(text) is not None and text != NOWHERE
 
 
 def check_location(text: str) -> str:
     """Return the label of a location. Raises ValueError."""
     if not is_location(text):
-        raise ValueError("must be a label of a-z, 0-9 and -, at most 63 of them: eu, us-east")
+        raise ValueError("must be a label of a-z, 0-9 and -, at most 63 of them, and not none: eu, us-east")
     return text
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from config import is_location
+from config import NOWHERE, is_location
 from ingestd.account_states import MEANINGS
 from ingestd.account_states import hold as hold_account
 from ingestd.account_states import release as release_account
@@ -24,13 +24,16 @@ from storage import accounts, expiry, mailboxes
 from storage.accounts import Account, AccountStatus
 
 _DAYS_MAX = 36_500
-_NOWHERE = "none"
 
 
 def _label(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and not is_location(value):
         raise click.BadParameter("must be a label of a-z, 0-9 and -: eu, us-east")
     return value
+
+
+def _label_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    return value if value == NOWHERE else _label(context, parameter, value)
 
 
 @click.group()
@@ -133,7 +136,7 @@ def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
 @click.option(
     "--location",
     metavar="LABEL|none",
-    callback=_label,
+    callback=_label_or_none,
     help="Pin it to a location: its data are kept, and its webhooks lead, there alone.",
 )
 @json_option
@@ -147,7 +150,7 @@ async def set_(store: Store, account_id: UUID, solved_days: str | None, location
         done["solved_days"] = days = None if solved_days == "default" else _days(solved_days)
         await store.content.transaction(account_id, expiry.set_solved_days, days)
     if location is not None:
-        done["location"] = pin = None if location == _NOWHERE else location
+        done["location"] = pin = None if location == NOWHERE else location
         await store.content.transaction(account_id, residency.set_location, store.settings.locations, pin)
     print_done(done, as_json, words="set")
 
