@@ -4,6 +4,7 @@ from config.after_import import after_import_note, check_after_import, check_not
 from config.bucket import Bucket
 from config.hosts import Host, allowed_hosts, endpoint_allowed, hosts
 from config.loader import load
+from config.locations import NOWHERE, Location, Locations, is_location
 from config.mirror import MIRRORED, check_mirror_fits, check_mirrored
 from config.problems import ConfigError, Position, Problem
 from config.providers import Endpoint, FolderNames, GmailPush, OAuth, Provider
@@ -32,6 +33,7 @@ from config.settings import (
 
 __all__ = [
     "MIRRORED",
+    "NOWHERE",
     "Api",
     "Backfill",
     "Backoff",
@@ -46,6 +48,8 @@ __all__ = [
     "Inbound",
     "Keys",
     "Linking",
+    "Location",
+    "Locations",
     "Logging",
     "MailboxDefaults",
     "Metrics",
@@ -70,6 +74,7 @@ __all__ = [
     "check_not_watched",
     "endpoint_allowed",
     "hosts",
+    "is_location",
     "load",
     "mask_url",
     "plan_reload",

@@ -28,6 +28,9 @@ RESTART: Final = frozenset(
         "webhooks.tls_ca_file",
         "events.catching_up_max",
         "events.streams_max",  # the server's connections
+        "locations.database",  # said of what runs, and that stays
+        "locations.keystore",
+        "locations.blobs",
     }
 )
 """What is built once for the life of a process: sections, or single settings of one."""

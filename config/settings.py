@@ -31,6 +31,7 @@ from config.checks import (
     database_identity,
     decode_master_key,
 )
+from config.locations import Locations
 from config.mirror import MirrorDelete, MirrorRead, MirrorSolved, MirrorSpam, check_mirror_fits
 from config.presets import AnyProvider
 from config.providers import Provider, resolve
@@ -500,6 +501,10 @@ class Retention(Section):
     """How often it is looked for what is to be warned, erased or deleted."""
     solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Tickets are deleted so many days after they were solved and last touched; null: they are kept."""
+    spam_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Tickets that are spam, or in the helpdesk's trash, are deleted so many days after they were last touched."""
+    quarantine_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Messages in quarantine are dropped so many days after they came; null: they wait for a person."""
 
 
 class Egress(Section):
@@ -558,6 +563,8 @@ class Settings(Section):
     """The log of events, and how helpdesks read it."""
     retention: Retention = Retention()
     """How long what nobody needs any more is kept."""
+    locations: Locations = Locations()
+    """Where what is kept lies, and where webhooks lead to."""
     egress: Egress = Egress()
     """Where the daemon may connect to."""
     logging: Logging = Logging()

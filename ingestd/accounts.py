@@ -27,23 +27,33 @@ class CreatedAccount:
 
 
 async def create_account(
-    content: Database, keys: KeyRing, name: str, *, idempotency_key: str | None = None
+    content: Database,
+    keys: KeyRing,
+    name: str,
+    *,
+    location: str | None = None,
+    idempotency_key: str | None = None,
 ) -> CreatedAccount:
-    """Make an account. Raises KeyReused where the idempotency key came with another name."""
+    """Make an account, pinned to a location that was checked (`residency.check_pin`), or to none.
+
+    Raises KeyReused where the idempotency key came with another name or location.
+    """
+    asked = name if location is None else f"{name}\0{location}"
     request_key = None
     if idempotency_key is not None:
         # No account has a key for it yet; who asks is always the operator.
         request_key = hashlib.sha256(f"account\0{idempotency_key}".encode()).digest()
-        if (first := await _find(content, keys, request_key, name)) is not None:
+        if (first := await _find(content, keys, request_key, asked)) is not None:
             return first
     account_id = new_id()
     key = await keys.create_account_key(account_id)
-    claim = None if request_key is None else Claim(request_key, _hash(key, name), str(account_id))
+    claim = None if request_key is None else Claim(request_key, _hash(key, asked), str(account_id))
     try:
-        await content.transaction(account_id, _insert, claim, key.seal_record(_place(account_id), AccountRecord(name)))
+        sealed = key.seal_record(_place(account_id), AccountRecord(name))
+        await content.transaction(account_id, _insert, claim, sealed, location)
     except _Overtaken:
         assert request_key is not None
-        first = await _find(content, keys, request_key, name)
+        first = await _find(content, keys, request_key, asked)
         assert first is not None
         return first
     return CreatedAccount(account_id)
@@ -64,24 +74,24 @@ class _Overtaken(Exception):
     """The same request came twice at once, and the other one was first."""
 
 
-def _insert(conn: Connection, account_id: UUID, claim: Claim | None, sealed: bytes) -> None:
-    accounts.insert_account(conn, account_id, sealed)
+def _insert(conn: Connection, account_id: UUID, claim: Claim | None, sealed: bytes, location: str | None) -> None:
+    accounts.insert_account(conn, account_id, sealed, location=location)
     if claim is not None and not requests.remember(conn, account_id, claim):
         raise _Overtaken
 
 
-async def _find(content: Database, keys: KeyRing, request_key: bytes, name: str) -> CreatedAccount | None:
+async def _find(content: Database, keys: KeyRing, request_key: bytes, asked: str) -> CreatedAccount | None:
     found = await content.read(None, requests.find_anywhere, request_key)
     if found is None:
         return None
     account_id, request_hash = found
-    if _hash(await keys.account(account_id), name) != request_hash:
+    if _hash(await keys.account(account_id), asked) != request_hash:
         raise KeyReused("this idempotency key was used for another request")
     return CreatedAccount(account_id, repeated=True)
 
 
-def _hash(key: DataKey, name: str) -> bytes:
-    return key.hash("idempotent request", name.encode())
+def _hash(key: DataKey, asked: str) -> bytes:
+    return key.hash("idempotent request", asked.encode())
 
 
 _place = AccountRecord.place

@@ -29,6 +29,7 @@ from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
 from ingestd.lock import StoreLock
 from ingestd.privacy.positions import reconcile
+from ingestd.privacy.residency import Misplaced, check_stores
 from ingestd.pulse import keep_looking
 from ingestd.telemetry import hooks, logs
 from ingestd.telemetry.health import Health
@@ -36,6 +37,8 @@ from ingestd.telemetry.metrics import Metrics
 from ingestd.telemetry.notify import Notifier
 from ingestd.wakes import Bell, watch
 from storage import leases
+from storage.database import Database
+from storage.errors import StorageUnavailable
 
 log = structlog.get_logger()
 
@@ -86,6 +89,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         async with contextlib.AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._settings))
+            await check_stores(store.content, self._settings.locations)
             if self._role is not Role.API:
                 if (path := store.content.sqlite_path) is not None:
                     stack.enter_context(StoreLock(path))
@@ -113,7 +117,7 @@ class Daemon:
         worker = backend = None
         if self._role is not Role.API:
             worker = await new_worker(store, outside, courier, metrics, bell, health, parser, lambda: self._settings)
-        linking = new_linking(store, outside)
+        linking = new_linking(store, outside, lambda: self._settings)
         if self._role is not Role.WORKER:
             webhooks = new_webhook_desk(store, outside, courier, lambda: self._settings)
             backend = new_backend(store, linking, webhooks, bell, parser, lambda: self._settings)
@@ -131,7 +135,7 @@ class Daemon:
                 group.create_task(keep_looking(store.content, store.keystore, health, metrics)),
                 group.create_task(self._notifier.keep_alive(lambda: health.livez()[0])),
                 group.create_task(self._serve(linking, Notified(store.content, store.keys), metrics, health, backend)),
-                group.create_task(self._reloading(apply)),
+                group.create_task(self._reloading(store.content, apply)),
             ]
             if worker is not None:
                 tasks += [group.create_task(part) for part in worker.parts()]
@@ -151,17 +155,19 @@ class Daemon:
             for task in tasks:
                 task.cancel()
 
-    async def _reloading(self, apply: Callable[[Settings], Awaitable[None]]) -> None:
+    async def _reloading(self, content: Database, apply: Callable[[Settings], Awaitable[None]]) -> None:
         """At each SIGHUP, take over what a running process can, and say what it cannot."""
         while True:
             await self._reload.wait()
             self._reload.clear()
             self._notifier.reloading()
             try:
-                plan = plan_reload(self._settings, await asyncio.to_thread(self._read))
+                wanted = await asyncio.to_thread(self._read)
+                await check_stores(content, wanted.locations)
+                plan = plan_reload(self._settings, wanted)
                 if plan.applied:
                     await apply(plan.settings)
-            except ConfigError as error:
+            except (ConfigError, Misplaced, StorageUnavailable) as error:
                 log.error("config.refused", exc_info=error)  # noqa: TRY400  (its text may hold what the file holds)
                 self._notifier.ready("running; the changed configuration was refused")
                 continue

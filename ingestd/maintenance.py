@@ -16,6 +16,7 @@ from ingestd.privacy.account_retention import AccountRetention
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -51,8 +52,9 @@ class Maintenance:
     foresight: Foresight
     accounts: AccountRetention
     messages: MessageRetention
+    quarantine: QuarantineRetention
     check_seconds: Callable[[], float]
-    """How often these two look."""
+    """How often these three look."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -122,6 +124,7 @@ class Maintenance:
             try:
                 await self.accounts.run(datetime.now(UTC))
                 await self.messages.run(datetime.now(UTC))
+                await self.quarantine.run(datetime.now(UTC))
             except StorageUnavailable as error:
                 log.warning("storage.unavailable", exc_info=error)
             except Exception as error:  # it is tried again; nothing else waits for it

@@ -17,7 +17,7 @@ from ingestd.desk import MailboxView
 from ingestd.linking.foresight import Foreseen, foreseen
 from ingestd.linking.ways import Way, Ways, ways_of
 from ingestd.outbound.budgets import BUDGET_REASONS, WORDS, Spent
-from storage import edits, outbox, quarantine, sending
+from storage import edits, outbox, pushes, quarantine, sending
 from storage.access_warnings import Access, find_access
 from storage.database import Database
 from storage.edits import EditStatus
@@ -155,6 +155,24 @@ async def spending_of(content: Database, settings: Settings, mailbox: Mailbox) -
         send_waits_until=waits.until if waits and not suspended else None,
         send_waits=_SUSPENDED_WORDS if suspended else WORDS[Spent(waits.reason)] if waits else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """How a mailbox's own subscription at its provider stands (Microsoft Graph's)."""
+
+    active_until: datetime | None
+    """None where there is none just now: it is polled."""
+    failures: int
+    """Attempts to make or renew it that failed, in a row."""
+    next_try: datetime
+    """When it is made or renewed."""
+
+
+async def pushed_of(content: Database, mailbox: Mailbox) -> Pushed | None:
+    """Return it; None where the mailbox has none of its own. Raises StorageUnavailable."""
+    push = await content.read(mailbox.account_id, pushes.find_push, mailbox.mailbox_id)
+    return None if push is None else Pushed(push.expires_at, push.failures, push.renew_at)
 
 
 async def counts_of(content: Database, mailbox: Mailbox) -> Counts:

@@ -43,6 +43,8 @@ class Account:
     """Since when the operator keeps it from being erased; None where nobody does."""
     solved_days: int | None
     """For how many days its solved tickets are kept; None: as the configuration says."""
+    location: str | None
+    """The label of the location that it is pinned to; None where it is pinned to none."""
     created_at: datetime
     sealed: bytes
 
@@ -51,7 +53,7 @@ class Account:
         return self.status_since or self.created_at
 
 
-def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
+def insert_account(conn: Connection, account_id: UUID, sealed: bytes, *, location: str | None = None) -> None:
     conn.execute(
         insert(accounts).values(
             account_id=account_id,
@@ -59,6 +61,7 @@ def insert_account(conn: Connection, account_id: UUID, sealed: bytes) -> None:
             created_at=now(conn),
             next_ticket_number=1,
             next_event_sequence=1,
+            location=location,
             sealed=sealed,
         )
     )
@@ -100,6 +103,26 @@ def _hold(conn: Connection, account_id: UUID, statement: Select[Any]) -> Account
     return status
 
 
+def location_of(conn: Connection, account_id: UUID) -> str | None:
+    """Return the location that an account is pinned to."""
+    location: str | None = conn.execute(_LOCATION, {"of_account": account_id}).scalar_one_or_none()
+    return location
+
+
+def list_pinned(conn: Connection) -> list[tuple[UUID, str]]:
+    """Return the open accounts that are pinned, oldest first, with their locations."""
+    query = select(accounts.c.account_id, accounts.c.location).where(
+        accounts.c.location.is_not(None), accounts.c.status.in_(OPEN)
+    )
+    return [(row[0], row[1]) for row in conn.execute(query.order_by(accounts.c.account_id))]
+
+
+def set_location(conn: Connection, account_id: UUID, location: str | None) -> None:
+    """Pin an account to a location; None: to none. Raises NotFound."""
+    hold(conn, account_id)
+    conn.execute(update(accounts).where(accounts.c.account_id == account_id).values(location=location))
+
+
 def set_status(conn: Connection, account_id: UUID, status: AccountStatus, *, before: Collection[AccountStatus]) -> bool:
     """Set the status of an account that has one of those `before`; return whether it had. Raises NotFound."""
     changed = conn.execute(
@@ -120,6 +143,7 @@ def _account(row: Any) -> Account:
 
 _COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
 _BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
+_LOCATION = select(accounts.c.location).where(accounts.c.account_id == bindparam("of_account"))
 _STATUS = select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account"))
 _HOLD, _HOLD_STILL = _STATUS.with_for_update(read=True, key_share=True), _STATUS.with_for_update(key_share=True)
 _DRAW_NUMBERS = (

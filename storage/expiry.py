@@ -1,4 +1,5 @@
-"""Solved tickets that are older than their account keeps them: they are deleted with all that hangs on them.
+"""Tickets that are older than they are kept (solved ones, spam, those in the trash): they are deleted with all that
+hangs on them.
 
 What stays of a message is its identity, a hash under its mailbox's key, so that it is not imported again; it dies with
 that key. What the log says of the ticket stays, too: ids, until the events are too old themselves.
@@ -72,9 +73,15 @@ def set_solved_days(conn: Connection, account_id: UUID, days: int | None) -> Non
     conn.execute(update(accounts).where(accounts.c.account_id == account_id).values(solved_days=days))
 
 
-def list_expired(conn: Connection, account_id: UUID, before: datetime, limit: int) -> list[UUID]:
-    """Return up to `limit` tickets of an account that are solved, and were not touched, since before a time."""
-    query = _expired(account_id, before).order_by(tickets.c.updated_at).limit(limit)
+def list_expired(
+    conn: Connection,
+    account_id: UUID,
+    before: datetime,
+    limit: int,
+    status: TicketStatus = TicketStatus.CLOSED,
+) -> list[UUID]:
+    """Return up to `limit` tickets of an account that have a status, and were not touched, since before a time."""
+    query = _expired(account_id, before, status).order_by(tickets.c.updated_at).limit(limit)
     return list(conn.execute(query).scalars())
 
 
@@ -82,7 +89,14 @@ def count_expired(conn: Connection, account_id: UUID, before: datetime) -> int:
     return conn.execute(select(func.count()).select_from(_expired(account_id, before).subquery())).scalar_one()
 
 
-def delete_some(conn: Connection, account_id: UUID, ticket_id: UUID, before: datetime, limit: int) -> Deleted | None:
+def delete_some(
+    conn: Connection,
+    account_id: UUID,
+    ticket_id: UUID,
+    before: datetime,
+    limit: int,
+    status: TicketStatus = TicketStatus.CLOSED,
+) -> Deleted | None:
     """Delete whole messages of a ticket, the oldest first, until about `limit` rows are gone; with the last of them
     the ticket. None where it is not to be deleted (any more). Raises NotFound where its mailbox is being forgotten.
 
@@ -94,9 +108,9 @@ def delete_some(conn: Connection, account_id: UUID, ticket_id: UUID, before: dat
         return None
     mailbox_id, number = place
     mailbox_rows.hold_unfenced(conn, account_id, mailbox_id)
-    if conn.execute(_expired(account_id, before).where(tickets.c.ticket_id == ticket_id)).first() is None:
+    if conn.execute(_expired(account_id, before, status).where(tickets.c.ticket_id == ticket_id)).first() is None:
         return None
-    if _is_kept(conn, account_id):
+    if is_kept(conn, account_id):
         return None
     in_ticket = messages.c.account_id == account_id, messages.c.ticket_id == ticket_id
     found = select(messages.c.message_id, messages.c.raw_place).where(*in_ticket).order_by(messages.c.message_id)
@@ -117,7 +131,7 @@ def delete_some(conn: Connection, account_id: UUID, ticket_id: UUID, before: dat
     return Deleted(rows, blobs, done=True)
 
 
-def _expired(account_id: UUID, before: datetime) -> Select[Any]:
+def _expired(account_id: UUID, before: datetime, status: TicketStatus = TicketStatus.CLOSED) -> Select[Any]:
     """A ticket with a reply that may still be sent, or that a person has to decide on, is not over."""
     waits = exists().where(
         messages.c.account_id == account_id,
@@ -127,21 +141,21 @@ def _expired(account_id: UUID, before: datetime) -> Select[Any]:
         or_(outbox.c.due_at.is_not(None), outbox.c.status.in_(_UNSETTLED)),
     )
     here = and_(mailboxes.c.account_id == tickets.c.account_id, mailboxes.c.mailbox_id == tickets.c.mailbox_id)
-    return (
+    query = (
         select(tickets.c.ticket_id)
         .select_from(tickets.join(mailboxes, here))
         .where(
             tickets.c.account_id == account_id,
-            tickets.c.status == TicketStatus.CLOSED,
+            tickets.c.status == status,
             tickets.c.updated_at < before,
-            tickets.c.closed_at < before,
             readable(account_id),
             ~waits,
         )
     )
+    return query.where(tickets.c.closed_at < before) if status is TicketStatus.CLOSED else query
 
 
-def _is_kept(conn: Connection, account_id: UUID) -> bool:
+def is_kept(conn: Connection, account_id: UUID) -> bool:
     """Of an account that is suspended, or held by the operator, everything is kept."""
     account = account_rows.get_account(conn, account_id)
     return account.status is not AccountStatus.ACTIVE or account.held_since is not None

@@ -61,6 +61,7 @@ accounts = Table(
     Column("status_since", Instant),
     Column("held_since", Instant),
     Column("solved_days", Integer),
+    Column("location", Text),
     Column("created_at", Instant, nullable=False),
     Column("next_ticket_number", BigInteger, nullable=False),
     Column("next_event_sequence", BigInteger, nullable=False),

@@ -16,6 +16,7 @@ from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -54,6 +55,7 @@ def maintenance(office: Office) -> Maintenance:
         foresight=Foresight(stores.content, lambda: settings),
         accounts=AccountRetention(stores.content, lambda: rules_of(settings)),
         messages=MessageRetention(stores.content, stores.blobs, lambda: None),
+        quarantine=QuarantineRetention(stores.content, stores.blobs, office.keys, lambda: None),
         check_seconds=lambda: 3600.0,
     )
 

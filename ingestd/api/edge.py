@@ -33,6 +33,8 @@ class LinkOutcome(enum.StrEnum):
     """The mailbox has no IMAP or SMTP switched on."""
     SCOPE_MISSING = "scope_missing"
     """A permission was not granted (a box was not ticked)."""
+    ELSEWHERE = "elsewhere"
+    """Its data would be kept elsewhere than the account is pinned to."""
     UNAVAILABLE = "unavailable"
     """The provider or our database cannot be asked right now."""
     FAILED = "failed"

@@ -79,6 +79,12 @@ _TEXTS: Final[Mapping[LinkOutcome, _Text]] = {
         "Mail programs (IMAP and SMTP) are switched off for it. "
         "Switch them on in the mailbox's settings, or ask its administrator; then ask for a new link.",
     ),
+    LinkOutcome.ELSEWHERE: _Text(
+        409,
+        "This mailbox cannot be linked here",
+        "Your helpdesk's data are to stay in one location, and here they would not. "
+        "Nothing was kept. Ask your helpdesk for help.",
+    ),
     LinkOutcome.SCOPE_MISSING: _Text(
         403,
         "A permission is missing",

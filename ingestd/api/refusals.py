@@ -23,6 +23,7 @@ from ingestd.mail.compose import ComposeError
 from ingestd.options import OptionRefused
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
+from ingestd.privacy.residency import Misplaced
 from ingestd.ticketing import ChangedMeanwhile
 from storage.errors import Conflict, EventsGone, KeyDestroyed, KeyReused, LimitReached, NotFound, StorageUnavailable
 
@@ -70,6 +71,7 @@ _REFUSALS: Final[Mapping[type[Exception], Callable[..., Problem]]] = {
     Conflict: lambda error: Problem("conflict", str(error)),
     KeyReused: lambda _: Problem("idempotency_key_reused"),
     LimitReached: lambda error: Problem("limit_reached", str(error)),
+    Misplaced: lambda error: Problem("conflict", str(error)),
     OptionRefused: lambda error: Problem("invalid", str(error)),
     IllegalStepError: lambda error: Problem("illegal_step", str(error)),
     UrlRefused: lambda error: Problem("url_refused", str(error)),

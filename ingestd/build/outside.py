@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import platform
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -214,7 +215,8 @@ def new_forgetters(store: Store, outside: Outside, metrics: Metrics) -> Forgette
     return Forgetters(Eraser(tools), Closer(tools), revoker)
 
 
-def new_linking(store: Store, outside: Outside) -> Linking:
+def new_linking(store: Store, outside: Outside, current: Callable[[], Settings] | None = None) -> Linking:
+    """`current` returns the settings in force; without it they stay those of the store."""
     return Linking(
         store.content,
         store.keys,
@@ -225,4 +227,5 @@ def new_linking(store: Store, outside: Outside) -> Linking:
         flows_max=store.settings.linking.flows_max,
         newest_first=store.settings.backfill.order == "newest",
         look_into=outside.look_into,
+        locations=lambda: (current() if current else store.settings).locations,
     )

@@ -30,7 +30,14 @@ def new_courier(outside: Outside, settings: Callable[[], Settings]) -> Courier:
 
 
 def new_webhook_desk(store: Store, outside: Outside, courier: Courier, settings: Callable[[], Settings]) -> WebhookDesk:
-    return WebhookDesk(store.content, store.keys, outside.guard, courier, lambda: settings().webhooks)
+    return WebhookDesk(
+        store.content,
+        store.keys,
+        outside.guard,
+        courier,
+        lambda: settings().webhooks,
+        locations=lambda: settings().locations,
+    )
 
 
 def new_dispatcher(
@@ -43,6 +50,7 @@ def new_dispatcher(
         renderer=Renderer(store.content, store.keys),
         courier=courier,
         settings=lambda: settings().webhooks,
+        locations=lambda: settings().locations,
         lease=Lease(worker_id, own.hold_seconds),
         slots=asyncio.Semaphore(own.in_flight_max),
         metrics=metrics,

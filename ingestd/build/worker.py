@@ -22,6 +22,7 @@ from ingestd.linking.foresight import Foresight
 from ingestd.maintenance import Maintenance
 from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from ingestd.retention import Retention
 from ingestd.telemetry.health import Health
 from ingestd.telemetry.metrics import Metrics
@@ -53,6 +54,7 @@ class Worker:
         """Go on with changed settings: the work on every mailbox begins anew."""
         changed = replace(self.store, settings=settings)
         self.gmail_pushes.forget()
+        self.dispatcher.look()
         built = Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease, self.gmail_pushes)
         self.supervisor.rebuild(built.begin)
 
@@ -97,7 +99,15 @@ async def new_worker(
         ),
         foresight=Foresight(store.content, current),
         accounts=AccountRetention(store.content, lambda: rules_of(current())),
-        messages=MessageRetention(store.content, store.blobs, lambda: current().retention.solved_days),
+        messages=MessageRetention(
+            store.content,
+            store.blobs,
+            lambda: current().retention.solved_days,
+            lambda: current().retention.spam_days,
+        ),
+        quarantine=QuarantineRetention(
+            store.content, store.blobs, store.keys, lambda: current().retention.quarantine_days
+        ),
         check_seconds=lambda: current().retention.check_seconds,
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import click
 
+from config import NOWHERE, is_location
 from ingestd.account_states import MEANINGS
 from ingestd.account_states import hold as hold_account
 from ingestd.account_states import release as release_account
@@ -16,12 +17,23 @@ from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
 from ingestd.cli.account_close import close, closing_fields
 from ingestd.cli.common import json_option, print_done, print_fields, print_json, print_rows, with_store
+from ingestd.privacy import residency
 from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.expiry import MessageRetention
 from storage import accounts, expiry, mailboxes
 from storage.accounts import Account, AccountStatus
 
 _DAYS_MAX = 36_500
+
+
+def _label(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not is_location(value):
+        raise click.BadParameter("must be a label of a-z, 0-9 and -: eu, us-east")
+    return value
+
+
+def _label_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    return value if value == NOWHERE else _label(context, parameter, value)
 
 
 @click.group()
@@ -34,11 +46,13 @@ account.add_command(close)
 
 @account.command()
 @click.argument("name")
+@click.option("--location", metavar="LABEL", callback=_label, help="Pin it to this location.")
 @json_option
 @with_store
-async def create(store: Store, name: str, as_json: bool) -> None:
+async def create(store: Store, name: str, location: str | None, as_json: bool) -> None:
     """Make an account, with a key of its own."""
-    created = await create_account(store.content, store.keys, name)
+    residency.check_pin(store.settings.locations, location)
+    created = await create_account(store.content, store.keys, name, location=location)
     print_done({"account": created.account_id}, as_json, words=str(created.account_id))
 
 
@@ -116,17 +130,29 @@ def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
 @click.argument("account_id", type=click.UUID)
 @click.option(
     "--solved-days",
-    required=True,
     metavar="DAYS|default",
     help="Delete tickets so many days after they were solved and last touched; default: as the configuration says.",
 )
+@click.option(
+    "--location",
+    metavar="LABEL|none",
+    callback=_label_or_none,
+    help="Pin it to a location: its data are kept, and its webhooks lead, there alone.",
+)
 @json_option
 @with_store
-async def set_(store: Store, account_id: UUID, solved_days: str, as_json: bool) -> None:
-    """Say for how long an account's solved tickets are kept; `account show` tells how many are older."""
-    days = None if solved_days == "default" else _days(solved_days)
-    await store.content.transaction(account_id, expiry.set_solved_days, days)
-    print_done({"account": account_id, "solved_days": days}, as_json, words="set")
+async def set_(store: Store, account_id: UUID, solved_days: str | None, location: str | None, as_json: bool) -> None:
+    """Say for how long an account's solved tickets are kept (`account show` tells how many are older), and where."""
+    if solved_days is None and location is None:
+        raise click.UsageError("say what is to be set: --solved-days, --location")
+    done: dict[str, object] = {"account": account_id}
+    if solved_days is not None:
+        done["solved_days"] = days = None if solved_days == "default" else _days(solved_days)
+        await store.content.transaction(account_id, expiry.set_solved_days, days)
+    if location is not None:
+        done["location"] = pin = None if location == NOWHERE else location
+        await store.content.transaction(account_id, residency.set_location, store.settings.locations, pin)
+    print_done(done, as_json, words="set")
 
 
 def _days(text: str) -> int:
@@ -157,5 +183,6 @@ async def _row(store: Store, one: Account) -> dict[str, object]:
         "status": one.status.value,
         "since": one.since,
         "held": one.held_since,
+        "location": one.location,
         "created": one.created_at,
     }

@@ -23,6 +23,7 @@ from ingestd.linking.errors import LinkingError
 from ingestd.mail.compose import ComposeError
 from ingestd.outbound.refused import ReplyRefused
 from ingestd.outbound.statuses import IllegalStepError
+from ingestd.privacy.residency import Misplaced
 from ingestd.telemetry import logs
 from storage import accounts
 from storage.errors import StorageError, StorageUnavailable
@@ -75,6 +76,8 @@ def running(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine)
     except StorageUnavailable as error:
         raise StoreAway(str(error)) from error
+    except Misplaced as error:
+        raise ConfigTrouble(str(error)) from error
     except _SAID as error:
         raise Trouble(str(error)) from error
     except ExceptionGroup as group:

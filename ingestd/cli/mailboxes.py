@@ -37,7 +37,7 @@ from ingestd.linking.standing import link_words
 from ingestd.options import effective, mirrored
 from ingestd.privacy.requests import disconnect_mailbox
 from ingestd.records import Receipt
-from ingestd.standing import counts_of
+from ingestd.standing import counts_of, pushed_of
 from storage import edits, erasures, flows, keystore, leases
 from storage.edits import EditCount
 
@@ -255,6 +255,7 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
     view = await store.desk.mailbox(account_id, mailbox_id)
     one = view.mailbox
     counted = await counts_of(store.content, one)
+    pushed = await pushed_of(store.content, one)
     history = await store.desk.backfill(account_id, mailbox_id)
     after_import, folders = effective(view.record, store.settings.mailbox_defaults) if view.record else (None, ())
     mirror = mirrored(view.record, store.settings.mailbox_defaults) if view.record else None
@@ -277,6 +278,9 @@ async def show(store: Store, mailbox_id: UUID, account: UUID | None, as_json: bo
         "edits_failed": counted.edits_failed,
         "edits": [asdict(one) for one in waiting] if as_json else "; ".join(map(_edit_line, waiting)) or None,
         "quarantined": counted.quarantined,
+        "push_until": pushed.active_until if pushed else None,
+        "push_failures": pushed.failures if pushed else None,
+        "push_next_try": pushed.next_try if pushed else None,
     }
     if as_json:
         print_json(row)

@@ -1,4 +1,4 @@
-"""receipt: what the forgetting of a mailbox leaves, to be shown to others."""
+"""receipt: what the forgetting of a mailbox or an account leaves, to be shown to others."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.cli.forgetting import told
+from ingestd.privacy.closing import find_closed
 from ingestd.privacy.receipts import find_forgetting, list_forgetting
 from ingestd.privacy.statement import StatementWrong, key_id, pem, read_pem, read_statement, signer_of
 
@@ -56,31 +57,39 @@ async def list_(store: Store, account: UUID | None, after: UUID | None, limit: i
 
 
 @receipt.command()
-@click.argument("mailbox_id", type=click.UUID)
+@click.argument("forgotten_id", metavar="MAILBOX_ID|ACCOUNT_ID", type=click.UUID)
 @account_option
 @click.option("--signed", is_flag=True, help="Print it signed, as a JWS: for `receipt verify`, or any JOSE tool.")
 @json_option
 @with_store
-async def show(store: Store, mailbox_id: UUID, account: UUID | None, signed: bool, as_json: bool) -> None:
-    """Show the receipt of a mailbox."""
+async def show(store: Store, forgotten_id: UUID, account: UUID | None, signed: bool, as_json: bool) -> None:
+    """Show the receipt of a mailbox, or that of an account that is closed."""
+    if (closed := await find_closed(store.keystore, forgotten_id)) is not None:
+        known = msgspec.to_builtins(closed.receipt) if as_json else msgspec.structs.asdict(closed.receipt)
+        statement: str | None = signer_of(store.keys).sign_account(closed, datetime.now(UTC))
+    else:
+        known, statement = await _of_mailbox(store, forgotten_id, account)
+    if signed and not as_json:
+        click.echo(statement)
+        return
+    if as_json:
+        print_json({**known, **({"signed": statement} if signed else {})})
+    else:
+        print_fields({name: told(value) for name, value in known.items()})
+
+
+async def _of_mailbox(store: Store, mailbox_id: UUID, account: UUID | None) -> tuple[dict[str, Any], str | None]:
     account_id = await choose_account(store, account)
     found = await find_forgetting(store.content, store.keystore, account_id, mailbox_id)
     if found.receipt is None:
         raise Trouble(f"the mailbox is being forgotten (step {found.erasure.step}); its receipt is not written yet")
-    statement = signer_of(store.keys).sign(account_id, found, datetime.now(UTC))
-    if signed and not as_json:
-        click.echo(statement)
-        return
     known = {
         **msgspec.structs.asdict(found.receipt),
         "revocation": found.revocation,
         "refresh_after": found.refresh_after,
         "removal_page": found.removal_page,
     }
-    if as_json:
-        print_json({**known, **({"signed": statement} if signed else {})})
-    else:
-        print_fields({name: told(value) for name, value in known.items()})
+    return known, signer_of(store.keys).sign(account_id, found, datetime.now(UTC))
 
 
 @receipt.command()

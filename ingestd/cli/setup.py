@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 
-from config import Settings, after_import_note, hosts
+from config import Locations, Settings, after_import_note, hosts
 from ingestd.accounts import create_account
 from ingestd.build.store import Store, open_store
 from ingestd.cli.common import Trouble, json_option, print_done, print_json, read_settings, running
 from ingestd.lock import StoreLock
+from ingestd.privacy.residency import mismatches
+from ingestd.telemetry import logs
 from storage import accounts, leases, schema
 from storage.database import describe
+from storage.errors import StorageError
 from storage.sealing import new_key
 
 _CONFIG = """\
@@ -122,9 +127,11 @@ def prepare_folders(settings: Settings) -> None:
 def check_config(config: Path, as_json: bool) -> None:
     """Test the configuration.
 
-    Lists every host that the daemon will contact; it contacts no other.
+    Lists every host that the daemon will contact; it contacts no other. Where `locations` says something, the accounts
+    that are pinned elsewhere are looked up in the store, if it can be read.
     """
     settings = read_settings(config)
+    misplaced = _misplaced(settings)
     found, notes = hosts(settings), {}
     if note := after_import_note(settings.mailbox_defaults.after_import):
         notes["mailbox_defaults.after_import"] = note
@@ -132,7 +139,11 @@ def check_config(config: Path, as_json: bool) -> None:
         notes["storage.bucket"] = _VERSIONS_NOTE
     if as_json:
         named = [{"host": one.host, "port": one.port or 443, "why": one.why} for one in found]
-        print_json({"configuration": config, "hosts": named, "notes": list(notes.values())})
+        fields = {"configuration": config, "hosts": named, "notes": list(notes.values())}
+        if misplaced is not None:
+            fields["locations"] = settings.locations.model_dump()
+            fields["misplaced"] = misplaced
+        print_json(fields)
         return
     for name, note in notes.items():
         click.echo(f"note: {name}: {note}")
@@ -141,6 +152,38 @@ def check_config(config: Path, as_json: bool) -> None:
         click.echo(f"  {one.host}:{one.port or 443}  ({one.why})")
     if not found:
         click.echo("  (none: no provider is configured)")
+    if misplaced is not None:
+        _print_locations(settings, misplaced)
+
+
+def _misplaced(settings: Settings) -> list[str] | None:
+    """Return which accounts are pinned elsewhere, or that it is not known; None where no location is configured."""
+    locations = settings.locations
+    if locations == Locations():
+        return None
+    files = [url.removeprefix("sqlite:///") for url in (settings.storage.database, settings.storage.keystore)]
+    if not all(name.startswith("postgresql:") or Path(name).exists() for name in files):
+        return []  # no store is there yet, and SQLite would make one
+
+    async def inside() -> list[str]:
+        async with open_store(settings) as store:
+            return [one.words() for one in await mismatches(store.content, locations)]
+
+    logs.configure("console", "error")
+    try:
+        return asyncio.run(inside())
+    except StorageError as error:
+        return [f"not known: the store cannot be read ({error})"]
+
+
+def _print_locations(settings: Settings, misplaced: Sequence[str]) -> None:
+    click.echo("Locations:")
+    for store, label in settings.locations.stores().items():
+        click.echo(f"  {store}: {label or '(none: no account can be pinned)'}")
+    for pattern, label in settings.locations.webhooks.items():
+        click.echo(f"  webhooks to {pattern}: {label}")
+    for words in misplaced:
+        click.echo(f"  MISPLACED: {words}")
 
 
 @click.command()

@@ -43,6 +43,7 @@ async def list_(store: Store, account: UUID | None, as_json: bool) -> None:
             "webhook_id": one.webhook.webhook_id,
             "status": one.webhook.status,
             "reason": one.webhook.reason,
+            "withheld": _withheld(one),
             "failing_since": one.webhook.failing_since,
             "behind": one.lag.events,
             "url": one.record.url,
@@ -119,6 +120,10 @@ async def _switch(store: Store, webhook_id: UUID, account: UUID | None, as_json:
     print_done({"webhook_id": webhook_id, "status": status}, as_json, words=f"{webhook_id}: {status}")
 
 
+def _withheld(view: WebhookView) -> str | None:
+    return "location_differs" if view.withheld else None
+
+
 def _fields(view: WebhookView) -> dict[str, object]:
     row = view.webhook
     return {
@@ -127,6 +132,7 @@ def _fields(view: WebhookView) -> dict[str, object]:
         "description": view.record.description,
         "status": row.status,
         "reason": row.reason,
+        "withheld": _withheld(view),
         "since": row.status_since,
         "failing_since": row.failing_since,
         "types": row.types,

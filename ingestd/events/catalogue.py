@@ -124,7 +124,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "message.dropped": EventType(
         "A quarantined message was given up: its bytes are deleted.",
         "Why.",
-        words=("dropped", "known"),
+        words=("dropped", "known", "expired"),
         ids=("mailbox_id", "message_id"),
     ),
     "ticket.created": EventType("A message opened a ticket."),

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from config import Webhooks
+from config import Locations, Webhooks
 from connectors.base import TemporaryError
 from connectors.egress import EgressGuard, EgressRefused
 from ingestd.access import Buckets, TooManyRequests
@@ -23,8 +23,9 @@ from ingestd.events.courier import Answer, Courier
 from ingestd.events.envelope import headers_of, signers_of, trial_body
 from ingestd.events.urls import UrlRefused, read_url
 from ingestd.keys import KeyRing
+from ingestd.privacy.residency import is_elsewhere
 from ingestd.records import OldSecret, WebhookRecord
-from storage import deliveries, webhooks
+from storage import accounts, deliveries, webhooks
 from storage.database import Database, now
 from storage.deliveries import Delivery, DeliveryStatus, Lag
 from storage.requests import Claim, Done, once
@@ -47,6 +48,8 @@ class WebhookView:
     webhook: Webhook
     record: WebhookRecord
     lag: Lag
+    withheld: bool
+    """Nothing is delivered, however it stands, as it leads elsewhere than its account is pinned to."""
 
     def previous_secret_until(self, at: datetime) -> datetime | None:
         """Return until when an older secret signs as well; None where none does."""
@@ -85,6 +88,7 @@ class WebhookDesk:
         courier: Courier,
         settings: Callable[[], Webhooks],
         *,
+        locations: Callable[[], Locations] = Locations,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._content = content
@@ -92,6 +96,7 @@ class WebhookDesk:
         self._guard = guard
         self._courier = courier
         self._settings = settings
+        self._locations = locations
         self._tests = Buckets(_TESTS_PER_SECOND, _TESTS_BURST, clock)
 
     async def create(
@@ -101,7 +106,7 @@ class WebhookDesk:
 
         Raises UrlRefused, LimitReached, Conflict, EventsGone, KeyReused.
         """
-        await self._check(new.url)
+        await self._check(account_id, new.url)
         record = WebhookRecord(url=new.url, secret=_new_secret(), description=new.description)
         key = await self._keys.account(account_id)
         done = await self._content.transaction(
@@ -121,7 +126,7 @@ class WebhookDesk:
     async def change(self, account_id: UUID, webhook_id: UUID, change: Change, *, claim: Claim | None = None) -> bool:
         """Change a webhook; return whether the same request had done so before. Raises NotFound, UrlRefused."""
         if change.url is not None:
-            await self._check(change.url)
+            await self._check(account_id, change.url)
         key = await self._keys.account(account_id)
         done = await self._content.transaction(account_id, once, claim, _change, webhook_id, key, change)
         return done.repeated
@@ -163,6 +168,8 @@ class WebhookDesk:
             raise TooManyRequests(wait)
         self._tests.take(webhook_id.hex)
         at = datetime.now(UTC)
+        if view.withheld:
+            return Answer(None, "location_differs", 0.0)
         body = trial_body(account_id, webhook_id, at)
         headers = headers_of(f"evt_test_{new_id().hex}", at, body, signers_of(view.record, at))
         return await self._courier.post(view.record.url, headers, body)
@@ -170,12 +177,14 @@ class WebhookDesk:
     async def show(self, account_id: UUID, webhook_id: UUID) -> WebhookView:
         """Raises NotFound."""
         webhook, lag = await self._content.read(account_id, _show, webhook_id)
-        return await self._open(webhook, lag)
+        pinned = await self._content.read(account_id, accounts.location_of)
+        return await self._open(webhook, lag, pinned)
 
     async def list(self, account_id: UUID, *, after: UUID | None = None, limit: int = 100) -> list[WebhookView]:
         """Return up to `limit` webhooks behind the id `after`, oldest first."""
         found = await self._content.read(account_id, _list, after=after, limit=limit)
-        return [await self._open(*one) for one in found]
+        pinned = await self._content.read(account_id, accounts.location_of)
+        return [await self._open(*one, pinned) for one in found]
 
     async def deliveries(
         self,
@@ -189,8 +198,10 @@ class WebhookDesk:
         """Return up to `limit` deliveries behind the sequence `before`, newest first. Raises NotFound."""
         return await self._content.read(account_id, _deliveries, webhook_id, status=status, before=before, limit=limit)
 
-    async def _check(self, url: str) -> None:
+    async def _check(self, account_id: UUID, url: str) -> None:
         """Raises UrlRefused."""
+        if is_elsewhere(self._locations(), await self._content.read(account_id, accounts.location_of), url):
+            raise UrlRefused("its host is not known to be in the location that this account is pinned to")
         target = read_url(url, self._guard.is_open_to_accounts)
         try:
             await self._guard.resolve(target.host, target.port, account_supplied=True)
@@ -199,9 +210,9 @@ class WebhookDesk:
         except TemporaryError:
             return  # a new name, perhaps; it is looked up and checked at each connection anyway
 
-    async def _open(self, webhook: Webhook, lag: Lag) -> WebhookView:
-        key = await self._keys.account(webhook.account_id)
-        return WebhookView(webhook, _record(key, webhook), lag)
+    async def _open(self, webhook: Webhook, lag: Lag, pinned: str | None) -> WebhookView:
+        record = _record(await self._keys.account(webhook.account_id), webhook)
+        return WebhookView(webhook, record, lag, is_elsewhere(self._locations(), pinned, record.url))
 
 
 def _new_secret() -> str:

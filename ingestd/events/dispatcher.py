@@ -62,6 +62,11 @@ class Dispatcher:
             if not self._stopping:
                 await self._cancel(list(self._running.values()))
 
+    def look(self) -> None:
+        """Have every webhook look at the configuration, which has changed."""
+        for one in self._running.values():
+            one.follower.look()
+
     async def drain(self, seconds: float) -> None:
         """Let what is under way end within `seconds`, write what came of it, and hand every webhook over."""
         self._stopping = True

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 import structlog
 from standardwebhooks import Webhook as Signer
 
-from config import Webhooks
+from config import Locations, Webhooks
 from ingestd.events import steps
 from ingestd.events.catalogue import view_of
 from ingestd.events.content import Renderer
@@ -31,6 +31,7 @@ from ingestd.events.lanes import Entry, Lanes
 from ingestd.events.schedule import retry_delay
 from ingestd.inbound.lease import Lease
 from ingestd.keys import KeyRing
+from ingestd.privacy.residency import is_elsewhere
 from ingestd.records import WebhookRecord
 from ingestd.telemetry.metrics import Metrics
 from storage.database import Database
@@ -61,6 +62,7 @@ class DeliveryTools:
     slots: asyncio.Semaphore
     """Deliveries under way, over all webhooks."""
     metrics: Metrics
+    locations: Callable[[], Locations] = Locations
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
 
@@ -72,6 +74,9 @@ class Follower:
     revision: int = -1
     _webhook: Webhook | None = None
     _record: WebhookRecord | None = None
+    _location: str | None = None
+    _is_withheld: bool = False
+    """Nothing is delivered, as it leads elsewhere than its account is pinned to."""
     _signers: list[tuple[Signer, datetime | None]] = field(default_factory=list)
     _lanes: Lanes = field(default_factory=Lanes)
     _health: Health = field(default_factory=Health)
@@ -92,6 +97,10 @@ class Follower:
         if revision != self.revision:
             self._wake.set()
             self.revision = -1
+
+    def look(self) -> None:
+        """The configuration has changed."""
+        self._wake.set()
 
     @property
     def in_flight(self) -> int:
@@ -133,7 +142,7 @@ class Follower:
         )
         if loaded is None:
             return False
-        self._webhook, self.revision = loaded.webhook, loaded.webhook.revision
+        self._webhook, self.revision, self._location = loaded.webhook, loaded.webhook.revision, loaded.location
         key = await tools.keys.account(self.held.account_id)
         place = WebhookRecord.place(self.held.webhook_id)
         self._record = record = key.open_record(place, loaded.webhook.sealed, WebhookRecord)
@@ -167,7 +176,7 @@ class Follower:
     def _room(self) -> int:
         """Return how many events may become deliveries now."""
         settings = self.tools.settings()
-        if self._stopping or (self._health.down and len(self._lanes) > 0):
+        if self._withheld() or self._stopping or (self._health.down and len(self._lanes) > 0):
             return 0
         return min(settings.batch_max, settings.pending_max - len(self._lanes))
 
@@ -208,6 +217,16 @@ class Follower:
             self._lanes.add(Entry(one, now) for one in done.taken)
         return True
 
+    def _withheld(self) -> bool:
+        """Whether it leads elsewhere than its account is pinned to, as the configuration has it now."""
+        if self._record is None:
+            return False
+        withheld = is_elsewhere(self.tools.locations(), self._location, self._record.url)
+        if withheld != self._is_withheld:
+            log.warning("webhook.withheld" if withheld else "webhook.released", webhook_id=self.held.webhook_id)
+            self._is_withheld = withheld
+        return withheld
+
     # -- sending ---------------------------------------------------------------------------------
 
     def _begin_due(self) -> float:
@@ -216,6 +235,8 @@ class Follower:
         most = 1 if self._health.down else settings.in_flight_per_webhook_max
         while len(self._sending) < most and len(self._outcomes) < _UNWRITTEN_MAX and not self._stopping:
             now = tools.clock()
+            if self._withheld():
+                return _LOOK_SECONDS
             if not tools.lease.is_ours():
                 return _AWAY_SECONDS
             if now < self._health.not_before:
@@ -232,7 +253,7 @@ class Follower:
     async def _send(self, entry: Entry, *, probe: bool) -> None:
         try:
             async with self.tools.slots:
-                if self._stopping or not self.tools.lease.is_ours():
+                if self._stopping or self._withheld() or not self.tools.lease.is_ours():
                     self._lanes.free(entry)
                     return
                 answer = await self._attempt(entry)

@@ -23,6 +23,8 @@ FAILING, GIVEN_UP, GONE, BY_HAND = "failing", "given_up", "gone", "by_hand"
 class Loaded:
     webhook: Webhook
     pending: list[Pending]
+    location: str | None
+    """What its account is pinned to."""
     at: datetime
     """By the database's clock."""
 
@@ -57,7 +59,8 @@ def load(conn: Connection, account_id: UUID, webhook_id: UUID, worker_id: UUID) 
     webhook = webhooks.find_webhook(conn, account_id, webhook_id, lock=True)
     if webhook is None or not _is_ours(conn, webhook, worker_id):
         return None
-    return Loaded(webhook, deliveries.load_pending(conn, account_id, webhook_id), now(conn))
+    pinned = accounts.location_of(conn, account_id)
+    return Loaded(webhook, deliveries.load_pending(conn, account_id, webhook_id), pinned, now(conn))
 
 
 def advance(

@@ -19,6 +19,7 @@ _OUTCOMES = {
     "admin_blocked": LinkOutcome.ADMIN_BLOCKED,
     "mailbox_denied": LinkOutcome.ADMIN_BLOCKED,
     "callback_rejected": LinkOutcome.OTHER_BROWSER,
+    "location_differs": LinkOutcome.ELSEWHERE,
     "code_refused": LinkOutcome.EXPIRED,
     "provider_unavailable": LinkOutcome.UNAVAILABLE,
     "throttled": LinkOutcome.UNAVAILABLE,

@@ -26,7 +26,7 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
-from config import Provider
+from config import Locations, Provider
 from ingestd.keys import KeyRing
 from ingestd.linking.client import ProviderClient
 from ingestd.linking.clients import OAuthClients
@@ -42,7 +42,7 @@ from ingestd.linking.unowned import identity_by_address, is_same, shared_scopes,
 from ingestd.linking.ways import granted_of
 from ingestd.linking.writes import begin_link, store_link
 from ingestd.records import FlowRecord, GrantRecord, MailboxRecord
-from storage import flows, grants, mailboxes
+from storage import accounts, flows, grants, mailboxes
 from storage.database import Database
 from storage.errors import Conflict, KeyDestroyed, NotFound
 from storage.flows import Flow
@@ -83,7 +83,9 @@ class Linking:
         flows_max: int = 1000,
         newest_first: bool = True,
         look_into: LookInto | None = None,
+        locations: Callable[[], Locations] = Locations,
     ) -> None:
+        """`locations` returns those in force: of an account that is pinned elsewhere nothing is linked."""
         self._content = content
         self._keys = keys
         self._clients = clients
@@ -94,6 +96,7 @@ class Linking:
         self._flows_max = flows_max
         self._newest_first = newest_first
         self._look_into = look_into
+        self._locations = locations
 
     async def start(self, account_id: UUID, request: LinkRequest, *, claim: Claim | None = None) -> StartedLink:
         """Prepare a request and return the address to open. A claim's resource is the id of the request.
@@ -120,6 +123,7 @@ class Linking:
         return StartedLink(flow.flow_id, flow.mailbox_id, address, flow.expires_at, begun.repeated)
 
     async def _begin(self, account_id: UUID, request: LinkRequest, claim: Claim | None = None) -> _Begun:
+        await self._check_location(account_id)
         name = await self._provider_of(account_id, request)
         try:
             oauth = self._provider(name).oauth
@@ -173,6 +177,12 @@ class Linking:
         log.info("link.started", flow_id=flow_id, mailbox_id=mailbox_id, provider=name)
         return _Begun(flow_id, repeated=False, by_application=bool(wanted.application))
 
+    async def _check_location(self, account_id: UUID) -> None:
+        """Raises LinkRefused where what is linked would lie elsewhere than the account is pinned to."""
+        pinned = await self._content.read(account_id, accounts.location_of)
+        if pinned is not None and self._locations().elsewhere(pinned):
+            raise LinkRefused("location_differs")
+
     async def _begun(self, account_id: UUID, request: LinkRequest) -> tuple[Flow, str]:
         """Prepare a request; return it, and its state."""
         begun = await self._begin(account_id, request)
@@ -217,6 +227,7 @@ class Linking:
             flow = await self._content.transaction(None, flows.open_flow, _digest(state), _digest(browser))
         except NotFound as error:
             raise LinkRefused("unknown_or_used") from error
+        await self._check_location(flow.account_id)
         record = await self._record(flow)
         if record.application:
             raise LinkRefused("nobody_to_ask")
@@ -353,6 +364,7 @@ class Linking:
             tokens.access_token, tokens.refresh_token, tokens.scopes or (), record.device_id, asked is None
         )
         try:
+            await self._check_location(flow.account_id)
             client.require_all(tokens)
             identity = await client.identity(tokens, asked)
             if record.shared:

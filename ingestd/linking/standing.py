@@ -34,6 +34,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "shared_not_configured": "the provider's configuration does not ask for shared mailboxes: set shared_mailboxes",
     "mailbox_denied": "Microsoft does not let us into this mailbox: an administrator must allow it",
     "mailbox_unknown": "there is no such mailbox, or Microsoft Graph does not reach it",
+    "location_differs": "this account is pinned to a location in which what is linked would not be kept",
     "partial_consent": "not everything was granted that is needed; begin again, and tick every box",
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -26,6 +27,7 @@ from storage import closures, erasures, keystore
 from storage.database import Database
 from storage.erasures import Erasure
 from storage.errors import KeyDestroyed, MasterKeyWrong
+from storage.keystore import LedgerPosition
 
 log = structlog.get_logger()
 
@@ -108,10 +110,28 @@ class Closer:
         return written
 
 
-async def find_receipt(store: Database, account_id: UUID) -> AccountReceipt | None:
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The receipt of a closed account."""
+
+    receipt: AccountReceipt
+    position: LedgerPosition
+    """Where it stands in the ledger."""
+
+
+async def find_closed(store: Database, account_id: UUID) -> Closed | None:
     """Return the receipt of a closed account; None before it is written. `store` is the key store."""
     written = await store.read(account_id, keystore.find_receipt, account_id)
-    return None if written is None else msgspec.json.decode(written.detail, type=AccountReceipt)
+    if written is None:
+        return None
+    receipt = msgspec.json.decode(written.detail, type=AccountReceipt)
+    return Closed(receipt, LedgerPosition(written.sequence, bytes(written.hash)))
+
+
+async def find_receipt(store: Database, account_id: UUID) -> AccountReceipt | None:
+    """As `find_closed`, without its place."""
+    found = await find_closed(store, account_id)
+    return None if found is None else found.receipt
 
 
 def _close(conn: Connection, account_id: UUID) -> None:

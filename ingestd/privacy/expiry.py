@@ -1,4 +1,5 @@
-"""The retention of messages: solved tickets are deleted once they are older than their account keeps them."""
+"""The retention of messages: solved tickets are deleted once they are older than their account keeps them, spam and
+what is in the trash once it is older than the operator keeps it."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from storage.accounts import Account, AccountStatus
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import NotFound
+from storage.tickets import TicketStatus
 
 log = structlog.get_logger()
 
 _TICKETS_MAX = 10_000
 """Of one account, in one run; what one run does not reach, the next one does."""
 _PAGE = 50
+_CLOSED = TicketStatus.CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +34,23 @@ class MessageRetention:
     content: Database
     blobs: Blobs
     default_days: Callable[[], int | None]
+    spam_days: Callable[[], int | None] = lambda: None
+    """Returns for how long spam, and what is in the trash, is kept; None: for ever."""
 
     async def run(self, at: datetime) -> int:
         """Delete what is too old at this time; return how many tickets. Raises StorageUnavailable, OSError."""
         total = 0
+        days = self.spam_days()
+        spam = None if days is None else at - timedelta(days=days)
         for account in await self.content.read(None, accounts.list_accounts):
-            before = self.kept_since(account, at)
-            if before is None or account.status is not AccountStatus.ACTIVE or account.held_since is not None:
+            if account.status is not AccountStatus.ACTIVE or account.held_since is not None:
                 continue
-            if count := await self._sweep(account.account_id, before):
+            kept = {_CLOSED: self.kept_since(account, at), TicketStatus.SPAM: spam, TicketStatus.DELETED: spam}
+            count = 0
+            for status, before in kept.items():
+                if before is not None:
+                    count += await self._sweep(account.account_id, before, status)
+            if count:
                 log.info("retention.tickets_deleted", account_id=account.account_id, tickets=count)
                 total += count
         if total:
@@ -51,21 +62,25 @@ class MessageRetention:
         days = self.default_days() if account.solved_days is None else account.solved_days
         return None if days is None else at - timedelta(days=days)
 
-    async def _sweep(self, account_id: UUID, before: datetime) -> int:
+    async def _sweep(self, account_id: UUID, before: datetime, status: TicketStatus) -> int:
         count = 0
         while count < _TICKETS_MAX:
-            found = await self.content.read(account_id, expiry.list_expired, before, _PAGE)
-            gone = [await self._delete(account_id, one, before) for one in found]
+            found = await self.content.read(account_id, expiry.list_expired, before, _PAGE, status)
+            gone = [await self._delete(account_id, one, before, status) for one in found]
             count += sum(gone)
             if not any(gone):
                 break
         return count
 
-    async def _delete(self, account_id: UUID, ticket_id: UUID, before: datetime) -> bool:
+    async def _delete(
+        self, account_id: UUID, ticket_id: UUID, before: datetime, status: TicketStatus = _CLOSED
+    ) -> bool:
         """Return whether the ticket is gone, and not opened again meanwhile."""
         while True:
             try:
-                deleted = await self.content.transaction(account_id, expiry.delete_some, ticket_id, before, CHUNK_ROWS)
+                deleted = await self.content.transaction(
+                    account_id, expiry.delete_some, ticket_id, before, CHUNK_ROWS, status
+                )
             except NotFound:
                 return False  # its mailbox is being forgotten
             if deleted is None:

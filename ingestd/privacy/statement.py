@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from ingestd.keys import KeyRing
+from ingestd.privacy.closing import Closed
 from ingestd.privacy.receipts import Forgetting
+from ingestd.records import AccountReceipt, Receipt
+from storage.keystore import LedgerPosition
 from storage.sealing import fingerprint_of
 
 _ALGORITHM: Final = "EdDSA"
@@ -43,20 +46,30 @@ class Signer:
         """Return what is known of a mailbox's forgetting at this time, signed; None before the receipt is written."""
         if found.receipt is None or found.position is None:
             return None
-        before = found.receipt.unreadable_at.isoformat()
         receipt = msgspec.structs.replace(
             found.receipt,
             revocation=found.revocation or found.receipt.revocation,
             refresh_after=found.refresh_after or found.receipt.refresh_after,
             removal_page=found.removal_page,
         )
+        return self._sign(found.erasure.mailbox_id, account_id, receipt, found.position, at)
+
+    def sign_account(self, closed: Closed, at: datetime) -> str:
+        """Return the receipt of a closed account, signed: of what was its own, and which mailboxes it had."""
+        account_id = closed.receipt.account_id
+        return self._sign(account_id, account_id, closed.receipt, closed.position, at)
+
+    def _sign(
+        self, subject: UUID, account_id: UUID, receipt: Receipt | AccountReceipt, position: LedgerPosition, at: datetime
+    ) -> str:
+        before = receipt.unreadable_at.isoformat()
         claims = {
             "iat": int(at.timestamp()),
-            "sub": str(found.erasure.mailbox_id),
+            "sub": str(subject),
             "account_id": str(account_id),
             "receipt": msgspec.to_builtins(receipt),
             "readable_with": f"copies of the key store made before {before}, and nothing else",
-            "ledger": {"sequence": found.position.sequence, "hash": found.position.hash.hex()},
+            "ledger": {"sequence": position.sequence, "hash": position.hash.hex()},
         }
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"typ": _TYPE, "kid": key_id(self.public_key)})
 

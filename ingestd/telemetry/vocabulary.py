@@ -58,6 +58,7 @@ ERASURE_STEP: Final = "erasure.step"
 ERASURE_FAILED: Final = "erasure.failed"
 ERASURE_DONE: Final = "erasure.done"
 TICKETS_DELETED: Final = "retention.tickets_deleted"
+QUARANTINE_DROPPED: Final = "retention.quarantine_dropped"
 ACCOUNT_WARNED: Final = "account.erasure_warning"
 ACCOUNT_ERASED: Final = "account.erased"
 ACCOUNT_CLOSED: Final = "account.closed"
@@ -68,6 +69,8 @@ STORAGE_UNAVAILABLE: Final = "storage.unavailable"
 WEBHOOK_FAILING: Final = "webhook.failing"
 WEBHOOK_RECOVERED: Final = "webhook.recovered"
 WEBHOOK_DISABLED: Final = "webhook.disabled"
+WEBHOOK_WITHHELD: Final = "webhook.withheld"
+WEBHOOK_RELEASED: Final = "webhook.released"
 LEASE_TAKEN: Final = "lease.taken"
 LEASE_LOST: Final = "lease.lost"
 EGRESS_REFUSED: Final = "egress.refused"
@@ -123,7 +126,8 @@ EVENTS: Final[Mapping[str, str]] = {
     LINK_FAILED: "A linking came back without success.",
     ERASURE_STEP: "One step of an erasure is done.",
     ERASURE_FAILED: "A step of an erasure failed; it is repeated.",
-    TICKETS_DELETED: "Solved tickets of an account were deleted, as they were older than it keeps them.",
+    TICKETS_DELETED: "Tickets of an account were deleted, as they were older than it keeps them.",
+    QUARANTINE_DROPPED: "Messages in the quarantine of an account were dropped, as they were older than they are kept.",
     ACCOUNT_WARNED: "A suspended account was told that it will be erased.",
     ACCOUNT_ERASED: "An account was suspended for so long that it is being closed.",
     ACCOUNT_CLOSED: "An account is forgotten, with all of its mailboxes, and its receipt is written.",
@@ -135,6 +139,8 @@ EVENTS: Final[Mapping[str, str]] = {
     WEBHOOK_FAILING: "Several deliveries to a webhook failed in a row; one at a time is tried from now on.",
     WEBHOOK_RECOVERED: "A webhook that failed takes deliveries again.",
     WEBHOOK_DISABLED: "A webhook was switched off, as its receiver does not take events; they wait in the log.",
+    WEBHOOK_WITHHELD: "Nothing is delivered to a webhook, as its host is not known to be where its account is pinned.",
+    WEBHOOK_RELEASED: "A webhook that was withheld is delivered to again.",
     LEASE_TAKEN: "This process holds its heartbeat row, and may take mailboxes.",
     LEASE_LOST: "The heartbeat came too late: the work of this process belongs to others now.",
     EGRESS_REFUSED: "A connection to a host that is not configured was stopped.",

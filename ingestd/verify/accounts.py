@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
+from config import is_location
 from ingestd.verify.look import Look
 from ingestd.verify.report import Findings
 from ingestd.verify.stated import Count, Flag, Statements, stated
@@ -43,6 +44,15 @@ def warned_accounts_are_suspended() -> Statements:
     )
     wrong = or_(accounts.c.status == AccountStatus.ACTIVE, accounts.c.held_since.is_not(None))
     yield Flag(joined.where(wrong), "an account is warned of an erasure that does not come")
+
+
+async def pins_are_labels(look: Look, found: Findings) -> None:
+    """What an account is pinned to is the label of a location: any other one would fit no configuration."""
+    async for page in look.pages(look.content, accounts, accounts.c.location.is_not(None)):
+        for row in page:
+            found.checked += 1
+            if not is_location(row.location):
+                found.add(row.account_id, row.account_id, "the account is pinned to what is no location")
 
 
 async def closed_accounts_are_gone(look: Look, found: Findings) -> None:

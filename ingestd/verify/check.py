@@ -98,6 +98,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forgetting.erasures_go_step_by_step,
     forgetting.disconnecting_mailboxes_are_being_erased,
     accounts.warned_accounts_are_suspended,
+    accounts.pins_are_labels,
     accounts.closed_accounts_are_gone,
     accounts.accounts_are_closed_by_an_erasure,
     forgetting.blobs_have_a_row,

@@ -164,7 +164,14 @@ async def api_desk(
             burst_max=api.token_burst_max,
         ),
         linking=linking,  # type: ignore[arg-type]
-        webhooks=WebhookDesk(office.stores.content, office.keys, guard, courier, lambda: chosen.webhooks),
+        webhooks=WebhookDesk(
+            office.stores.content,
+            office.keys,
+            guard,
+            courier,
+            lambda: chosen.webhooks,
+            locations=lambda: chosen.locations,
+        ),
         feed=EventFeed(office.stores.content, bell, lambda: chosen.events),
         bell=bell,
         parser=cast("ParserPool", HereParser()) if parser is None else parser,

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingestd.access import Scope
-from storage import closures
+from ingestd.privacy.statement import read_statement, signer_of
+from storage import accounts, closures
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
 from tests.office import Office, mail
@@ -86,7 +87,15 @@ async def test_close(desk: ApiDesk) -> None:
     assert shown["closing"]["receipt"]["left"] == {}
     (receipt,) = (await desk.get("/receipts", token=operator))["items"]
     assert receipt["mailbox_id"] == str(desk.office.held.mailbox_id)
-    assert (await desk.get("/v1/accounts", token=operator))["items"] == [shown]
+    (listed,) = (await desk.get("/v1/accounts", token=operator))["items"]
+    # Each is signed anew, at its own time.
+    signed = [one["closing"]["receipt"].pop("signed") for one in (shown, listed)]
+    assert listed == shown
+    for statement in signed:
+        said = read_statement(statement, signer_of(desk.office.keys).public_key)
+        assert (said["sub"], said["account_id"]) == (str(desk.account_id), str(desk.account_id))
+        assert said["receipt"]["mailboxes"] == shown["closing"]["receipt"]["mailboxes"]
+        assert said["ledger"]["sequence"] == 4
     await desk.verified()
 
 
@@ -105,3 +114,24 @@ async def test_how_long_solved_tickets_are_kept_and_a_hold(desk: ApiDesk) -> Non
     assert_problem(await desk.ask("DELETE", path, token=operator), 409, "conflict")
     assert (await desk.post(f"{path}/release", token=operator))["held_since"] is None
     await desk.verified()
+
+
+async def test_a_pin_is_the_operators_and_fits_the_stores(desk: ApiDesk) -> None:
+    operator = await desk.new_token(operator=True)
+    path = f"/v1/accounts/{desk.account_id}"
+    assert_problem(await desk.ask("PATCH", path, json={"location": "eu"}), 403, "forbidden")
+    assert_problem(await desk.ask("PATCH", path, json={"location": "E U"}, token=operator), 422, "invalid")
+    assert_problem(await desk.ask("PATCH", path, json={}, token=operator), 422, "invalid")
+    # Nobody has said where the stores are.
+    refused = await desk.ask("PATCH", path, json={"location": "eu"}, token=operator)
+    assert_problem(refused, 409, "conflict")
+    assert "storage.database has no location" in refused.json()["detail"]
+    made = await desk.ask("POST", "/v1/accounts", json={"name": "Other", "location": "eu"}, token=operator)
+    assert_problem(made, 409, "conflict")
+    assert (await desk.get(path))["location"] is None
+    await desk.office.stores.content.transaction(desk.account_id, accounts.set_location, "eu")
+    assert (await desk.get(path))["location"] == "eu"
+    webhook = {"url": "https://hooks.example.com/"}
+    assert_problem(await desk.ask("POST", f"{path}/webhooks", json=webhook), 422, "url_refused")
+    unpinned = await desk.ask("PATCH", path, json={"location": None}, token=operator)
+    assert (unpinned.json()["location"], unpinned.json()["solved_days"]) == (None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from connectors.base import Trouble
 from ingestd.access import Scope
 from ingestd.inbound.folders import open_folders
 from ingestd.records import FoldersRecord
-from storage import grants, mailboxes, outbox
+from storage import grants, mailboxes, outbox, pushes
 from storage.mailboxes import MailboxState
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
@@ -259,3 +259,27 @@ async def test_scopes_and_others(desk: ApiDesk) -> None:
         assert_problem(await desk.ask(method, f"/mailboxes/{new_id()}{path}", key="x"), 404, "not_found")
     state = await other.stores.content.read(other.held.account_id, mailboxes.get_mailbox, other.held.mailbox_id)
     assert state.state is MailboxState.ACTIVE
+
+
+async def test_the_subscription_of_a_mailbox_is_shown(desk: ApiDesk) -> None:
+    held, content = desk.office.held, desk.office.stores.content
+    path = f"/mailboxes/{held.mailbox_id}"
+    assert (await desk.get(path))["push"] is None
+    await content.transaction(held.account_id, pushes.want, held.mailbox_id, fence=held.fence)
+    await content.transaction(
+        held.account_id, pushes.note_failed, held.mailbox_id, fence=held.fence, retry_in=timedelta(minutes=5)
+    )
+    shown = (await desk.get(path))["push"]
+    assert (shown["active_until"], shown["failures"]) == (None, 1)
+    until = datetime.now(UTC) + timedelta(days=3)
+    await content.transaction(
+        held.account_id,
+        pushes.note_made,
+        held.mailbox_id,
+        fence=held.fence,
+        sealed=b"x",
+        expires_at=until,
+        renew_in=timedelta(days=1),
+    )
+    shown = (await desk.get(path))["push"]
+    assert (datetime.fromisoformat(shown["active_until"]), shown["failures"]) == (until, 0)

@@ -33,3 +33,18 @@ def test_a_receipt_is_signed_and_checked_by_its_key_alone(tmp_path: Path) -> Non
     refused = CliRunner().invoke(main, elsewhere)
     assert refused.exit_code == 1
     assert "it was changed" in refused.output
+
+
+def test_the_receipt_of_a_closed_account_is_signed_as_well(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    (account,) = desk.json("account", "list")
+    desk.json("account", "close", account["account"], "--yes")
+    shown = desk.json("receipt", "show", account["account"])
+    assert (shown["mailboxes"], shown["left"]) == ([str(desk.mailbox_id)], {})
+    (tmp_path / "receipt.jws").write_text(desk.run("receipt", "show", account["account"], "--signed").output)
+    said = desk.json("receipt", "verify", tmp_path / "receipt.jws")
+    assert said["key_fingerprint"] == shown["key_fingerprint"]
+    assert (said["account"], said["deleted"]) == (account["account"], shown["deleted"])
+    # A mailbox's own is still shown, by the account that it was of.
+    mailbox = desk.json("receipt", "show", desk.mailbox_id, "--account", account["account"])
+    assert mailbox["mailbox_id"] == str(desk.mailbox_id)

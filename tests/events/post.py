@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from config import Webhooks
+from config import Locations, Webhooks
 from connectors.egress import EgressGuard
 from connectors.tls import client_context
 from ingestd.events.content import Renderer
@@ -54,6 +54,7 @@ class Post:
     courier: Courier
     bell: Bell = field(default_factory=Bell)
     metrics: Metrics = field(default_factory=lambda: Metrics(version="0", python_version="3"))
+    locations: Locations = field(default_factory=Locations)
 
     @property
     def account_id(self) -> UUID:
@@ -105,6 +106,7 @@ class Post:
             lease=Lease(new_id(), self.settings.hold_seconds),
             slots=asyncio.Semaphore(self.settings.in_flight_max),
             metrics=self.metrics,
+            locations=lambda: self.locations,
         )
         return Dispatcher(stores.content, tools, self.bell)
 
@@ -127,7 +129,9 @@ async def post_office(office: Office, *receivers: Receiver, settings: Webhooks |
     chosen = settings or quick()
     guard = EgressGuard([], open_to_accounts=[("127.0.0.1", one.port) for one in receivers])
     courier = Courier(guard, client_context(), lambda: chosen)
-    desk = WebhookDesk(office.stores.content, office.keys, guard, courier, lambda: chosen)
+    desk = WebhookDesk(
+        office.stores.content, office.keys, guard, courier, lambda: chosen, locations=lambda: post.locations
+    )
     post = Post(office, guard, chosen, desk, courier)
     office.stores.content.on_wake(post.bell.ring)
     try:

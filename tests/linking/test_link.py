@@ -15,7 +15,7 @@ from ingestd.linking.client import Revocation
 from ingestd.linking.link import LinkRefused, LinkRequest
 from ingestd.privacy.revocation import read_revocable, revocable_text
 from ingestd.records import FlowRecord
-from storage import events, flows, keystore, mailboxes
+from storage import accounts, events, flows, keystore, mailboxes
 from storage.errors import NotFound
 from storage.types import new_id
 from tests.linking.bench import ADDRESS, OTHER, Bench, running_bench
@@ -265,3 +265,20 @@ async def test_what_a_linking_remembers_is_sealed(bench: Bench) -> None:
     for secret in (record.state, record.verifier, record.device_id):
         assert secret
         assert secret.encode() not in flow.sealed
+
+
+async def test_nothing_is_linked_of_an_account_that_is_pinned_elsewhere(bench: Bench) -> None:
+    started = await bench.linking.start(bench.account_id, LinkRequest(provider="local"))
+    state = parse_qs(urlsplit(started.address).query)["state"][0]
+    code, waiting, iss = await bench.code(ADDRESS)
+    await bench.stores.content.transaction(bench.account_id, accounts.set_location, "eu")
+    with pytest.raises(LinkRefused, match="location_differs"):
+        await bench.linking.start(bench.account_id, LinkRequest(provider="local"))
+    with pytest.raises(LinkRefused, match="location_differs"):
+        await bench.linking.open(state, "another")
+    with pytest.raises(LinkRefused, match="location_differs"):
+        await bench.linking.complete(state=waiting, browser="b", code=code, error=None, iss=iss)
+    assert bench.server.grants.living_grants(ADDRESS) == 0  # what is not used is given back
+    assert await bench.stores.content.read(bench.account_id, mailboxes.list_mailboxes) == []
+    await bench.stores.content.transaction(bench.account_id, accounts.set_location, None)
+    await bench.consent(ADDRESS)

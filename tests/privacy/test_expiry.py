@@ -11,12 +11,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, update
 
+from connectors.base import RawMessage
 from ingestd import account_states
 from ingestd.desk import Desk
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from storage import expiry, mailboxes
 from storage.errors import NotFound
 from storage.tables import MAILBOX_TABLES, events, outbox
+from storage.tickets import TicketStatus
+from tests.inbound.test_replay import Parser
 from tests.office import Office, mail
 from tests.plans import plans
 from tests.stores import Stores
@@ -168,3 +172,64 @@ async def test_what_is_due_is_found_by_indexes(stores: Stores) -> None:
     wrong = [one for one in lines if any(scan in one for scan in scans) and not one.startswith("SEARCH accounts")]
     assert not wrong, lines
     assert not [one for one in lines if "TEMP B-TREE" in one], lines
+
+
+async def test_spam_and_trash_go_by_the_operators_own_number_of_days(stores: Stores) -> None:
+    office = await Office.open(stores)
+    account_id, content = office.held.account_id, stores.content
+    first = [mail(message_id=f"<q{n}@example.org>") for n in range(4)]
+    await office.take(*first)
+    await office.act(1, "spam")
+    await office.act(2, "deleted")
+    now = await _solved(office, 3)
+    engine = MessageRetention(content, stores.blobs, lambda: None, lambda: 90)
+    assert await _engine(office, None).run(now + 9999 * DAY) == 0  # by default all is kept
+    assert await engine.run(now + 89 * DAY) == 0
+    # Somebody takes it out of the trash between the look and the act.
+    (ticket_id,) = await content.read(account_id, expiry.list_expired, now + DAY, 10, TicketStatus.DELETED)
+    await office.act(2, "open")
+    chunk = await content.transaction(account_id, expiry.delete_some, ticket_id, now + DAY, 100, TicketStatus.DELETED)
+    assert chunk is None
+    await office.act(2, "deleted")
+    await content.transaction(account_id, account_states.hold)
+    assert await engine.run(now + 91 * DAY) == 0
+    await content.transaction(account_id, account_states.release)
+    assert await engine.run(now + 91 * DAY) == 2
+    assert [one.ticket.number for one in await office.desk.tickets(account_id)] == [3, 4]
+    assert await content.read(None, _told) == ["1", "2"]
+    # None of it comes again.
+    assert (await office.take(*first)).tickets == 0
+    await office.check()
+
+
+async def test_what_waits_in_quarantine_for_too_long_is_dropped(stores: Stores) -> None:
+    office = await Office.open(stores)
+    account_id, content = office.held.account_id, stores.content
+    office.desk = Desk(content, stores.blobs, office.keys, blob_bytes_min=4096)
+    poison = [
+        RawMessage(f"7:{n}:INBOX", "INBOX", len(raw), datetime.now(UTC), raw, raw)
+        for n, raw in enumerate((mail(), mail("Large", message_id="<q2@example.org>", text=_LARGE)))
+    ]
+    rejects: Any = Parser("timeout")
+    assert list((await office.take_fetched(poison, parser=rejects)).quarantined) == ["timeout", "timeout"]
+    now = datetime.now(UTC)
+    days: list[int | None] = [None]
+    engine = QuarantineRetention(content, stores.blobs, office.keys, lambda: days[0])
+    assert await engine.run(now + 9999 * DAY) == 0
+    days[0] = 30
+    assert await engine.run(now + 29 * DAY) == 0
+    await content.transaction(account_id, account_states.hold)
+    assert await engine.run(now + 31 * DAY) == 0
+    await content.transaction(account_id, account_states.release)
+    assert stores.blobs.count(account_id, office.held.mailbox_id) == 1
+    assert await engine.run(now + 31 * DAY) == 2
+    assert await engine.run(now + 31 * DAY) == 0
+    assert stores.blobs.count(account_id, office.held.mailbox_id) == 0
+    assert "raw_chunks" not in await _rows(office)
+    await office.check()
+    # Their identities stay: neither comes again.
+    again = await office.take_fetched(poison)
+    assert (again.tickets, list(again.quarantined)) == (0, [])
+    dropped = select(events.c.detail).where(events.c.type == "message.dropped")
+    assert await content.read(None, lambda conn: list(conn.execute(dropped).scalars())) == ["expired", "expired"]
+    await office.check()

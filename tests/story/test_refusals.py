@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,3 +88,37 @@ async def test_a_database_that_is_away_is_for_later(house: House, tmp_path: Path
         status, said = await ends(daemon)
         assert status == 75
         assert "Traceback" not in said
+
+
+async def test_stores_that_are_not_where_an_account_is_pinned_to(house: House) -> None:
+    daemon, here = house.daemon, {"database": "eu", "keystore": "eu", "blobs": "eu"}
+
+    def write(locations: dict[str, str]) -> None:
+        document = yaml.safe_load(daemon.config.read_text())
+        write_settings(daemon.config, {**document, "locations": locations})
+
+    account = str(house.account_id)
+    refused = await daemon.run_cli("account", "set", account, "--location", "eu")
+    assert (refused.status, "storage.database has no location" in refused.err) == (78, True)
+    write(here)
+    await daemon.start()
+    assert (await daemon.run_cli("account", "set", account, "--location", "eu")).status == 0
+    assert "eu" in (await daemon.run_cli("account", "show", account)).out
+
+    # Neither a reload, nor the start, nor the command line goes on elsewhere.
+    write({**here, "keystore": "us"})
+    daemon.signal(signal.SIGHUP)
+    await daemon.wait_log("config.refused")
+    linked = await daemon.run_cli("mailbox", "link")
+    assert (linked.status, "pinned to a location" in linked.err) == (1, True)
+    said = (await daemon.run_cli("check-config")).out
+    assert f"MISPLACED: account {account} is pinned to eu, but storage.keystore is in us" in said
+    assert daemon.running
+    assert await daemon.stop() == 0
+    status, said = await ends(daemon)
+    assert status == 78
+    assert f"account {account} is pinned to eu, but storage.keystore is in us" in said
+    assert "--location" in said
+    assert "Traceback" not in said
+    assert (await daemon.run_cli("account", "set", account, "--location", "none")).status == 0
+    await daemon.start()

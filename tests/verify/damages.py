@@ -649,6 +649,7 @@ DAMAGES: tuple[Damage, ...] = (
         "of one that is held",
         put(accounts, "account_id", "closing_account", held_since=LONG_AGO),
     ),
+    Damage("pins_are_labels", "no label", put(accounts, "account_id", "account", location="Europe, perhaps")),
     Damage("closed_accounts_are_gone", "an event is left", _event_of_a_closed_account),
     Damage("closed_accounts_are_gone", "its name is left", put(accounts, "account_id", "closed_account", sealed=b"x")),
     Damage("closed_accounts_are_gone", "a token is left", _token_of_a_closed_account),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Connection
 
 from ingestd.account_states import hold as hold_account
@@ -20,9 +20,11 @@ from ingestd.accounts import create_account, name_of
 from ingestd.api.backend import Backend
 from ingestd.api.here import OnAccount, Operating, OperatingOn, Reading
 from ingestd.api.shapes import PAGE_DEFAULT, AfterId, Limit, Shown, Taken
+from ingestd.privacy import residency
 from ingestd.privacy.account_retention import AccountRetention, rules_of
-from ingestd.privacy.closing import find_receipt
+from ingestd.privacy.closing import Closed, find_closed
 from ingestd.privacy.requests import request_close
+from ingestd.privacy.statement import signer_of
 from storage import accounts, closures, expiry
 from storage.accounts import Account, AccountStatus
 from storage.requests import once_of_operator
@@ -30,16 +32,36 @@ from storage.requests import once_of_operator
 router = APIRouter(tags=["accounts"])
 
 
+Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["eu"])]
+
+
 class NewAccount(Taken):
     name: Annotated[str, Field(min_length=1, max_length=200, examples=["Example Ltd"])]
+    location: Label | None = Field(
+        default=None, description="Where its data are to be, and its webhooks are to lead, alone; null: anywhere."
+    )
 
 
 class AccountChanged(Taken):
+    """What is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"minProperties": 1})
+
     solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        default=None,
         examples=[365],
         description="So many days after they were solved and last touched, its tickets are deleted; null: as the "
         "configuration says.",
     )
+    location: Label | None = Field(
+        default=None, description="Where its data are to be, and its webhooks are to lead, alone; null: anywhere."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("name what is to be changed")
+        return self
 
 
 class AccountReceiptShown(Shown):
@@ -51,6 +73,10 @@ class AccountReceiptShown(Shown):
     mailboxes: list[UUID] = Field(description="All that were ever forgotten: each has a receipt of its own.")
     deleted: dict[str, int] = Field(examples=[{"webhooks": 1, "events": 40}], description="Rows, by table.")
     left: dict[str, int] = Field(description="Rows that a scan found afterwards; empty when all is well.")
+    signed: str = Field(
+        examples=["eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"],
+        description="The same as a JWS (RFC 7515), to be shown to others: `ingestd receipt key` prints the public key.",
+    )
 
 
 class ClosingShown(Shown):
@@ -74,6 +100,7 @@ class AccountShown(Shown):
     solved_days: int | None = Field(
         description="So many days after they were solved its tickets are deleted; null: as the configuration says."
     )
+    location: str | None = Field(description="The location that it is pinned to.", examples=["eu"])
     closing: ClosingShown | None = Field(description="Null where nobody closed it.")
 
 
@@ -86,7 +113,10 @@ class AccountPage(Shown):
 async def create(asked: Operating, body: NewAccount, response: Response) -> AccountShown:
     """The operator's. The account gets a key of its own."""
     backend = asked.backend
-    made = await create_account(backend.content, backend.keys, body.name, idempotency_key=asked.idempotency_key)
+    residency.check_pin(backend.settings().locations, body.location)
+    made = await create_account(
+        backend.content, backend.keys, body.name, location=body.location, idempotency_key=asked.idempotency_key
+    )
     if made.repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return await _show(backend, await backend.content.read(made.account_id, accounts.get_account))
@@ -108,8 +138,19 @@ async def show(here: Reading) -> AccountShown:
 
 @router.patch("/accounts/{account_id}", summary="Change an account")
 async def change(asked: OperatingOn, body: AccountChanged, response: Response) -> AccountShown:
-    """The operator's: for how long its solved tickets are kept."""
-    return await _change(asked, partial(expiry.set_solved_days, days=body.solved_days), response)
+    """The operator's: for how long its solved tickets are kept, and where its data are to be.
+
+    A location that the stores are not in, as the configuration has it, is refused.
+    """
+    locations = asked.backend.settings().locations
+
+    def write(conn: Connection, account_id: UUID) -> None:
+        if "location" in body.model_fields_set:
+            residency.set_location(conn, account_id, locations, body.location)
+        if "solved_days" in body.model_fields_set:
+            expiry.set_solved_days(conn, account_id, body.solved_days)
+
+    return await _change(asked, write, response)
 
 
 @router.post("/accounts/{account_id}/suspend", summary="Suspend an account")
@@ -167,6 +208,7 @@ async def _show(backend: Backend, one: Account) -> AccountShown:
         created_at=one.created_at,
         held_since=one.held_since,
         solved_days=one.solved_days,
+        location=one.location,
         erased_at=await _erased_at(backend, one) if one.status is AccountStatus.SUSPENDED else None,
         closing=None if one.status in accounts.OPEN else await _closing(backend, one.account_id),
     )
@@ -180,11 +222,24 @@ async def _erased_at(backend: Backend, one: Account) -> datetime | None:
 
 async def _closing(backend: Backend, account_id: UUID) -> ClosingShown:
     erasure, left = await backend.content.read(account_id, closures.find_progress)
-    receipt = await find_receipt(backend.keystore, account_id)
+    closed = await find_closed(backend.keystore, account_id)
     return ClosingShown(
         step=erasure.step,  # type: ignore[arg-type]  # checked by pydantic
         requested_at=erasure.requested_at,
         step_at=erasure.step_at,
         mailboxes_left=left,
-        receipt=None if receipt is None else AccountReceiptShown.model_validate(receipt, from_attributes=True),
+        receipt=None if closed is None else _receipt(backend, closed),
+    )
+
+
+def _receipt(backend: Backend, closed: Closed) -> AccountReceiptShown:
+    one = closed.receipt
+    return AccountReceiptShown(
+        unreadable_at=one.unreadable_at,
+        deleted_at=one.deleted_at,
+        key_fingerprint=one.key_fingerprint,
+        mailboxes=list(one.mailboxes),
+        deleted=one.deleted,
+        left=one.left,
+        signed=signer_of(backend.keys).sign_account(closed, datetime.now(UTC)),
     )

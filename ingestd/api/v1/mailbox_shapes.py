@@ -15,7 +15,7 @@ from ingestd.desk import BackfillView, MailboxView
 from ingestd.options import FOLDER_CHARS_MAX, FOLDERS_MAX, NAME_CHARS_MAX, SIGNATURE_CHARS_MAX, Options, effective
 from ingestd.options import mirrored as mirrored_of
 from ingestd.records import TOKEN_OFF
-from ingestd.standing import Counts, Spending, Standing, Warned, lag_of
+from ingestd.standing import Counts, Pushed, Spending, Standing, Warned, lag_of
 from storage.backfills import BackfillStatus
 from storage.mailboxes import MailboxState
 
@@ -103,6 +103,14 @@ class OptionsShown(Shown):
     signature: str = Field(description="Plain text, put beneath every reply.")
 
 
+class PushShown(Shown):
+    """The subscription by which Microsoft Graph tells of news in the mailbox. Polling goes on beneath."""
+
+    active_until: datetime | None = Field(description="Null where there is none just now: the mailbox is polled.")
+    failures: int = Field(ge=0, description="Attempts to make or renew it that failed, in a row.")
+    next_try: datetime = Field(description="When it is made or renewed.")
+
+
 class MailboxShown(MailboxSummary):
     aliases: list[str] = Field(examples=[["help@example.com"]])
     start_from: str = Field(examples=["now"])
@@ -113,6 +121,9 @@ class MailboxShown(MailboxSummary):
     quarantined: int = Field(description="Messages that could not be understood, and wait for a decision.")
     edits_due: int = Field(description="What is still to be done in the mailbox itself.")
     edits_failed: int
+    push: PushShown | None = Field(
+        description="Null where it has no subscription of its own: it is polled, or read by IMAP or Gmail's API."
+    )
 
 
 class MirrorChanged(Taken):
@@ -179,6 +190,7 @@ def shown_of(
     spending: Spending,
     counts: Counts,
     backfill: BackfillView | None,
+    pushed: Pushed | None,
 ) -> MailboxShown:
     assert view.record is not None
     return MailboxShown(
@@ -196,6 +208,7 @@ def shown_of(
         backfill=None if backfill is None else backfill_of(backfill),
         options=_options(settings, view),
         **asdict(counts),
+        push=None if pushed is None else PushShown(**asdict(pushed)),
     )
 
 

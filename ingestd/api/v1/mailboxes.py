@@ -14,7 +14,7 @@ from ingestd.inbound.states import pause as pause_mailbox
 from ingestd.inbound.states import resume as resume_mailbox
 from ingestd.options import change_options
 from ingestd.privacy.requests import disconnect_mailbox
-from ingestd.standing import counts_of, spending_of, stand
+from ingestd.standing import counts_of, pushed_of, spending_of, stand
 from storage.requests import once
 
 router = APIRouter(prefix="/accounts/{account_id}/mailboxes", tags=["mailboxes"])
@@ -104,4 +104,5 @@ async def _show(here: Here, mailbox_id: UUID) -> MailboxShown:
         await spending_of(backend.content, settings, view.mailbox),
         await counts_of(backend.content, view.mailbox),
         await backend.desk.backfill(here.account_id, mailbox_id),
+        await pushed_of(backend.content, view.mailbox),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
@@ -101,6 +101,10 @@ class WebhookShown(Shown):
         description="Why it is disabled. `gone`: it answered 410. `given_up`: a delivery failed at its last attempt. "
         "`failing`: it took nothing for `webhooks.disable_after_seconds`. `by_hand`: somebody did so."
     )
+    withheld: Literal["location_differs"] | None = Field(
+        description="Why nothing is delivered all the same: its host is not known to be in the location that the "
+        "account is pinned to (`locations.webhooks` of the configuration). What happens waits in the log."
+    )
     status_since: datetime
     failing_since: datetime | None = Field(description="Since when nothing was taken; null where the last one was.")
     cursor: int = Field(ge=0, description="Events up to here are in its deliveries; later ones wait in the log.")
@@ -131,7 +135,7 @@ class TestShown(Shown):
     code: int | None = Field(description="The status of the answer; null where there was none.", examples=[204])
     reason: str | None = Field(
         description="Why it is no success: timeout, name_not_found, address_refused, not_connected, tls_failed, "
-        "disconnected, redirect, refused or gone.",
+        "disconnected, redirect, refused, gone or location_differs.",
     )
     duration_seconds: float = Field(ge=0, examples=[0.042])
 
@@ -265,6 +269,7 @@ def _shape(view: WebhookView) -> dict[str, Any]:
         "description": view.record.description,
         "status": row.status,
         "reason": row.reason,
+        "withheld": "location_differs" if view.withheld else None,
         "status_since": row.status_since,
         "failing_since": row.failing_since,
         "cursor": row.cursor_sequence,
