@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, event
 
 from ingestd.events.catalogue import EVENTS
 from ingestd.garbage import keep_what_was_loaded
+from tests import scopes
 from tests.servers.postgres import PostgresServer, find_binaries
 from tests.stores import (
     Stores,
@@ -41,6 +42,7 @@ def log_plainly() -> None:
 
 
 log_plainly()
+scopes.install()
 
 # Each HTTP client would read all certificate authorities anew, 37 ms each, and the tests' servers are known to none.
 httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
