@@ -128,7 +128,7 @@ class _Statement:
                 self.condition(part, scope)
         elif isinstance(one, BinaryExpression) and one.operator is operators.in_op:
             self.among(one, scope)
-        elif isinstance(one, BinaryExpression) and one.operator is operators.eq:
+        elif isinstance(one, BinaryExpression) and one.operator in {operators.eq, operators.is_not_distinct_from}:
             self.equal(one.left, one.right, scope)
 
     def equal(self, left: ClauseElement, right: ClauseElement, scope: _Scope) -> None:
