@@ -102,6 +102,6 @@ def _delete_some(conn: Connection, account_id: UUID, table: Table, limit: int) -
     query = select(*key).where(table.c.account_id == account_id).limit(limit)
     rows: list[Any] = [tuple(row) for row in conn.execute(query)]
     if rows:
-        conn.execute(delete(table).where(tuple_(*key).in_(rows)))
+        conn.execute(delete(table).where(table.c.account_id == account_id, tuple_(*key).in_(rows)))
         add_count(conn, account_id, account_id, table.name, len(rows))
     return len(rows)

@@ -106,7 +106,7 @@ def revoke_token(conn: Connection, account_id: UUID | None, token_id: UUID) -> b
     """From the commit on the token opens nothing. Return False where it was revoked before. Raises NotFound."""
     if get_token(conn, account_id, token_id).revoked_at is not None:
         return False
-    conn.execute(update(tokens).where(tokens.c.token_id == token_id).values(revoked_at=now(conn)))
+    conn.execute(update(tokens).where(tokens.c.token_id == token_id, _owner(account_id)).values(revoked_at=now(conn)))
     return True
 
 

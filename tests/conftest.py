@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, event
 
 from ingestd.events.catalogue import EVENTS
 from ingestd.garbage import keep_what_was_loaded
+from tests import scopes, secrecy
 from tests.servers.postgres import PostgresServer, find_binaries
 from tests.stores import (
     Stores,
@@ -37,10 +38,12 @@ def log_plainly() -> None:
     structlog.reset_defaults()
     *others, _ = structlog.get_config()["processors"]
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*others, renderer])
+    structlog.configure(processors=[*others, secrecy.noted, renderer])
 
 
 log_plainly()
+scopes.install()
+secrecy.install()
 
 # Each HTTP client would read all certificate authorities anew, 37 ms each, and the tests' servers are known to none.
 httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
@@ -85,6 +88,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = getattr(item, "callspec", None)
         if item.get_closest_marker("postgresql_is_long") and values and "postgresql" in values.params.values():
             item.add_marker(pytest.mark.long)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """When all that a test started has ended: nothing personal is in what it logged."""
+    yield
+    secrecy.check()
 
 
 @pytest.fixture(autouse=True)

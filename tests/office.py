@@ -37,6 +37,7 @@ from storage import accounts, events, leases, mailboxes, messages
 from storage.leases import Held
 from storage.sealing import MasterKey
 from storage.types import new_id
+from tests.secrecy import SECRECY
 from tests.stores import Stores
 
 MASTER = MasterKey(bytes(range(32)))
@@ -221,6 +222,7 @@ def mail(
     headers: str = "",
 ) -> bytes:
     """Return a plain mail; `headers` are further lines, each ended by CRLF."""
+    SECRECY.remember((subject, text, sender, message_id))
     return (
         f"From: {sender}\r\nTo: support@example.com\r\nSubject: {subject}\r\nMessage-ID: {message_id}\r\n"
         f"{headers}Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"

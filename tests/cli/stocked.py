@@ -42,6 +42,8 @@ class Stocked:
 
     folder: Path
     mailbox_id: UUID
+    account_id: UUID | None = None
+    """None: the store's first."""
 
     def run(self, *arguments: object) -> Result:
         return CliRunner().invoke(main, ["--config", str(self.folder / "ingestd.yaml"), *map(str, arguments)])
@@ -61,7 +63,7 @@ class Stocked:
 
     def take(self, *raws: bytes) -> None:
         """Take mail in, as the mailbox's worker does; a subject of "poison" is quarantined."""
-        asyncio.run(_take(self.folder, self.mailbox_id, raws))
+        asyncio.run(_take(self, raws))
 
     def lose(self, *folders: str) -> None:
         """Note that the server does not have these folders, and has all others, as the mailbox's worker does."""
@@ -88,10 +90,19 @@ async def _lose(folder: Path, mailbox_id: UUID, missing: Sequence[str]) -> None:
         await store.content.transaction(account_id, note_missing, held, key, missing)
 
 
-async def _take(folder: Path, mailbox_id: UUID, raws: Sequence[bytes]) -> None:
-    async with open_store(load(folder / "ingestd.yaml")) as store:
-        account_id = (await store.content.read(None, accounts.list_accounts))[0].account_id
-        mailbox = await store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)
+def stock_another(desk: Stocked, *raws: bytes) -> Stocked:
+    """Make another account in the same store, with a mailbox of its own in which these mails have come."""
+    account_id = UUID(desk.json("account", "create", "another")["account"])
+    mailbox_id = asyncio.run(add_mailbox(desk.folder, account_id))
+    stocked = Stocked(desk.folder, mailbox_id, account_id)
+    stocked.take(*raws)
+    return stocked
+
+
+async def _take(desk: Stocked, raws: Sequence[bytes]) -> None:
+    async with open_store(load(desk.folder / "ingestd.yaml")) as store:
+        account_id = desk.account_id or (await store.content.read(None, accounts.list_accounts))[0].account_id
+        mailbox = await store.content.read(account_id, mailboxes.get_mailbox, desk.mailbox_id)
         context = await open_context(store, mailbox)
         now = datetime.now(UTC)
         fetched = [RawMessage(f"1:{n}:INBOX", "INBOX", len(raw), now, raw, raw) for n, raw in enumerate(raws)]

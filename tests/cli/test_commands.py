@@ -21,13 +21,13 @@ def ingestd(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["--config", str(folder / "ingestd.yaml"), *arguments])
 
 
-async def add_mailbox(folder: Path) -> UUID:
-    """Put a mailbox into the store as a linking would, but without a grant."""
+async def add_mailbox(folder: Path, account_id: UUID | None = None, address: str = "support@example.com") -> UUID:
+    """Put a mailbox into the store (the first account) as a linking would, but without a grant."""
     async with open_store(load(folder / "ingestd.yaml")) as store:
-        account_id = (await store.content.read(None, accounts.list_accounts))[0].account_id
+        account_id = account_id or (await store.content.read(None, accounts.list_accounts))[0].account_id
         mailbox_id = new_id()
         key = await store.keys.create_mailbox_key(account_id, mailbox_id)
-        record = MailboxRecord("support@example.com", "1", "https://login.example.com", "support@example.com")
+        record = MailboxRecord(address, "1", "https://login.example.com", address)
         await store.content.transaction(
             account_id,
             mailboxes.insert_mailbox,

@@ -36,6 +36,7 @@ from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
 from storage import accounts, schema
 from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, Point
+from tests.secrecy import SECRECY
 from tests.servers import warm
 from tests.servers.postgres import PostgresServer
 from tests.servers.warm import WarmProcess
@@ -301,6 +302,8 @@ class Process:
             env[RECORD] = str(self.record)
         with self.log.open("ab") as log:
             self._begun = log.tell()
+            if self.arguments[0] == "run":
+                SECRECY.watch(log)
             self._process = warm.start("tests.crash.launcher:run", self.arguments, env=env, cwd=ROOT, out=log, err=log)
 
     @property

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 
 import httpx2
 
+from tests.secrecy import SECRECY
 from tests.servers import warm
 from tests.servers.process import children_of
 from tests.servers.warm import WarmProcess
@@ -102,6 +103,7 @@ class DaemonProcess:
         assert not self.running, "the daemon runs already"
         at = len(self.log_text())
         with open(self.log_file, "ab") as log:
+            SECRECY.watch(log)
             self._process = await self._begin(log)
         if ready:
             await self.wait_log("daemon.started", after=at, seconds=seconds)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.secrecy import SECRECY
+
 _numbers = itertools.count(1)
 
 
@@ -49,6 +51,7 @@ def mail(
     words = [subject, *body.splitlines(), *re.findall(r"[^\s<>]+@[^\s<>]+", f"{sender} {to}"), message_id]
     if attachment is not None:
         words.append(attachment[0])
+    SECRECY.remember(words)
     return Mail(raw, tuple(word for word in dict.fromkeys(words) if len(word) > 3), message_id)
 
 
