@@ -61,6 +61,7 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
     row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
     row |= await _solved(store, one)
+    row["mask_cards"] = one.mask_cards
     if one.status is AccountStatus.SUSPENDED:
         row |= await _erasure(store, account_id)
     if one.status not in accounts.OPEN:
@@ -116,17 +117,29 @@ def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
 @click.argument("account_id", type=click.UUID)
 @click.option(
     "--solved-days",
-    required=True,
     metavar="DAYS|default",
     help="Delete tickets so many days after they were solved and last touched; default: as the configuration says.",
 )
+@click.option(
+    "--mask-cards/--no-mask-cards",
+    default=None,
+    help="Mask card numbers in the texts and the subject of mail that comes in, before anything of it is stored.",
+)
 @json_option
 @with_store
-async def set_(store: Store, account_id: UUID, solved_days: str, as_json: bool) -> None:
-    """Say for how long an account's solved tickets are kept; `account show` tells how many are older."""
-    days = None if solved_days == "default" else _days(solved_days)
-    await store.content.transaction(account_id, expiry.set_solved_days, days)
-    print_done({"account": account_id, "solved_days": days}, as_json, words="set")
+async def set_(store: Store, account_id: UUID, solved_days: str | None, mask_cards: bool | None, as_json: bool) -> None:
+    """Say for how long an account's solved tickets are kept (`account show` tells how many are older), and whether
+    card numbers are masked."""
+    if solved_days is None and mask_cards is None:
+        raise click.UsageError("say what is to be set: --solved-days, --mask-cards or --no-mask-cards")
+    done: dict[str, object] = {"account": account_id}
+    if solved_days is not None:
+        days = done["solved_days"] = None if solved_days == "default" else _days(solved_days)
+        await store.content.transaction(account_id, expiry.set_solved_days, days)
+    if mask_cards is not None:
+        done["mask_cards"] = mask_cards
+        await store.content.transaction(account_id, accounts.set_mask_cards, mask_cards)
+    print_done(done, as_json, words="set")
 
 
 def _days(text: str) -> int:

@@ -35,10 +35,19 @@ class NewAccount(Taken):
 
 
 class AccountChanged(Taken):
+    """What is not named stays as it is."""
+
     solved_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        default=None,
         examples=[365],
         description="So many days after they were solved and last touched, its tickets are deleted; null: as the "
         "configuration says.",
+    )
+    mask_cards: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="Card numbers in the texts and the subject of mail that comes in from now on are masked before "
+        "anything of it is stored.",
     )
 
 
@@ -74,6 +83,7 @@ class AccountShown(Shown):
     solved_days: int | None = Field(
         description="So many days after they were solved its tickets are deleted; null: as the configuration says."
     )
+    mask_cards: bool = Field(description="Card numbers in mail that comes in are masked.")
     closing: ClosingShown | None = Field(description="Null where nobody closed it.")
 
 
@@ -108,8 +118,16 @@ async def show(here: Reading) -> AccountShown:
 
 @router.patch("/accounts/{account_id}", summary="Change an account")
 async def change(asked: OperatingOn, body: AccountChanged, response: Response) -> AccountShown:
-    """The operator's: for how long its solved tickets are kept."""
-    return await _change(asked, partial(expiry.set_solved_days, days=body.solved_days), response)
+    """The operator's: for how long its solved tickets are kept, and whether card numbers are masked."""
+
+    def write(conn: Connection, account_id: UUID) -> None:
+        accounts.hold(conn, account_id)
+        if "solved_days" in body.model_fields_set:
+            expiry.set_solved_days(conn, account_id, body.solved_days)
+        if body.mask_cards is not None:
+            accounts.set_mask_cards(conn, account_id, body.mask_cards)
+
+    return await _change(asked, write, response)
 
 
 @router.post("/accounts/{account_id}/suspend", summary="Suspend an account")
@@ -167,6 +185,7 @@ async def _show(backend: Backend, one: Account) -> AccountShown:
         created_at=one.created_at,
         held_since=one.held_since,
         solved_days=one.solved_days,
+        mask_cards=one.mask_cards,
         erased_at=await _erased_at(backend, one) if one.status is AccountStatus.SUSPENDED else None,
         closing=None if one.status in accounts.OPEN else await _closing(backend, one.account_id),
     )
