@@ -195,7 +195,7 @@ def _empty(key: DataKey, quarantine_id: UUID) -> bytes:
 
 def _prepared(key: DataKey, row: Quarantined, record: QuarantineRecord, transformed: Transformed) -> Prepared:
     """Return the message as its worker would have prepared it, with its bytes where they are."""
-    identity = row.identity_key
+    identity, altered = row.identity_key, transformed.came is not None
     # Where the provider has ids, the row is known by one already, which we do not keep. And a message over the size
     # limit is known by its header already.
     if not record.truncated and identity == identity_of_bytes(key, record.raw_sha256):
@@ -209,11 +209,11 @@ def _prepared(key: DataKey, row: Quarantined, record: QuarantineRecord, transfor
         locator=record.locator,
         folder=record.folder,
         received_at=row.received_at,
-        size_bytes=transformed.size_bytes,
+        size_bytes=transformed.size_bytes if altered else row.size_bytes,
         truncated=record.truncated,
-        altered=transformed.came is not None,
+        altered=altered,
         chunks=(),
-        raw_sha256=transformed.raw_sha256,
+        raw_sha256=transformed.raw_sha256 if altered else record.raw_sha256,
         mail=transformed.mail,
         rejected=None,
     )
