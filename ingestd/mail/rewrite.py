@@ -137,7 +137,7 @@ class _Work:
         else:
             coded, charset = coded or new.encode("utf-8", "replace"), label
         target = "base64" if encoding == "uuencode" else encoding
-        if target == "7bit" and not coded.isascii() and told:
+        if target == "7bit" and told and data.isascii() and not coded.isascii():
             target = "quoted-printable"
         done = _transfer(coded, target, written)
         if target in _PLAIN and told and encoding_of_text(done, target) != target:
@@ -146,8 +146,9 @@ class _Work:
         if target == "quoted-printable" and decode_part(done, target) != coded:
             target, done = "base64", _transfer(coded, "base64", written)
         self.edits.append((part.start, part.end, done))
-        same = charset == label and (target == part.encoding or encoding_of_text(done, part.encoding) == target)
-        return None if same else (charset, target)
+        # A wrong label stays where it is seen through as it was before; what is new is told.
+        same = target == part.encoding or (target == encoding and encoding_of_text(done, part.encoding) == target)
+        return None if same and charset == label else (charset, target)
 
     def _rewritten(self, part: Part, text: str) -> str:
         kind = part.content_type

@@ -195,6 +195,22 @@ def test_a_charset_that_cannot_hold_the_new_text_gives_way() -> None:
     assert (parse(new).text, parse(new).subject) == ("Grüße ✂", "x")
 
 
+def test_eight_bit_text_without_a_label_stays_eight_bit() -> None:
+    raw = HEAD + f"\r\nGrüße {WORD}\r\n".encode("latin-1")
+    assert rewritten(raw) == raw.replace(WORD.encode(), GONE.encode())
+
+
+def test_what_is_encoded_otherwise_than_before_says_so() -> None:
+    new = rewrite(HEAD + b"\r\na" + b"x" * 80 + WORD.encode(), lambda text: _found_as(text, "ü=\n"), change)
+    assert new is not None
+    assert b"Content-Transfer-Encoding: quoted-printable\r\n" in new
+    assert b"Content-Type: text/plain; charset=" in new.replace(b'"', b"").replace(b"\r\n ", b" ")
+
+
+def _found_as(text: str, new: str) -> Sequence[tuple[int, int, str]]:
+    return [(*match.span(), new) for match in _FOUND.finditer(text)]
+
+
 def test_messages_in_a_message_are_gone_into() -> None:
     inner = f"From: {WORD}\r\nSubject: About {WORD}\r\n\r\nHello {WORD}\r\n"
     deep = part("message/rfc822", HEAD + multipart("mixed", part("message/rfc822", inner), boundary="i"))
