@@ -45,6 +45,8 @@ class Account:
     """For how many days its solved tickets are kept; None: as the configuration says."""
     location: str | None
     """The label of the location that it is pinned to; None where it is pinned to none."""
+    mask_cards: bool
+    """Card numbers in the mail that comes in are masked before anything of it is stored."""
     created_at: datetime
     sealed: bytes
 
@@ -81,6 +83,17 @@ def get_account(conn: Connection, account_id: UUID) -> Account:
     if row is None:
         raise NotFound(f"no account {account_id}")
     return _account(row)
+
+
+def masks_cards(conn: Connection, account_id: UUID) -> bool:
+    """Return whether card numbers in its mail are to be masked; False where there is no such account."""
+    return bool(conn.execute(_MASKS_CARDS, {"of_account": account_id}).scalar_one_or_none())
+
+
+def set_mask_cards(conn: Connection, account_id: UUID, mask_cards: bool) -> None:
+    """Say whether card numbers are to be masked in mail that comes in from now on. Raises NotFound."""
+    hold(conn, account_id)
+    conn.execute(update(accounts).where(accounts.c.account_id == account_id).values(mask_cards=mask_cards))
 
 
 def hold(conn: Connection, account_id: UUID) -> AccountStatus:
@@ -145,6 +158,7 @@ _COLUMNS = [accounts.c[name] for name in Account.__dataclass_fields__]
 _BY_ID = select(*_COLUMNS).where(accounts.c.account_id == bindparam("of_account"))
 _LOCATION = select(accounts.c.location).where(accounts.c.account_id == bindparam("of_account"))
 _STATUS = select(accounts.c.status).where(accounts.c.account_id == bindparam("of_account"))
+_MASKS_CARDS = select(accounts.c.mask_cards).where(accounts.c.account_id == bindparam("of_account"))
 _HOLD, _HOLD_STILL = _STATUS.with_for_update(read=True, key_share=True), _STATUS.with_for_update(key_share=True)
 _DRAW_NUMBERS = (
     update(accounts)

@@ -65,6 +65,8 @@ class NewMessage:
     """What it would be known by if only its header had been taken."""
     muted: bool = False
     """It came beyond a limit: it is kept, and nothing comes of it."""
+    altered: bool = False
+    """It is not stored as it came: card numbers are masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Message:
     chunks: int
     raw_place: str
     muted: bool
+    altered: bool
     merged_from_id: UUID | None
     """The ticket that it came to, where that was merged into this one."""
     sealed: bytes
@@ -383,5 +386,6 @@ def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, A
         "chunks": one.raw.chunks,
         "raw_place": one.raw.place,
         "muted": one.muted,
+        "altered": one.altered,
         "sealed": one.sealed,
     }

@@ -152,6 +152,11 @@ def drop(conn: Connection, account_id: UUID, quarantine_id: UUID, sealed: bytes)
     Raises Conflict where the message is held no more.
     """
     _change(conn, account_id, quarantine_id, {"status": QuarantineStatus.DROPPED, **_without_bytes(sealed)})
+    delete_raw(conn, account_id, quarantine_id)
+
+
+def delete_raw(conn: Connection, account_id: UUID, quarantine_id: UUID) -> None:
+    """Delete what lies in rows of the raw message. A blob is left to the caller, after the commit."""
     owned = raw_chunks.c.account_id == account_id, raw_chunks.c.owner_id == quarantine_id
     conn.execute(delete(raw_chunks).where(*owned))
 

@@ -47,10 +47,10 @@ LEASE_SECONDS = 60.0
 class HereParser:
     """Parses in the test's own process; a subject of "poison" is given up on."""
 
-    async def transform(self, raw: bytes, *, live: bool = True) -> Transformed:
+    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
         if b"Subject: poison" in raw:
             raise ParserRejected("timeout")
-        return transform(raw)
+        return transform(raw, masked=masked)
 
 
 @dataclass
@@ -132,7 +132,8 @@ class Office:
     async def take_fetched(
         self, fetched: Sequence[RawMessage], *, fence: int | None = None, parser: ParserPool | None = None
     ) -> Committed:
-        reads = await read_batch(parser or HereParser(), self.context, fetched)  # type: ignore[arg-type]
+        masked = await self.stores.content.read(self.held.account_id, accounts.masks_cards)
+        reads = await read_batch(parser or HereParser(), self.context, fetched, masked=masked)  # type: ignore[arg-type]
         known = await self.stores.content.read(
             self.held.account_id, messages.known_identities, self.held.mailbox_id, identities(reads)
         )

@@ -75,6 +75,7 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
     row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
     row |= await _solved(store, one)
+    row["mask_cards"] = one.mask_cards
     if one.status is AccountStatus.SUSPENDED:
         row |= await _erasure(store, account_id)
     if one.status not in accounts.OPEN:
@@ -139,12 +140,25 @@ def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
     callback=_label_or_none,
     help="Pin it to a location: its data are kept, and its webhooks lead, there alone.",
 )
+@click.option(
+    "--mask-cards/--no-mask-cards",
+    default=None,
+    help="Mask card numbers in the texts and the subject of mail that comes in, before anything of it is stored.",
+)
 @json_option
 @with_store
-async def set_(store: Store, account_id: UUID, solved_days: str | None, location: str | None, as_json: bool) -> None:
-    """Say for how long an account's solved tickets are kept (`account show` tells how many are older), and where."""
-    if solved_days is None and location is None:
-        raise click.UsageError("say what is to be set: --solved-days, --location")
+async def set_(
+    store: Store,
+    account_id: UUID,
+    solved_days: str | None,
+    location: str | None,
+    mask_cards: bool | None,
+    as_json: bool,
+) -> None:
+    """Say for how long an account's solved tickets are kept (`account show` tells how many are older), where its data
+    are to be, and whether card numbers are masked."""
+    if solved_days is None and location is None and mask_cards is None:
+        raise click.UsageError("say what is to be set: --solved-days, --location, --mask-cards or --no-mask-cards")
     done: dict[str, object] = {"account": account_id}
     if solved_days is not None:
         done["solved_days"] = days = None if solved_days == "default" else _days(solved_days)
@@ -152,6 +166,9 @@ async def set_(store: Store, account_id: UUID, solved_days: str | None, location
     if location is not None:
         done["location"] = pin = None if location == NOWHERE else location
         await store.content.transaction(account_id, residency.set_location, store.settings.locations, pin)
+    if mask_cards is not None:
+        done["mask_cards"] = mask_cards
+        await store.content.transaction(account_id, accounts.set_mask_cards, mask_cards)
     print_done(done, as_json, words="set")
 
 

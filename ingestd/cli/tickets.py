@@ -145,6 +145,7 @@ def _message(one: MessageView) -> dict[str, object]:
         "direction": one.row.direction,
         "kind": one.row.kind,
         "muted": one.row.muted,
+        "altered": one.row.altered,
         "received": one.row.received_at,
         "from": mail.from_[0].addr if mail.from_ else None,
         "to": [address.addr for address in mail.to],
@@ -201,6 +202,8 @@ def _print_message(one: MessageView, full: bool) -> None:
     _print_place(one)
     if one.record.truncated:
         click.echo("  (larger than the limit, or withheld by the server: only its header was taken)")
+    if one.row.altered:
+        click.echo("  (card numbers are masked: it is not stored as it came)")
     for line in (mail.text if full else mail.new_text).splitlines():
         click.echo(f"  {clean(line)}".rstrip())
     if not full and mail.new_text.split() != mail.text.split():

@@ -293,6 +293,7 @@ def _message(
         attachments=new_attachments(context.key, mail),
         thread_keys=[thread_key(context.key, mail.message_id)] if mail.message_id else [],
         muted=muted,
+        altered=read.altered,
     )
 
 

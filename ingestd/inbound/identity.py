@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ingestd.mail.types import ParsedMail
+from ingestd.mail.types import Came, ParsedMail
 from storage.sealing import DataKey
 
 _PURPOSE = "identity"
@@ -28,14 +28,16 @@ def identity_key(
     return key.hash(_PURPOSE, b"raw\x00" + raw_sha256)
 
 
-def identity_of(key: DataKey, mail: ParsedMail, raw_sha256: bytes, provider_id: str | None = None) -> bytes:
-    """As `identity_key`, for a parsed message."""
+def identity_of(
+    key: DataKey, mail: ParsedMail, raw_sha256: bytes, provider_id: str | None = None, *, came: Came | None = None
+) -> bytes:
+    """As `identity_key`, for a parsed message; `came` are the hashes of one that is not stored as it came."""
     return identity_key(
         key,
         provider_id=provider_id,
         message_id=mail.message_id,
-        body_sha256=mail.body_sha256,
-        raw_sha256=raw_sha256,
+        body_sha256=mail.body_sha256 if came is None else came.body_sha256,
+        raw_sha256=raw_sha256 if came is None else came.raw_sha256,
     )
 
 

@@ -72,6 +72,8 @@ class Read:
     received_at: datetime
     size_bytes: int
     truncated: bool
+    altered: bool
+    """It is not stored as it came: card numbers are masked."""
     chunks: Sequence[bytes]
     """Compressed."""
     raw_sha256: bytes
@@ -99,11 +101,22 @@ class Prepared:
 
 
 async def read_batch(
-    parser: ParserPool, context: MailboxContext, messages: Sequence[RawMessage], *, live: bool = True
+    parser: ParserPool,
+    context: MailboxContext,
+    messages: Sequence[RawMessage],
+    *,
+    live: bool = True,
+    masked: bool = False,
 ) -> list[Read]:
-    """Parse and identify messages, in their order; those that come twice in the batch count once."""
+    """Parse and identify messages, in their order; those that come twice in the batch count once.
+
+    `masked` says that card numbers are to be masked; what a message is known by are the bytes that came, so that it
+    is the same one whether or not.
+    """
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_read(parser, context.key, message, live=live)) for message in messages]
+        tasks = [
+            group.create_task(_read(parser, context.key, message, live=live, masked=masked)) for message in messages
+        ]
     unique = {read.identity_key: read for read in reversed([task.result() for task in tasks])}
     return list(reversed(unique.values()))
 
@@ -129,37 +142,39 @@ def identities(reads: Sequence[Read]) -> Identities:
 
 
 async def seal_raw(
-    blobs: Blobs, key: DataKey, owner_id: UUID, chunks: Sequence[bytes], size_bytes: int, blob_bytes_min: int
+    blobs: Blobs, key: DataKey, owner_id: UUID, chunks: Sequence[bytes], size_bytes: int, blob_bytes_min: int | None
 ) -> Raw:
-    """Seal a compressed raw message, chunk by chunk; put it into the blob store where it is large."""
+    """Seal a compressed raw message, chunk by chunk; put it into the blob store where it is large (None: never)."""
     assert key.mailbox_id is not None
     count = len(chunks)
     sealed = [key.seal(chunk_place(owner_id, position, count), chunk) for position, chunk in enumerate(chunks)]
-    if sum(map(len, sealed)) <= blob_bytes_min:
+    if blob_bytes_min is None or sum(map(len, sealed)) <= blob_bytes_min:
         return Raw(ROWS, count, size_bytes, sealed)
     await asyncio.to_thread(blobs.put, key.account_id, key.mailbox_id, owner_id, sealed)
     return Raw(BLOB, count, size_bytes)
 
 
-async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool) -> Read:
+async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool, masked: bool) -> Read:
     truncated = message.content is None
     raw = message.header if message.content is None else message.content
-    mail, rejected = None, "withheld" if message.withheld and not raw else None
+    mail, rejected, came = None, "withheld" if message.withheld and not raw else None, None
     if rejected is None:
         try:
-            transformed = await parser.transform(raw, live=live)
+            transformed = await parser.transform(raw, live=live, masked=masked)
             mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
+            size_bytes, came = transformed.size_bytes, transformed.came
         except ParserRejected as rejection:
             rejected = rejection.reason
     if mail is None:
         chunks = await asyncio.to_thread(compress_chunks, raw)
-        digest = hashlib.sha256(raw).digest()
-    bytes_key = identity_of_bytes(key, _bytes_told(message) or digest, message.provider_id)
+        digest, size_bytes = hashlib.sha256(raw).digest(), len(raw)
+    digest_came = came.raw_sha256 if came is not None else digest
+    bytes_key = identity_of_bytes(key, _bytes_told(message) or digest_came, message.provider_id)
     of_header = None if message.provider_id else header_key(key, message.header)
     if truncated:
-        identity, other_keys = of_header or bytes_key, _of_truncated(key, message, mail, digest, of_header)
+        identity, other_keys = of_header or bytes_key, _of_truncated(key, message, mail, digest_came, of_header)
     else:
-        identity = bytes_key if mail is None else identity_of(key, mail, digest, message.provider_id)
+        identity = bytes_key if mail is None else identity_of(key, mail, digest_came, message.provider_id, came=came)
         other_keys = (of_header,) if of_header else ()
     return Read(
         row_id=new_id(),
@@ -170,8 +185,9 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         locator=message.locator,
         folder=message.folder,
         received_at=message.received_at,
-        size_bytes=len(raw),
+        size_bytes=size_bytes,
         truncated=truncated,
+        altered=came is not None,
         chunks=chunks,
         raw_sha256=digest,
         mail=mail,

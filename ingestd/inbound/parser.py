@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingestd.inbound.parser_main import LENGTH, READY, Header
+from ingestd.inbound.parser_main import LENGTH, READY, REQUEST, Header
 from ingestd.mail.blobs import CHUNK_BYTES
 from ingestd.mail.transform import Transformed
 
@@ -93,24 +93,30 @@ class _Worker:
             raise asyncio.IncompleteReadError(b"", length)
         return await self.process.stdout.readexactly(length)
 
-    async def write_frame(self, data: bytes) -> None:
+    async def write_request(self, data: bytes, *, masked: bool) -> None:
         stdin = self.process.stdin
         assert stdin is not None
-        stdin.write(LENGTH.pack(len(data)))
+        stdin.write(REQUEST.pack(masked, len(data)))
         view = memoryview(data)
         for at in range(0, len(view), _SLICE_BYTES):
             stdin.write(view[at : at + _SLICE_BYTES])
             await stdin.drain()
         await stdin.drain()
 
-    async def transform(self, raw: bytes) -> Transformed:
-        await self.write_frame(raw)
+    async def transform(self, raw: bytes, *, masked: bool) -> Transformed:
+        await self.write_request(raw, masked=masked)
         answer = await self.read_frame(_ANSWER_BYTES_MAX)
         if answer[:1] != b"+":
             raise ParserRejected("memory" if answer[1:] == b"memory" else "crash")
         header = await _decode(answer)
         chunks = [await self.read_frame(_CHUNK_BYTES_MAX) for _ in range(header.chunk_count)]
-        return Transformed(mail=header.mail, chunks=chunks, raw_sha256=header.raw_sha256, size_bytes=header.size_bytes)
+        return Transformed(
+            mail=header.mail,
+            chunks=chunks,
+            raw_sha256=header.raw_sha256,
+            size_bytes=header.size_bytes,
+            came=header.came,
+        )
 
     async def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -254,10 +260,10 @@ class ParserPool:
         """Return how many messages wait for a process."""
         return self._slots.waiting(live=live)
 
-    async def transform(self, raw: bytes, *, live: bool = True) -> Transformed:
+    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
         """Transform one message, or a header alone, in a free process; waits for one.
 
-        New mail is `live` and goes before all that is not.
+        New mail is `live` and goes before all that is not. Where it is to be `masked`, card numbers are.
 
         Raises ParserRejected for a message that the parser cannot survive, and
         ParserUnavailable where no process can be had.
@@ -267,15 +273,15 @@ class ParserPool:
         if not self._started:
             raise ParserUnavailable("parser pool is not running")
         try:
-            return await self._in_free_worker(raw, fresh=False, live=live)
+            return await self._in_free_worker(raw, fresh=False, live=live, masked=masked)
         except ParserRejected as rejected:
             if rejected.reason != "crash":
                 raise
         # The process may have died of something else (an operator, the kernel): only a message that kills a
         # fresh one too is guilty.
-        return await self._in_free_worker(raw, fresh=True, live=live)
+        return await self._in_free_worker(raw, fresh=True, live=live, masked=masked)
 
-    async def _in_free_worker(self, raw: bytes, *, fresh: bool, live: bool) -> Transformed:
+    async def _in_free_worker(self, raw: bytes, *, fresh: bool, live: bool, masked: bool) -> Transformed:
         worker = await self._slots.take(live=live)
         try:
             if fresh and worker is not None and worker.messages:
@@ -283,7 +289,7 @@ class ParserPool:
                 worker = None
             worker = await self._alive(worker)
             worker.messages += 1
-            transformed = await self._attempt(worker, raw)
+            transformed = await self._attempt(worker, raw, masked)
             worker = await self._unless_old(worker)
         except BaseException:
             # Also when we are cancelled: the process is in the middle of an answer and cannot be used again.
@@ -321,10 +327,10 @@ class ParserPool:
         self._running.add(worker)
         return worker
 
-    async def _attempt(self, worker: _Worker, raw: bytes) -> Transformed:
+    async def _attempt(self, worker: _Worker, raw: bytes, masked: bool) -> Transformed:
         try:
             async with asyncio.timeout(self._seconds_max):
-                return await worker.transform(raw)
+                return await worker.transform(raw, masked=masked)
         except TimeoutError as error:
             raise ParserRejected("timeout") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:

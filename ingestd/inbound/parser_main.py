@@ -6,9 +6,10 @@ raises on each of these, and cannot be removed. Memory, core dumps and open
 files are limited by the kernel.
 
 A frame is a 4-byte big-endian length and so many bytes. A request is one frame
-(the raw message). An answer is a frame with one status byte: `+` is followed by
-the msgpack of a Header, and then comes one frame a chunk; `!` is followed by
-the reason, and the process ends.
+(the raw message), behind a byte that says whether its card numbers are to be
+masked. An answer is a frame with one status byte: `+` is followed by the msgpack
+of a Header, and then comes one frame a chunk; `!` is followed by the reason, and
+the process ends.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from typing import BinaryIO, NoReturn
 import msgspec
 
 from ingestd.mail.transform import Transformed, transform
-from ingestd.mail.types import ParsedMail
+from ingestd.mail.types import Came, ParsedMail
 
 LENGTH = struct.Struct(">I")
+REQUEST = struct.Struct(">?I")
+"""What a request begins with: whether to mask, and the length of its frame."""
 OPEN_FILES_MAX = 32
 READY = b"ready"
 
@@ -37,6 +40,7 @@ class Header(msgspec.Struct, frozen=True):
     chunk_count: int
     raw_sha256: bytes
     size_bytes: int
+    came: Came | None = None
 
 
 class ForbiddenError(RuntimeError):
@@ -110,21 +114,21 @@ def _fail(out: BinaryIO, reason: bytes) -> NoReturn:
     sys.exit(1)
 
 
-def serve(source: BinaryIO, out: BinaryIO, work: Callable[[bytes], Transformed], seconds_max: int) -> None:
+def serve(source: BinaryIO, out: BinaryIO, work: Callable[..., Transformed], seconds_max: int) -> None:
     """Answer requests until `source` ends. After a failure the process ends: its state is not trusted again."""
     encoder = msgspec.msgpack.Encoder()
     _write(out, READY)
     out.flush()
-    while len(prefix := source.read(LENGTH.size)) == LENGTH.size:
-        (length,) = LENGTH.unpack(prefix)
+    while len(prefix := source.read(REQUEST.size)) == REQUEST.size:
+        masked, length = REQUEST.unpack(prefix)
         try:
             raw = source.read(length)
             if len(raw) != length:
                 return
             # The daemon kills us when it is late; the alarm is for a daemon that is gone.
             signal.alarm(seconds_max)
-            done = work(raw)
-            header = Header(done.mail, len(done.chunks), done.raw_sha256, done.size_bytes)
+            done = work(raw, masked=True) if masked else work(raw)
+            header = Header(done.mail, len(done.chunks), done.raw_sha256, done.size_bytes, done.came)
             encoded = encoder.encode(header)
         except MemoryError:
             raw = b""
@@ -139,7 +143,7 @@ def serve(source: BinaryIO, out: BinaryIO, work: Callable[[bytes], Transformed],
         out.flush()
 
 
-def main(arguments: list[str], work: Callable[[bytes], Transformed] = transform) -> None:
+def main(arguments: list[str], work: Callable[..., Transformed] = transform) -> None:
     """Run the process; `arguments` are memory_bytes_max and seconds_max."""
     memory_bytes_max, seconds_max = (int(one) for one in arguments)
     limit_process(memory_bytes_max)

@@ -2,14 +2,15 @@
 
 These are people's requests and own no fence; they take the mailbox's lock, so that they
 and its worker see each other's work. A message that is understood keeps its id: its raw
-bytes are sealed under it, and stay where they are.
+bytes are sealed under it, and stay where they are, but for those that are masked: they
+take the place of what was there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from ingestd.desk import Desk
 from ingestd.inbound.commit import write_understood
 from ingestd.inbound.identity import identity_of, identity_of_bytes
-from ingestd.inbound.intake import MailboxContext, Prepared, Read
+from ingestd.inbound.intake import MailboxContext, Prepared, Read, seal_raw
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.mail.transform import Transformed
 from ingestd.raw import RawPlace, load_raw
@@ -64,7 +65,8 @@ async def replay(
     raw_place = RawPlace(row.quarantine_id, row.chunks, row.raw_place)
     raw = await load_raw(desk.content, desk.blobs, context.key, raw_place)
     try:
-        transformed = await _understand(parser, raw)
+        masked = await desk.content.read(row.account_id, accounts.masks_cards)
+        transformed = await _understand(parser, raw, masked=masked)
     except ParserRejected as rejection:
         await desk.content.transaction(
             row.account_id, once, claim, note_failed_replay, context.mailbox_id, row.quarantine_id, rejection.reason
@@ -73,20 +75,26 @@ async def replay(
     except ValueError as error:
         raise Conflict(f"message {row.quarantine_id} is larger than `inbound.message_bytes_max`") from error
     one = _prepared(context.key, row, record, transformed)
+    if transformed.came is not None:
+        # In rows, whatever its size: the blob of this id is the unmasked mail, which goes after the commit.
+        stored = await seal_raw(
+            desk.blobs, context.key, row.quarantine_id, transformed.chunks, one.read.size_bytes, None
+        )
+        one = replace(one, raw=stored)
     status = ticket_status if record.imported else "open"
     done = await desk.content.transaction(
         row.account_id, once, claim, take_replayed, context, one, imported=record.imported, ticket_status=status
     )
-    if done.value is None and not done.repeated:
+    if (done.value is None or transformed.came is not None) and not done.repeated:
         await _delete_blob(desk, row)
     return Replayed(ticket_id=done.value)
 
 
-async def _understand(parser: ParserPool, raw: bytes) -> Transformed:
+async def _understand(parser: ParserPool, raw: bytes, *, masked: bool) -> Transformed:
     """Raises ParserRejected, also where the server gave nothing: an empty ticket would say less than the quarantine."""
     if not raw:
         raise ParserRejected("withheld")
-    return await parser.transform(raw)
+    return await parser.transform(raw, masked=masked)
 
 
 async def drop(desk: Desk, key: DataKey, row: Quarantined, *, claim: Claim | None = None) -> None:
@@ -163,6 +171,8 @@ def take_replayed(
     ):
         drop_quarantined(conn, account_id, context.key, read.row_id, "known")
         return None
+    if read.altered:
+        quarantine.delete_raw(conn, account_id, read.row_id)
     ticket_id = write_understood(conn, account_id, context, one, imported=imported, ticket_status=ticket_status)
     quarantine.hand_over(conn, account_id, read.row_id, _empty(context.key, read.row_id))
     return ticket_id
@@ -185,11 +195,11 @@ def _empty(key: DataKey, quarantine_id: UUID) -> bytes:
 
 def _prepared(key: DataKey, row: Quarantined, record: QuarantineRecord, transformed: Transformed) -> Prepared:
     """Return the message as its worker would have prepared it, with its bytes where they are."""
-    identity = row.identity_key
+    identity, altered = row.identity_key, transformed.came is not None
     # Where the provider has ids, the row is known by one already, which we do not keep. And a message over the size
     # limit is known by its header already.
     if not record.truncated and identity == identity_of_bytes(key, record.raw_sha256):
-        identity = identity_of(key, transformed.mail, record.raw_sha256)
+        identity = identity_of(key, transformed.mail, record.raw_sha256, came=transformed.came)
     read = Read(
         row_id=row.quarantine_id,
         identity_key=identity,
@@ -199,10 +209,11 @@ def _prepared(key: DataKey, row: Quarantined, record: QuarantineRecord, transfor
         locator=record.locator,
         folder=record.folder,
         received_at=row.received_at,
-        size_bytes=row.size_bytes,
+        size_bytes=transformed.size_bytes if altered else row.size_bytes,
         truncated=record.truncated,
+        altered=altered,
         chunks=(),
-        raw_sha256=record.raw_sha256,
+        raw_sha256=transformed.raw_sha256 if altered else record.raw_sha256,
         mail=transformed.mail,
         rejected=None,
     )

@@ -18,7 +18,7 @@ from ingestd.inbound.commit import Committed
 from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities, read_batch, seal_batch
 from ingestd.inbound.parser import ParserPool
 from ingestd.telemetry.metrics import Metrics
-from storage import messages
+from storage import accounts, messages
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.leases import Held
@@ -55,7 +55,9 @@ class Taker:
 
         Returns the new ones, ready to be written, and those that are known.
         """
-        reads = await read_batch(self._tools.parser, self._context, fetched, live=live)
+        # Asked for each batch: from the moment on when it is wanted, no number is stored.
+        masked = bool(fetched) and await self._tools.content.read(self._held.account_id, accounts.masks_cards)
+        reads = await read_batch(self._tools.parser, self._context, fetched, live=live, masked=masked)
         known = await self._tools.content.read(
             self._held.account_id,
             messages.known_identities,

@@ -87,7 +87,7 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         new_html=new.html,
         quote_cut=new.why,
         charsets=tuple(content.charsets),
-        body_sha256=hashlib.sha256(_body(raw)).digest(),
+        body_sha256=body_sha256(raw),
         forwarded_from=(
             forwarded_from(text_bytes, parts, subject, text, limits) if kind in (Kind.CUSTOMER, Kind.BULK) else None
         ),
@@ -97,6 +97,11 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ParsedMail:
         mismatched_links=content.mismatched_links,
         thread_index=read_thread_index(head.text("thread-index")),
     )
+
+
+def body_sha256(raw: bytes) -> bytes:
+    """Return the SHA-256 over all that follows the first empty line."""
+    return hashlib.sha256(_body(raw)).digest()
 
 
 def _note_repeated(head: Part, defects: dict[str, None]) -> None:

@@ -60,6 +60,7 @@ def message_line(number: int, one: MessageView) -> Line:
         "attachments": [_attachment(part) for part in one.attachments],
         "truncated": record.truncated,
         "muted": row.muted,
+        "altered": row.altered,
         "size_bytes": row.size_bytes,
         "sha256": record.raw_sha256.hex(),
         "folder": record.folder if row.direction == "in" else None,

@@ -105,6 +105,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forgetting.revocations_end,
     forgetting.revocations_are_of_destroyed_mailboxes,
     raw.raw_chunks_have_an_owner,
+    raw.altered_messages_came_in,
     backfills.references_wait_for_older_mail,
     # nothing shared
     borders.rows_have_a_mailbox,

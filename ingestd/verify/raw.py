@@ -59,6 +59,14 @@ def raw_chunks_have_an_owner() -> Statements:
     yield Flag(lost.where(live(raw_chunks), *(~one for one in owned)), "chunks without a message")
 
 
+@stated
+def altered_messages_came_in() -> Statements:
+    """Only what came in was altered before it was stored: a reply is what its agent wrote."""
+    yield Count(messages, live(messages))
+    query = select(messages.c.account_id, messages.c.message_id).where(live(messages))
+    yield Flag(query.where(messages.c.altered, messages.c.direction != "in"), "it was altered, and did not come in")
+
+
 async def _check(
     look: Look,
     found: Findings,

@@ -106,7 +106,10 @@ async def test_how_long_solved_tickets_are_kept_and_a_hold(desk: ApiDesk) -> Non
     assert_problem(await desk.ask("PATCH", path, json={"solved_days": 0}, token=operator), 422, "invalid")
     changed = await desk.ask("PATCH", path, json={"solved_days": 365}, token=operator)
     assert changed.json()["solved_days"] == 365
-    assert (await desk.ask("PATCH", path, json={"solved_days": None}, token=operator)).json()["solved_days"] is None
+    changed = await desk.ask("PATCH", path, json={"mask_cards": True}, token=operator)
+    assert (changed.json()["solved_days"], changed.json()["mask_cards"]) == (365, True)
+    changed = await desk.ask("PATCH", path, json={"solved_days": None}, token=operator)
+    assert (changed.json()["solved_days"], changed.json()["mask_cards"]) == (None, True)
 
     assert (await desk.post(f"{path}/suspend", token=operator))["erased_at"] is not None
     held = await desk.post(f"{path}/hold", token=operator)

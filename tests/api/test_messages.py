@@ -74,6 +74,7 @@ async def test_a_message_tells_all_about_itself(desk: ApiDesk) -> None:
     assert "script" not in listed["html"]
     assert "these" in listed["html"]
     assert (listed["reply"], listed["bcc"], listed["truncated"], listed["muted"]) == (None, [], False, False)
+    assert listed["altered"] is False
     (part,) = listed["attachments"]
     assert (part["position"], part["name"], part["size_bytes"]) == (0, "a.txt", 3)
     fetched = await desk.ask("GET", urlsplit(part["url"]).path)

@@ -28,7 +28,7 @@ class Mended(ParserPool):
     def __init__(self) -> None:
         self.rejects = ""
 
-    async def transform(self, raw: bytes, *, live: bool = True) -> Transformed:
+    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
         if self.rejects:
             raise ParserRejected(self.rejects)
         return transform(raw)

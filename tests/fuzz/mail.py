@@ -19,6 +19,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["ingestd.mail"]):
+    from ingestd.mail.cards import mask_cards
     from ingestd.mail.transform import transform
 
 from bench.corpus import Shape, corpus
@@ -38,6 +39,7 @@ def try_one(raw: bytes) -> None:
     """Transform one input and look at what comes out."""
     if found := broken(raw, transform(raw)):
         raise BrokenPromiseError(", ".join(found))
+    mask_cards(raw)
 
 
 def seed(folder: Path) -> None:

@@ -37,10 +37,10 @@ class Parser:
     def __init__(self, rejects: str = "") -> None:
         self._rejects = rejects
 
-    async def transform(self, raw: bytes, *, live: bool = True) -> Transformed:
+    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
         if self._rejects:
             raise ParserRejected(self._rejects)
-        return transform(raw)
+        return transform(raw, masked=masked)
 
 
 UNDERSTANDS: Any = Parser()

@@ -149,6 +149,32 @@ async def test_a_reply_goes_out_from_the_alias_that_was_written_to(
     assert header_of(arrived, "Return-Path") in {"", f"<{alias}>"}
 
 
+async def test_a_card_number_is_stored_nowhere_where_the_account_asks_for_it(house: House, user: str) -> None:
+    number, masked = "4111 1111 1111 1111", "**** **** **** 1111"
+    mailbox_id = await house.linked(user)
+    asked = mail("rita@customer.example.net", user, f"Paid with {number}", f"Mine is {number}.")
+    try:
+        await set_masking(house, "--mask-cards")
+        house.deliver(user, asked)
+        (first,) = await house.tickets(mailbox_id)
+    finally:
+        await set_masking(house, "--no-mask-cards")
+    house.deliver(user, mail("rita@customer.example.net", user, "Again", f"Mine is {number}."))
+    second = (await house.tickets(mailbox_id, 2))[1]
+    assert second.record.subject == "Again"
+    assert (first.record.subject, first.messages[0].row.altered) == (f"Paid with {masked}", True)
+    for ticket, found in ((first, False), (second, True)):
+        (one,) = ticket.messages
+        raw = await house.store.desk.raw(house.account_id, one.row.message_id)
+        assert (number.encode() in raw, number in one.record.mail.text, one.row.altered) == (found, found, not found)
+    assert await house.store.desk.raw(house.account_id, first.messages[0].row.message_id) != asked.raw
+
+
+async def set_masking(house: House, option: str) -> None:
+    async with house.daemon.command("account", "set", house.account_id, option) as command:
+        assert (await command.communicate())[0] == b"set\n"
+
+
 async def test_a_contact_form_writes_for_its_visitor(house: House, user: str) -> None:
     mailbox_id = await house.linked(user)
     visitor = "ines@customer.example.net"

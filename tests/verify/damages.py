@@ -691,6 +691,7 @@ DAMAGES: tuple[Damage, ...] = (
         keystore=True,
     ),
     Damage("revocations_are_of_destroyed_mailboxes", "of an open one", _token_of_an_open_mailbox, keystore=True),
+    Damage("altered_messages_came_in", "a reply", put(messages, "message_id", "sent", altered=True)),
     Damage("raw_chunks_have_an_owner", "chunks of nobody", copy(raw_chunks, "owner_id", "message", owner_id=new_id())),
     Damage(
         "rows_have_a_mailbox",

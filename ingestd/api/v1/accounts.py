@@ -56,6 +56,12 @@ class AccountChanged(Taken):
     location: Label | None = Field(
         default=None, description="Where its data are to be, and its webhooks are to lead, alone; null: anywhere."
     )
+    mask_cards: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="Card numbers in the texts and the subject of mail that comes in from now on are masked before "
+        "anything of it is stored.",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -101,6 +107,7 @@ class AccountShown(Shown):
         description="So many days after they were solved its tickets are deleted; null: as the configuration says."
     )
     location: str | None = Field(description="The location that it is pinned to.", examples=["eu"])
+    mask_cards: bool = Field(description="Card numbers in mail that comes in are masked.")
     closing: ClosingShown | None = Field(description="Null where nobody closed it.")
 
 
@@ -138,7 +145,8 @@ async def show(here: Reading) -> AccountShown:
 
 @router.patch("/accounts/{account_id}", summary="Change an account")
 async def change(asked: OperatingOn, body: AccountChanged, response: Response) -> AccountShown:
-    """The operator's: for how long its solved tickets are kept, and where its data are to be.
+    """The operator's: for how long its solved tickets are kept, where its data are to be, and whether card numbers are
+    masked.
 
     A location that the stores are not in, as the configuration has it, is refused.
     """
@@ -147,8 +155,11 @@ async def change(asked: OperatingOn, body: AccountChanged, response: Response) -
     def write(conn: Connection, account_id: UUID) -> None:
         if "location" in body.model_fields_set:
             residency.set_location(conn, account_id, locations, body.location)
+        accounts.hold(conn, account_id)
         if "solved_days" in body.model_fields_set:
             expiry.set_solved_days(conn, account_id, body.solved_days)
+        if body.mask_cards is not None:
+            accounts.set_mask_cards(conn, account_id, body.mask_cards)
 
     return await _change(asked, write, response)
 
@@ -209,6 +220,7 @@ async def _show(backend: Backend, one: Account) -> AccountShown:
         held_since=one.held_since,
         solved_days=one.solved_days,
         location=one.location,
+        mask_cards=one.mask_cards,
         erased_at=await _erased_at(backend, one) if one.status is AccountStatus.SUSPENDED else None,
         closing=None if one.status in accounts.OPEN else await _closing(backend, one.account_id),
     )

@@ -83,6 +83,9 @@ class MessageShown(Shown):
     )
     defects: list[str] = Field(description="What was wrong with the mail, and how it was read all the same.")
     truncated: bool = Field(description="It was over the size limit, or withheld: only its header was taken.")
+    altered: bool = Field(
+        description="It is not stored as it came: its card numbers are masked, as the account asks for."
+    )
     muted: bool = Field(description="It came beyond a limit, or to spam: it is kept, and nobody was told.")
     size_bytes: int = Field(description="Of the raw mail.")
     raw_url: str = Field(description="Where the raw mail is.")
@@ -167,6 +170,7 @@ def _show(here: Here, number: int, one: MessageView) -> MessageShown:
         html=mail.html,
         defects=list(mail.defects),
         truncated=record.truncated,
+        altered=row.altered,
         muted=row.muted,
         size_bytes=row.size_bytes,
         raw_url=f"{base}/raw",
