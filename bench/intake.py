@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from bench.corpus import corpus
 from bench.house import Worker, fetched
@@ -32,6 +33,10 @@ class Mailbox:
         self._tools = tools
         self._taker = Taker(held, context, tools)
         self._sequence = 0
+
+    @property
+    def mailbox_id(self) -> UUID:
+        return self._held.mailbox_id
 
     async def take(self, batch: Sequence[RawMessage]) -> None:
         """Parse, identify, look up, seal and commit one batch; within the daemon's limit on batches at once."""
@@ -81,3 +86,12 @@ def batches(count: int, first: int) -> Iterator[list[RawMessage]]:
     now = datetime.now(UTC)
     for begin in range(first, first + count * BATCH, BATCH):
         yield [fetched(mail.raw, mail.index, now) for mail in corpus(BATCH, first=begin)]
+
+
+def plain_mail(number: int) -> bytes:
+    """Return a mail of 2 KB of plain text, which answers none."""
+    head = (
+        f"From: Anna <anna{number}@example.org>\r\nTo: support1@example.com\r\nSubject: Question {number}\r\n"
+        f"Message-ID: <{number}@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    )
+    return head.encode() + b"Where is my order? It was to come on Monday.\r\n" * 40

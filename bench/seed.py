@@ -5,6 +5,9 @@ events are then written mailbox by mailbox by a few processes, past the storage 
 `executemany`, on PostgreSQL by COPY. What is written is the real thing: sealed records under each mailbox's
 key, keyed hashes, counters, events; `ingestd verify` finds it clean and the commands can read it.
 
+Rows of one mailbox lie together, or in parts between those of the others, as a daemon leaves them that reads many
+mailboxes at once.
+
 Not in it: replies, attachments, quarantined mail, grants and cursors. Half of the tickets have one message,
 the others two or four. All messages are of 1 KB.
 
@@ -96,13 +99,13 @@ class Seeded:
     tickets: int
     seconds: float
     """From empty databases to the last commit."""
-    mailbox_seconds: Sequence[float]
-    """How long each mailbox took its process."""
+    part_seconds: Sequence[float]
+    """How long each mailbox, or part of one, took its process."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One mailbox to be filled."""
+    """A mailbox to be filled, or a part of one."""
 
     key: WrappedKey
     messages: int
@@ -118,10 +121,13 @@ async def seed(
     messages: int,
     mailboxes: int,
     account_count: int = 10,
+    part: int | None = None,
     processes: int | None = None,
     progress: Callable[[int], None] = lambda _messages: None,
 ) -> Seeded:
     """Fill the empty databases of an installation. `progress` is told the messages written so far.
+
+    With `part`, so many messages of each mailbox in turn are a transaction; otherwise each mailbox is one.
 
     PostgreSQL needs a superuser: references are not checked while rows are copied in.
     """
@@ -130,8 +136,8 @@ async def seed(
     started = time.perf_counter()
     async with opened(installation) as store:
         owners = [await add_account(store) for _ in range(account_count)]
-        jobs = await _plan(store, owners, messages, mailboxes)
-    mailbox_seconds = await _run(installation, jobs, processes or os.cpu_count() or 1, progress)
+        jobs = await _plan(store, owners, messages, mailboxes, part or messages)
+    part_seconds = await _run(installation, jobs, processes or os.cpu_count() or 1, progress)
     if not installation.is_sqlite:
         await _analyze(installation.database)
     return Seeded(
@@ -139,25 +145,32 @@ async def seed(
         messages=messages,
         tickets=sum(len(list(_conversations(job.messages))) for job in jobs),
         seconds=time.perf_counter() - started,
-        mailbox_seconds=mailbox_seconds,
+        part_seconds=part_seconds,
     )
 
 
-async def _plan(store: Store, owners: Sequence[UUID], messages: int, mailboxes: int) -> list[_Job]:
-    """Make the mailboxes, and draw the numbers of all that will be in them."""
-    jobs, first_mail = [], 0
+async def _plan(store: Store, owners: Sequence[UUID], messages: int, mailboxes: int, part: int) -> list[_Job]:
+    """Make the mailboxes, and draw the numbers of all that will be in them; return the jobs in their order."""
+    planned: list[list[_Job]] = []
+    first_mail = 0
     shares = iter(_shares(messages, mailboxes))
     for owner, count in zip(owners, _shares(mailboxes, len(owners)), strict=True):
         for mailbox_id in await add_mailboxes(store, owner, count):
-            size = next(shares)
-            tickets = len(list(_conversations(size)))
+            share = next(shares)
+            sizes = [min(part, share - at) for at in range(0, share, part)]
+            tickets = [len(list(_conversations(size))) for size in sizes]
             number, sequence = await store.content.transaction(
-                owner, accounts.draw_numbers, tickets=tickets, events=tickets + size
+                owner, accounts.draw_numbers, tickets=sum(tickets), events=sum(tickets) + share
             )
             key = await store.keystore.read(owner, keystore.get_key, mailbox_id)
-            jobs.append(_Job(key, size, first_mail, number, sequence))
-            first_mail += size
-    return jobs
+            jobs = []
+            for size, opened_here in zip(sizes, tickets, strict=True):
+                jobs.append(_Job(key, size, first_mail, number, sequence))
+                first_mail += size
+                number += opened_here
+                sequence += opened_here + size
+            planned.append(jobs)
+    return [job for turn in itertools.zip_longest(*planned) for job in turn if job is not None]
 
 
 def _shares(total: int, parts: int) -> list[int]:
@@ -247,7 +260,7 @@ def _begin_process(installation: Installation, lock: Lock) -> None:
 
 
 def _fill(job: _Job) -> tuple[int, float]:
-    """Make the rows of one mailbox and write them in one transaction; return its messages, and the seconds taken."""
+    """Make a job's rows and write them in one transaction; return its messages, and the seconds taken."""
     process = _processes[-1]
     started = time.perf_counter()
     mailbox = _Mailbox(process, job)
@@ -257,7 +270,7 @@ def _fill(job: _Job) -> tuple[int, float]:
 
 
 class _Mailbox:
-    """The rows of one mailbox, in the form in which the database takes them."""
+    """The rows of a job, in the form in which the database takes them."""
 
     def __init__(self, process: _Process, job: _Job) -> None:
         self._process = process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -58,11 +59,21 @@ class Maintenance:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._make_unreadable())
             group.create_task(self._erase())
             group.create_task(self._revoke())
             group.create_task(self._sweep())
             group.create_task(self.foresight.run())
             group.create_task(self._retain())
+
+    async def _make_unreadable(self) -> None:
+        """Beside the deletion of rows, which takes minutes, and may be another mailbox's."""
+        with self.bell.subscribe("erasures") as listener:
+            while True:
+                await self._destroy_keys()
+                with suppress(StorageUnavailable):  # the other loop says so
+                    await self.eraser.clean_keystore()
+                await listener.wait(_ERASURE_SECONDS)
 
     async def _erase(self) -> None:
         with self.bell.subscribe("erasures") as listener:
@@ -73,14 +84,19 @@ class Maintenance:
 
     async def erase(self) -> None:
         """Bring on what is to be forgotten, each as far as it goes now."""
-        asked = [one for one in await self._waiting() if one.step == "requested" and not one.is_of_account]
-        if len(asked) > 1:
-            # Of many mailboxes at once, as when an account is closed, none stays readable until others are deleted.
-            for erasure in asked:
-                await self._guarded(erasure, self.eraser.make_unreadable)
+        # Of many mailboxes at once, as when an account is closed, none stays readable until others are deleted.
+        await self._destroy_keys()
         # An account last: it waits for its mailboxes.
         for erasure in sorted(await self._waiting(), key=lambda one: one.is_of_account):
             await self._guarded(erasure, self.closer.run if erasure.is_of_account else self.eraser.run)
+
+    async def _destroy_keys(self) -> None:
+        for erasure in await self._waiting():
+            if erasure.step == "requested" and not erasure.is_of_account:
+                await self._guarded(erasure, self._make_one_unreadable)
+
+    async def _make_one_unreadable(self, erasure: erasures.Erasure) -> None:
+        await self.eraser.make_unreadable(erasure.account_id, erasure.mailbox_id)
 
     async def _waiting(self) -> list[erasures.Erasure]:
         try:

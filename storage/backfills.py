@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, literal, select, update
 
 from storage.database import now, wake
 from storage.errors import CursorMoved, NotFound
 from storage.leases import Held
 from storage.mailboxes import WORKED
+from storage.some_rows import SomeRows
 from storage.tables import backfills, mailboxes, messages, reference_keys
 
 
@@ -64,6 +65,7 @@ class Backfill:
     retry_at: datetime | None
 
 
+_REFERENCES = SomeRows(reference_keys, "account_id", "mailbox_id")
 _COLUMNS = [backfills.c[name] for name in Backfill.__dataclass_fields__]
 
 
@@ -277,9 +279,4 @@ def tickets_by_reference(
 
 def delete_references(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int) -> int:
     """Forget up to `limit` rows of what messages name; return how many."""
-    key = list(reference_keys.primary_key.columns)
-    query = select(*key).where(reference_keys.c.account_id == account_id, reference_keys.c.mailbox_id == mailbox_id)
-    rows: list[Any] = [tuple(row) for row in conn.execute(query.limit(limit))]
-    if rows:
-        conn.execute(delete(reference_keys).where(tuple_(*key).in_(rows)))
-    return len(rows)
+    return _REFERENCES.delete(conn, limit, account_id=account_id, mailbox_id=mailbox_id)

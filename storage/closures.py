@@ -6,18 +6,21 @@ mailbox's. What stays is that row and the account's, both without personal data.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from storage import deliveries, webhooks
 from storage.accounts import AccountStatus
 from storage.database import now, wake
 from storage.erasures import Erasure, add_count, get_erasure
+from storage.some_rows import SomeRows
 from storage.tables import ACCOUNT_TABLES, accounts, erasures, mailboxes, tokens
 from storage.tables import webhooks as webhooks_table
 from storage.webhooks import WebhookStatus
+
+_ROWS: Final = [(table, SomeRows(table, "account_id")) for table in ACCOUNT_TABLES]
 
 
 def lock(conn: Connection, account_id: UUID) -> None:
@@ -67,8 +70,9 @@ def delete_chunk(conn: Connection, account_id: UUID, limit: int) -> int:
     """Delete up to `limit` of the account's own rows, and count them; return how many, 0 at the end."""
     if count := _delete_webhooks(conn, account_id, limit):
         return count
-    for table in ACCOUNT_TABLES:
-        if count := _delete_some(conn, account_id, table, limit):
+    for table, rows in _ROWS:
+        if count := rows.delete(conn, limit, account_id=account_id):
+            add_count(conn, account_id, account_id, table.name, count)
             return count
     return 0
 
@@ -95,13 +99,3 @@ def _delete_webhooks(conn: Connection, account_id: UUID, limit: int) -> int:
     conn.execute(delete(webhooks_table).where(mine, webhooks_table.c.webhook_id == webhook_id))
     add_count(conn, account_id, account_id, "webhooks", 1)
     return 1
-
-
-def _delete_some(conn: Connection, account_id: UUID, table: Table, limit: int) -> int:
-    key = list(table.primary_key.columns)
-    query = select(*key).where(table.c.account_id == account_id).limit(limit)
-    rows: list[Any] = [tuple(row) for row in conn.execute(query)]
-    if rows:
-        conn.execute(delete(table).where(table.c.account_id == account_id, tuple_(*key).in_(rows)))
-        add_count(conn, account_id, account_id, table.name, len(rows))
-    return len(rows)

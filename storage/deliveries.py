@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import Connection, Executable, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import now
 from storage.erasures import KEPT_EVENTS
 from storage.events import Event
+from storage.some_rows import SomeRows
 from storage.tables import accounts, deliveries, events, tickets, webhooks
 from storage.webhooks import Webhook, WebhookStatus, begin_at, change, get_webhook
 
@@ -144,6 +145,7 @@ def _row(webhook: Webhook, one: Pending) -> dict[str, Any]:
 
 
 _KEY = [deliveries.c.account_id, deliveries.c.webhook_id, deliveries.c.sequence]
+_OF_WEBHOOK = SomeRows(deliveries, "account_id", "webhook_id")
 _RENEWED = ("mailbox_id", "ticket_id", "due_at", "created_at", *_AGAIN)
 _POSTGRESQL = postgresql.insert(deliveries)
 _UPSERT_POSTGRESQL = _POSTGRESQL.on_conflict_do_update(
@@ -349,16 +351,12 @@ def forget_old(conn: Connection, account_id: UUID, webhook_id: UUID, before: dat
     for sequence, created_at in conn.execute(query):
         if created_at >= before:
             break
-        old.append((account_id, webhook_id, sequence))
+        old.append(sequence)
     if old:
-        conn.execute(delete(deliveries).where(tuple_(*_KEY).in_(old)))
+        conn.execute(delete(deliveries).where(*_of(account_id, webhook_id), deliveries.c.sequence.in_(old)))
     return len(old)
 
 
 def delete_chunk(conn: Connection, account_id: UUID, webhook_id: UUID, limit: int) -> int:
     """Delete up to `limit` deliveries of a webhook; return how many."""
-    query = select(deliveries.c.sequence).where(*_of(account_id, webhook_id)).limit(limit)
-    found = [(account_id, webhook_id, sequence) for sequence in conn.execute(query).scalars()]
-    if found:
-        conn.execute(delete(deliveries).where(tuple_(*_KEY).in_(found)))
-    return len(found)
+    return _OF_WEBHOOK.delete(conn, limit, account_id=account_id, webhook_id=webhook_id)

@@ -9,19 +9,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from storage.database import now, wake
 from storage.errors import NotFound
+from storage.some_rows import SomeRows
 from storage.tables import MAILBOX_TABLES, erasures, events, uploads
 
+STEPS: Final = ("requested", "unreadable", "deleted", "done")
 KEPT_EVENTS = ("mailbox.disconnected", "erasure.completed")
 """What the helpdesk must still be able to read: ids and times, nothing else."""
 _ROWS_AT_ONCE: Final[Mapping[Table, int]] = {uploads: 4}
 """Of tables with large rows: SQLite overwrites what it deletes, and others wait for that."""
+_ROWS: Final = [
+    (
+        table,
+        SomeRows(
+            table,
+            "account_id",
+            "mailbox_id",
+            condition=events.c.type.not_in(KEPT_EVENTS) if table is events else None,
+        ),
+    )
+    for table in MAILBOX_TABLES
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +43,7 @@ class Erasure:
     account_id: UUID
     mailbox_id: UUID
     step: str
-    """requested → unreadable → deleted → done."""
+    """One of STEPS, in their order."""
     requested_at: datetime
     step_at: datetime
     counts: str
@@ -90,23 +104,45 @@ def page_of_erasures(conn: Connection, account_id: UUID, *, after: UUID | None, 
     return [Erasure(*row) for row in conn.execute(query)]
 
 
-def set_step(conn: Connection, account_id: UUID, mailbox_id: UUID, step: str) -> None:
-    conn.execute(
-        update(erasures)
-        .where(erasures.c.account_id == account_id, erasures.c.mailbox_id == mailbox_id)
-        .values(step=step, step_at=now(conn))
-    )
+def set_step(conn: Connection, account_id: UUID, mailbox_id: UUID, step: str) -> bool:
+    """Note that a step is done. Returns False where it was noted before, or a later one: replicas work side by side."""
+    before = STEPS[: STEPS.index(step)]
+    where = erasures.c.account_id == account_id, erasures.c.mailbox_id == mailbox_id, erasures.c.step.in_(before)
+    if not conn.execute(update(erasures).where(*where).values(step=step, step_at=now(conn))).rowcount:
+        return False
+    wake(conn, "erasures")
+    return True
+
+
+def reopen(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
+    """Have the receipt written again."""
+    where = erasures.c.account_id == account_id, erasures.c.mailbox_id == mailbox_id
+    conn.execute(update(erasures).where(*where).values(step="deleted", step_at=now(conn)))
     wake(conn, "erasures")
 
 
-def delete_chunk(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int) -> int:
-    """Delete up to `limit` rows of the mailbox and add them to its counts; return how many, 0 at the end."""
-    for table in MAILBOX_TABLES:
-        count = _delete_some(conn, account_id, mailbox_id, table, min(limit, _ROWS_AT_ONCE.get(table, limit)))
-        if count:
-            _count(conn, account_id, mailbox_id, {table.name: count})
-            return count
-    return 0
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one transaction deleted."""
+
+    rows: int
+    """0: nothing is left."""
+    table: int
+    """Which of the tables they are of. Those before it were empty."""
+
+
+def delete_chunk(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int, *, first: int = 0) -> Chunk:
+    """Delete up to `limit` rows of the mailbox, of one table, and add them to its counts.
+
+    Tables before `first` are not looked at: it is the `table` of the chunk before this one, or 0.
+    """
+    counts = _lock(conn, account_id, mailbox_id)
+    for number, (table, rows) in enumerate(_ROWS[first:], first):
+        some = min(limit, _ROWS_AT_ONCE.get(table, limit))
+        if count := rows.delete(conn, some, account_id=account_id, mailbox_id=mailbox_id):
+            _set_counts(conn, account_id, mailbox_id, _added(counts, table.name, count))
+            return Chunk(count, number)
+    return Chunk(0, len(_ROWS))
 
 
 def count_rows(conn: Connection, account_id: UUID, mailbox_id: UUID) -> dict[str, int]:
@@ -123,25 +159,26 @@ def count_rows(conn: Connection, account_id: UUID, mailbox_id: UUID) -> dict[str
 
 
 def add_count(conn: Connection, account_id: UUID, mailbox_id: UUID, kind: str, count: int) -> None:
-    """Count something deleted that is no row, such as blobs."""
-    _count(conn, account_id, mailbox_id, {kind: count})
+    """Count something deleted that is no row of the mailbox's, such as blobs."""
+    counts = _lock(conn, account_id, mailbox_id)
+    _set_counts(conn, account_id, mailbox_id, _added(counts, kind, count))
 
 
-def _delete_some(conn: Connection, account_id: UUID, mailbox_id: UUID, table: Table, limit: int) -> int:
-    key = list(table.primary_key.columns)
-    query = select(*key).where(table.c.account_id == account_id, table.c.mailbox_id == mailbox_id).limit(limit)
-    if table is events:
-        query = query.where(events.c.type.not_in(KEPT_EVENTS))
-    rows: list[Any] = [tuple(row) for row in conn.execute(query)]
-    if rows:
-        conn.execute(delete(table).where(tuple_(*key).in_(rows)))
-    return len(rows)
+def _lock(conn: Connection, account_id: UUID, mailbox_id: UUID) -> dict[str, int]:
+    """Keep replicas from deleting the same rows; return what was deleted so far. Raises NotFound."""
+    mine = erasures.c.account_id == account_id, erasures.c.mailbox_id == mailbox_id
+    counts = conn.execute(select(erasures.c.counts).where(*mine).with_for_update()).scalar_one_or_none()
+    if counts is None:
+        raise NotFound(f"mailbox {mailbox_id} is not being erased")
+    found: dict[str, int] = json.loads(counts)
+    return found
 
 
-def _count(conn: Connection, account_id: UUID, mailbox_id: UUID, more: Mapping[str, int]) -> None:
-    counts = get_erasure(conn, account_id, mailbox_id).deleted
-    for kind, count in more.items():
-        counts[kind] = counts.get(kind, 0) + count
+def _added(counts: Mapping[str, int], kind: str, count: int) -> dict[str, int]:
+    return {**counts, kind: counts.get(kind, 0) + count}
+
+
+def _set_counts(conn: Connection, account_id: UUID, mailbox_id: UUID, counts: Mapping[str, int]) -> None:
     conn.execute(
         update(erasures)
         .where(erasures.c.account_id == account_id, erasures.c.mailbox_id == mailbox_id)

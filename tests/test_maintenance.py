@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -17,12 +19,13 @@ from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.expiry import MessageRetention
 from ingestd.privacy.quarantine_expiry import QuarantineRetention
+from ingestd.privacy.requests import request_disconnect
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
 from ingestd.verify import verify
 from ingestd.wakes import Bell
-from storage import keystore
+from storage import erasures, keystore
 from storage.events import read_log
 from storage.tables import idempotency
 from storage.types import new_id
@@ -109,6 +112,59 @@ async def test_a_blob_with_its_row_stays_however_old(stores: Stores) -> None:
     await maintenance(office).sweep(datetime.now(UTC) + timedelta(days=365))
     assert len(await owners(stores)) == 1
     await office.check()
+
+
+async def test_a_mailbox_is_unreadable_while_another_is_being_forgotten(stores: Stores) -> None:
+    office = await Office.open(stores)
+    beside = await Office.open(stores, address="other@example.com", beside=office)
+    held_up, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_up(_account_id: UUID, _mailbox_id: UUID) -> None:
+        held_up.set()
+        await go_on.wait()
+
+    usual = maintenance(office)
+    tools = EraserTools(stores.content, stores.keystore, stores.blobs, office.keys, usual.metrics, hold_up)
+    daemon = replace(usual, eraser=Eraser(tools))
+    stores.content.on_wake(daemon.bell.ring)
+    running = asyncio.create_task(daemon.run())
+    try:
+        async with asyncio.timeout(20):
+            await _disconnect(office)
+            await held_up.wait()
+            await _disconnect(beside)
+            while beside.held.mailbox_id in await key_owners(stores):
+                await asyncio.sleep(0.01)
+            assert (await _steps(stores))[0] == "unreadable", "the first one is still there"
+            go_on.set()
+            while await _steps(stores) != ["done", "done"]:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (await office.event_types()).count("erasure.completed") == 2
+
+
+async def _disconnect(office: Office) -> None:
+    held = office.held
+    await office.stores.content.transaction(held.account_id, request_disconnect, held.mailbox_id)
+
+
+async def _steps(stores: Stores) -> list[str]:
+    """In the order in which they were asked for."""
+    return [one.step for one in await stores.content.read(None, erasures.list_erasures, unfinished=False)]
+
+
+async def test_two_replicas_forget_a_mailbox_once(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(*(mail(message_id=f"<q{n}@example.org>") for n in range(30)))
+    before = await stores.content.read(office.held.account_id, erasures.count_rows, office.held.mailbox_id)
+    await _disconnect(office)
+    await asyncio.gather(maintenance(office).erase(), maintenance(office).erase())
+    (erasure,) = await stores.content.read(None, erasures.list_erasures, unfinished=False)
+    assert erasure.step == "done"
+    assert erasure.deleted == before
+    assert (await office.event_types()).count("erasure.completed") == 1
 
 
 async def test_requests_are_remembered_for_a_day(stores: Stores) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.figures import (
     committing,
     delivering,
+    disconnecting,
     enqueuing,
     fetching,
     gmail,
@@ -39,4 +40,5 @@ FIGURES: tuple[Figure, ...] = (
     *seeding.FIGURES,
     *reading.FIGURES,
     *listing.FIGURES,
+    *disconnecting.FIGURES,
 )

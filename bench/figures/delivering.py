@@ -13,7 +13,7 @@ from uuid import UUID
 
 from bench.harness import RUNS, Figure, Run
 from bench.house import add_account, add_mailboxes, claim_all, fetched, opened
-from bench.intake import Mailbox, mailboxes
+from bench.intake import Mailbox, mailboxes, plain_mail
 from bench.receiver import receiving
 from bench.timing import Stopwatch
 from bench.workshop import Engine, Workshop
@@ -89,7 +89,7 @@ async def _deliver(store: Store, mailbox: Mailbox, came: dict[int, float], numbe
     """Commit messages at their pace; return the milliseconds of each from its commit to its receipt."""
     begin = number * _MESSAGES
     at = datetime.now(UTC)
-    prepared = [await mailbox.prepare([fetched(_mail(n), n, at)]) for n in range(begin, begin + _MESSAGES)]
+    prepared = [await mailbox.prepare([fetched(plain_mail(n), n, at)]) for n in range(begin, begin + _MESSAGES)]
     commits: list[float] = []
     times: list[float] = []
 
@@ -132,14 +132,6 @@ async def _bare(port: int, came: dict[int, float]) -> list[float]:
         samples.append((came[sequence] - at) * 1000)
     writer.close()
     return samples
-
-
-def _mail(number: int) -> bytes:
-    head = (
-        f"From: Anna <anna{number}@example.org>\r\nTo: support1@example.com\r\nSubject: Question {number}\r\n"
-        f"Message-ID: <{number}@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-    )
-    return head.encode() + b"Where is my order? It was to come on Monday.\r\n" * 40
 
 
 def _p99(samples: list[float]) -> float:

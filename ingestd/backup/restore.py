@@ -293,4 +293,4 @@ def _reopen(conn: Connection, without_receipt: Iterable[Erasure]) -> None:
     """Have the receipts written again that went with the ledger's newer entries."""
     for one in without_receipt:
         if one.step == "done":
-            erasure_rows.set_step(conn, one.account_id, one.mailbox_id, "deleted")
+            erasure_rows.reopen(conn, one.account_id, one.mailbox_id)

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from ingestd.privacy.disconnect import CHUNK_PAUSE_SECONDS, CHUNK_ROWS, EraserTools, compact
+from ingestd.privacy.disconnect import CHUNK_ROWS, EraserTools, Pause, compact
 from ingestd.privacy.positions import note_ledger
 from ingestd.records import AccountReceipt
 from storage import closures, erasures, keystore
@@ -74,8 +74,9 @@ class Closer:
         tools = self._tools
         gone = CHUNK_ROWS
         while gone:
+            pause = Pause()
             gone = await tools.content.transaction(account_id, closures.delete_chunk, CHUNK_ROWS)
-            await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+            await pause.wait()
         count = await asyncio.to_thread(tools.blobs.delete_account, account_id)
         if count:
             await tools.content.transaction(account_id, erasures.add_count, account_id, "blobs", count)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +37,13 @@ from storage.sealing import DataKey
 log = structlog.get_logger()
 
 CHUNK_ROWS = 100
-CHUNK_PAUSE_SECONDS = 0.005
-"""Lets others commit between two chunks."""
+_CHUNK_PAUSE_SECONDS = 0.005
+"""Lets others commit between two chunks; where a chunk took longer, half as long as that."""
+_CHUNK_PAUSE_SECONDS_MAX = 0.25
 _COMPACT_PAGES = 256
 _COMPACT_ROUNDS = 2000
 _TRUNCATE_ROUNDS = 50
+_KEYSTORE_TRUNCATE_ROUNDS = 2
 _TRUNCATE_PAUSE_SECONDS = 0.1
 
 
@@ -55,42 +58,64 @@ class EraserTools:
     """Tries to revoke the grant of a mailbox that is being forgotten, once; what fails is tried again later."""
 
 
+class Pause:
+    """What others are given behind a chunk that begins now: the longer it waits for them and works, the longer."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    async def wait(self) -> None:
+        taken = time.monotonic() - self._started
+        await asyncio.sleep(min(max(_CHUNK_PAUSE_SECONDS, taken / 2), _CHUNK_PAUSE_SECONDS_MAX))
+
+
 class Eraser:
     """Brings requested erasures to their end."""
 
     def __init__(self, tools: EraserTools) -> None:
         self._tools = tools
-        self._unclean = True  # whoever was here before may have been killed before it could clean up
+        # Whoever was here before may have been killed before it could clean up.
+        self._unclean = {tools.content, tools.keystore}
+        self._destroying = asyncio.Lock()
 
     async def run(self, erasure: Erasure) -> Receipt:
         """Go on from the step that was reached; return the receipt. Raises StorageError where a step cannot be done."""
         account_id, mailbox_id = erasure.account_id, erasure.mailbox_id
         if erasure.step == "requested":
-            await self._make_unreadable(account_id, mailbox_id)
+            await self.make_unreadable(account_id, mailbox_id)
         await self._tools.revoke(account_id, mailbox_id)
         if erasure.step in {"requested", "unreadable"}:
             await self._delete(account_id, mailbox_id)
         receipt = await self._write_receipt(account_id, mailbox_id)
         if erasure.step != "done":
             await self._tools.content.transaction(account_id, _finish, mailbox_id)
-            self._unclean = True  # the mailbox's own row went last
+            self._unclean.add(self._tools.content)  # the mailbox's own row went last
             self._tools.metrics.erasure_ended("done")
             log.info("erasure.done", mailbox_id=mailbox_id, rows=sum(receipt.deleted.values()))
         return receipt
 
-    async def make_unreadable(self, erasure: Erasure) -> None:
-        """Step 2 alone. Raises as `run`."""
-        if erasure.step == "requested":
-            await self._make_unreadable(erasure.account_id, erasure.mailbox_id)
+    async def make_unreadable(self, account_id: UUID, mailbox_id: UUID) -> None:
+        """Step 2 alone, where it is not done; may be called while rows of any mailbox are deleted. Raises as `run`."""
+        async with self._destroying:
+            erasure = await self._tools.content.read(account_id, erasures.get_erasure, mailbox_id)
+            if erasure.step == "requested":
+                await self._make_unreadable(account_id, mailbox_id)
 
     async def clean(self) -> None:
         """Wipe what deleted rows left in SQLite's files, where an open reader prevented it before.
 
         One try: call it again and again. Raises StorageUnavailable.
         """
-        if self._unclean:
-            databases = (self._tools.content, self._tools.keystore)
-            self._unclean = not all([await compact(one, truncate_rounds=0) for one in databases])
+        await self._clean(self._tools.content)
+        await self.clean_keystore()
+
+    async def clean_keystore(self) -> None:
+        """As `clean`, of the keys alone."""
+        await self._clean(self._tools.keystore)
+
+    async def _clean(self, database: Database) -> None:
+        if database in self._unclean and await compact(database, truncate_rounds=0):
+            self._unclean.discard(database)
 
     async def _make_unreadable(self, account_id: UUID, mailbox_id: UUID) -> None:
         tools = self._tools
@@ -107,7 +132,8 @@ class Eraser:
         )
         tools.keys.forget(mailbox_id)
         # The key was written long ago, and may still lie in the WAL: with the master key it would open what is left.
-        await self._compact(tools.keystore, mailbox_id)
+        # A reader is not waited for: the next key is to be destroyed within a second, too.
+        await self._compact(tools.keystore, mailbox_id, truncate_rounds=_KEYSTORE_TRUNCATE_ROUNDS)
         await note_ledger(tools.content, tools.keystore)
         await tools.content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
         log.info("erasure.step", mailbox_id=mailbox_id, step="unreadable")
@@ -158,14 +184,20 @@ class Eraser:
         log.info("erasure.step", mailbox_id=mailbox_id, step="deleted")
 
     async def _delete_rows(self, account_id: UUID, mailbox_id: UUID) -> None:
+        reached = 0
         while True:
-            if not await self._tools.content.transaction(account_id, erasures.delete_chunk, mailbox_id, CHUNK_ROWS):
+            pause = Pause()
+            chunk = await self._tools.content.transaction(
+                account_id, erasures.delete_chunk, mailbox_id, CHUNK_ROWS, first=reached
+            )
+            if not chunk.rows:
                 break
-            await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+            reached = chunk.table
+            await pause.wait()
 
-    async def _compact(self, database: Database, mailbox_id: UUID) -> None:
-        if not await compact(database):
-            self._unclean = True
+    async def _compact(self, database: Database, mailbox_id: UUID, *, truncate_rounds: int = _TRUNCATE_ROUNDS) -> None:
+        if not await compact(database, truncate_rounds=truncate_rounds):
+            self._unclean.add(database)
             log.warning("erasure.wal_kept", mailbox_id=mailbox_id)
 
     async def _write_receipt(self, account_id: UUID, mailbox_id: UUID) -> Receipt:
@@ -204,7 +236,8 @@ class Eraser:
 
 def _finish(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
     mailboxes.delete_mailbox(conn, account_id, mailbox_id)
-    erasures.set_step(conn, account_id, mailbox_id, "done")
+    if not erasures.set_step(conn, account_id, mailbox_id, "done"):
+        return  # another replica was here first, and has told
     with suppress(NotFound):  # a closed account has no log any more; its receipts may have to be written again
         tell(conn, account_id, mailbox_id, "erasure.completed")
 
@@ -219,10 +252,11 @@ async def compact(database: Database, *, truncate_rounds: int = _TRUNCATE_ROUNDS
         return True  # PostgreSQL's own vacuum does this
     truncated = False
     for _ in range(_COMPACT_ROUNDS):
+        pause = Pause()
         free, truncated = await database.compact(_COMPACT_PAGES)
         if free == 0:
             break
-        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+        await pause.wait()
     for _ in range(truncate_rounds):
         if truncated:
             return True

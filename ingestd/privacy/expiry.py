@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from ingestd.privacy.disconnect import CHUNK_PAUSE_SECONDS, CHUNK_ROWS, compact
+from ingestd.privacy.disconnect import CHUNK_ROWS, Pause, compact
 from storage import accounts, expiry
 from storage.accounts import Account, AccountStatus
 from storage.blobs import Blobs
@@ -77,6 +77,7 @@ class MessageRetention:
     ) -> bool:
         """Return whether the ticket is gone, and not opened again meanwhile."""
         while True:
+            pause = Pause()
             try:
                 deleted = await self.content.transaction(
                     account_id, expiry.delete_some, ticket_id, before, CHUNK_ROWS, status
@@ -88,6 +89,6 @@ class MessageRetention:
             for mailbox_id, owner_id in deleted.blobs:
                 # A crash before this leaves orphans, which are swept.
                 await asyncio.to_thread(self.blobs.delete, account_id, mailbox_id, owner_id)
-            await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+            await pause.wait()
             if deleted.done:
                 return True

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from ingestd.inbound.replay import drop_quarantined
 from ingestd.keys import KeyRing
-from ingestd.privacy.disconnect import CHUNK_PAUSE_SECONDS
+from ingestd.privacy.disconnect import Pause
 from storage import accounts, expiry, quarantine
 from storage.accounts import AccountStatus
 from storage.blobs import Blobs
@@ -68,6 +68,7 @@ class QuarantineRetention:
 
     async def _drop(self, row: Quarantined) -> bool:
         """Return whether it was dropped, and nobody had decided on it meanwhile."""
+        pause = Pause()
         try:
             key = await self.keys.mailbox(row.account_id, row.mailbox_id)
             dropped = await self.content.transaction(row.account_id, drop_expired, key, row.quarantine_id)
@@ -76,7 +77,7 @@ class QuarantineRetention:
         if dropped and row.raw_place == BLOB:
             # A crash before this leaves an orphan, which is swept.
             await asyncio.to_thread(self.blobs.delete, row.account_id, row.mailbox_id, row.quarantine_id)
-        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+        await pause.wait()
         return dropped
 
 

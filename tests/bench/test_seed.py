@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection, select
 
 from bench.house import Installation, claim_all, fetched, install, opened
 from bench.intake import mailboxes
@@ -102,6 +105,23 @@ async def test_the_next_mail_goes_on_from_the_seeded_ones(store: Store, seeded: 
     assert listed[-1].ticket.number == len(listed)
     keys = KeyRing(store.keystore, MasterKey(store.settings.keys.master_key_bytes()))
     assert (await verify(store.content, store.keystore, store.blobs, keys)).violations == []
+
+
+async def test_mailboxes_lie_mixed_where_that_is_asked_for(installation: Installation) -> None:
+    done = await seed(installation, messages=60, mailboxes=3, part=7, processes=1, account_count=1)
+    assert len(done.part_seconds) == 9
+    async with opened(installation) as store:
+        keys = KeyRing(store.keystore, MasterKey(store.settings.keys.master_key_bytes()))
+        report = await verify(store.content, store.keystore, store.blobs, keys)
+        assert report.violations == []
+        assert report.checked["tickets_have_a_message"] == done.tickets
+        order = await store.content.read(None, _mailboxes_in_order)
+    assert sum(one != following for one, following in itertools.pairwise(order)) >= 8
+
+
+def _mailboxes_in_order(conn: Connection) -> list[UUID]:
+    """Of each message, as they were written."""
+    return list(conn.execute(select(tables.messages.c.mailbox_id).order_by(tables.messages.c.message_id)).scalars())
 
 
 async def test_more_accounts_than_mailboxes_are_refused(installation: Installation) -> None:

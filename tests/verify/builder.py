@@ -588,7 +588,7 @@ async def _disconnect(world: World, ring: KeyRing, mailbox_id: UUID, *, done: bo
     await content.transaction(account_id, erasures.set_step, mailbox_id, "unreadable")
     if done:
         await store.transaction(account_id, keystore.end_revocation, mailbox_id, {"outcome": "revoked"})
-        while await content.transaction(account_id, erasures.delete_chunk, mailbox_id, 5):
+        while (await content.transaction(account_id, erasures.delete_chunk, mailbox_id, 5)).rows:
             pass
         await content.transaction(account_id, mailboxes.delete_mailbox, mailbox_id)
         await content.transaction(account_id, erasures.set_step, mailbox_id, "deleted")
