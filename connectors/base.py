@@ -127,6 +127,8 @@ class ReadPlan:
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+    readonly: bool = False
+    """The mailbox is only looked at; a server that can be told so is (IMAP: EXAMINE)."""
 
     def start_of(self, entry: str) -> datetime | None:
         """Return from when on the mail of a folder is new."""
@@ -328,6 +330,11 @@ class Reader(Protocol):
     def claimed(self, cursor: str) -> AsyncIterator[Sequence[str]]:
         """Yield the locators of the messages that lie in the watched folders now and that a caller at
         `cursor` must have seen. Reads no bodies. For comparing what is stored with what the server holds."""
+        ...
+
+    def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """As `claimed`, of the old mail that a caller must have seen whose `history` with this plan is at `cursor`,
+        and whose `changes` are at `changes`. In doubt, as at the very second of an end, a message is left out."""
         ...
 
     async def close(self) -> None: ...

@@ -27,7 +27,7 @@ from connectors.base import (
     TokenSource,
 )
 from connectors.gmail_access import GmailAccess
-from connectors.gmail_backfill import read_backfill
+from connectors.gmail_backfill import claimed_of_labels, read_backfill
 from connectors.gmail_changes import Happened, HistoryLost, current_history, read_history
 from connectors.gmail_cursor import (
     ALL_MAIL,
@@ -69,6 +69,8 @@ _MOVED_ON_RECORDS = 200
 """So many records that concern no mail of ours are not read again and again."""
 _KNOWN_ASKED = 500
 _NEW = Urgency.NEW_MAIL
+_CLAIMS = Urgency.HISTORY
+"""Nobody waits for a comparison: new mail and replies have the quota first."""
 
 
 class GmailReader:
@@ -289,7 +291,7 @@ class GmailReader:
         watched, _ = await self._watched()
         for label in [one for one in watched if one in state.labels]:
             at = state.labels[label]
-            there = await list_ids(self._session, label, _NEW)
+            there = await list_ids(self._session, label, _CLAIMS)
             dated = set() if at.wanted_from is None else set(await self._dated(label, at.wanted_from))
             try:
                 newer = await self._since(state.history, label)
@@ -305,14 +307,28 @@ class GmailReader:
             for some in chunks(claimed, _KNOWN_ASKED):
                 yield [str(Locator(label, one)) for one in some]
 
+    async def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """Yield what lies behind the history's cursor; see `Reader.claimed_history`."""
+        state = parse_cursor(changes)
+        for label, ids in (await claimed_of_labels(self._session, self._labels, self._plan, plan, cursor)).items():
+            if state is None or label not in state.labels:
+                continue
+            # What was moved in since is `changes`' business, whatever its date.
+            try:
+                newer = await self._since(state.history, label)
+            except HistoryLost:
+                raise TemporaryError("history.list: what happened since the cursor is not kept any more") from None
+            for some in chunks([one for one in ids if one not in newer], _KNOWN_ASKED):
+                yield [str(Locator(label, one)) for one in some]
+
     async def _dated(self, label: str, since: datetime) -> list[str]:
         # Widened by a second at the asking: a message of that very second is rather not claimed.
-        return await list_ids(self._session, label, _NEW, since=since + timedelta(seconds=2))
+        return await list_ids(self._session, label, _CLAIMS, since=since + timedelta(seconds=2))
 
     async def _since(self, history: str, label: str) -> set[str]:
         newer: set[str] = set()
         while True:
-            happened = await read_history(self._session, history, (label,), _NEW)
+            happened = await read_history(self._session, history, (label,), _CLAIMS)
             newer |= {one.message_id for one in happened.arrivals}
             if not happened.more or happened.upto == history:
                 return newer

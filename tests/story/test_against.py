@@ -83,6 +83,20 @@ async def test_what_reading_passed_over_is_found(
         assert "1 messages are on a server and not here" in told.err
         assert "FAIL mailbox" in told.out
 
+        audited = await house.daemon.run_cli("audit", mailbox_id, "--json")
+        assert (audited.status, audited.json()["unaccounted"]) == (1, found["lost"])
+        assert (audited.json()["taken"], audited.json()["repaired"], audited.json()["complete"]) == (3, 0, True)
+        assert "--repair takes them in" in audited.err
+        repaired = await house.daemon.run_cli("audit", mailbox_id, "--repair", "--json")
+        assert (repaired.status, repaired.json()["repaired"]) == (0, 1), repaired.err
+        assert len(await house.tickets(mailbox_id, 4)) == 4
+        again = await house.daemon.run_cli("audit", mailbox_id, "--repair", "--json")
+        assert (again.status, again.json()["taken"], again.json()["unaccounted"]) == (0, 4, [])
+        assert (await compared(house))["lost"] == []
+        assert b"Seen" not in servers.dovecot.doveadm("fetch", "-u", user, "flags", "mailbox", "INBOX")
+        await house.daemon.start()
+        await house.tickets(mailbox_id, 4)
+
 
 async def test_a_mailbox_that_cannot_be_asked_is_not_called_good(
     servers: Servers, new_user: Callable[[], str], store_urls: StoreUrls, tmp_path: Path
