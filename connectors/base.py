@@ -160,6 +160,22 @@ class HistoryBatch:
     """Of how many, as the server counted when the reading began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a message lies that was looked for in the whole mailbox."""
+
+    locator: str
+    folder: str
+    """The name of the folder, as text."""
+    received_at: datetime | None
+    entry: int | None
+    """Which of the plan's `folders` it lies in, the first of them; None where that folder is not watched."""
+
+
+FOUND_MAX = 20
+"""Places of one Message-ID that are worth telling."""
+
+
 class SendStatus(enum.StrEnum):
     """What is known after an attempt to send."""
 
@@ -335,6 +351,10 @@ class Reader(Protocol):
     def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
         """As `claimed`, of the old mail that a caller must have seen whose `history` with this plan is at `cursor`,
         and whose `changes` are at `changes`. In doubt, as at the very second of an end, a message is left out."""
+        ...
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Look for a Message-ID in all folders, watched or not; return at most FOUND_MAX places, and mark nothing."""
         ...
 
     async def close(self) -> None: ...

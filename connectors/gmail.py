@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from connectors.base import (
+    FOUND_MAX,
     Batch,
     ConnectorError,
     Edit,
@@ -25,6 +26,7 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
+    Whereabouts,
 )
 from connectors.gmail_access import GmailAccess
 from connectors.gmail_backfill import claimed_of_labels, read_backfill
@@ -51,6 +53,7 @@ from connectors.gmail_fetch import (
     sorted_ids,
 )
 from connectors.gmail_labels import HIDDEN, Labels, lies_in
+from connectors.gmail_mail import is_searchable
 from connectors.gmail_push import PushListener
 from connectors.gmail_quota import Urgency
 from connectors.gmail_session import GmailSession, GmailTools, chunks
@@ -320,6 +323,34 @@ class GmailReader:
                 raise TemporaryError("history.list: what happened since the cursor is not kept any more") from None
             for some in chunks([one for one in ids if one not in newer], _KNOWN_ASKED):
                 yield [str(Locator(label, one)) for one in some]
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Search all mail, spam and the bin; see `Reader.find`."""
+        if not is_searchable(message_id):
+            return []
+        request = self._session.api.messages.list(
+            userId="me",
+            q=f"rfc822msgid:{message_id.strip('<>')}",
+            includeSpamTrash=True,
+            maxResults=FOUND_MAX,
+            fields="messages/id",
+        )
+        page = await self._session.call("messages.list", request, _CLAIMS)
+        ids = [str(one["id"]) for one in page.get("messages", ())]
+        entries: dict[str, int] = {}
+        for position, entry in enumerate(self._plan.folders):
+            label = await self._labels.find(entry, _CLAIMS)
+            if label is not None and label != ALL_MAIL:
+                entries.setdefault(label, position)
+        found = []
+        for key, one in (await minimal(self._session, ids, _CLAIMS)).items() if ids else ():
+            labels = [str(label) for label in one.get("labelIds", ())]
+            at = next((label for label in entries if lies_in(label, labels)), None)
+            shown = at or next((label for label in labels if lies_in(label, labels)), ALL_MAIL)
+            name = await self._labels.name_of(shown, _CLAIMS)
+            place = str(Locator(shown, key))
+            found.append(Whereabouts(place, name, received_at(one), entries[at] if at is not None else None))
+        return found
 
     async def _dated(self, label: str, since: datetime) -> list[str]:
         # Widened by a second at the asking: a message of that very second is rather not claimed.

@@ -34,6 +34,7 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
+    Whereabouts,
 )
 from connectors.imap_access import ImapAccess
 from connectors.imap_aside import ask_again, is_crowded, put_aside, require_others
@@ -43,6 +44,7 @@ from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
 from connectors.imap_fetch import Window, group, of_time, search_window
+from connectors.imap_find import find_message
 from connectors.imap_folders import role_of
 from connectors.imap_history import parse_history, read_history
 from connectors.imap_idle import Woken, wait_in_idle
@@ -346,6 +348,14 @@ class ImapReader:
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""
         return await edit_messages(self._connection, locators, edit, self._access.role_folders)
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Look in all folders; see `Reader.find`."""
+        watched: dict[str, int] = {}
+        for position, entry in enumerate(self._plan.folders):
+            if (folder := await self._connection.find(entry)) is not None:
+                watched.setdefault(folder, position)
+        return await find_message(self._connection, message_id, watched)
 
     async def close(self) -> None:
         await self._connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from storage.leases import Held
 from storage.mailboxes import MailboxState, is_mailbox
 from storage.messages import Identities, by_header
 from storage.quarantine import QuarantineStatus
-from storage.tables import forgotten_messages, mailboxes, messages, quarantine
+from storage.tables import forgotten_messages, mailboxes, messages, quarantine, thread_keys, tickets
 
 
 class Fate(enum.StrEnum):
@@ -108,6 +108,58 @@ _FATES = {
     QuarantineStatus.TAKEN.value: Fate.TAKEN,
     QuarantineStatus.DROPPED.value: Fate.DROPPED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """A stored message that was looked for by its Message-ID."""
+
+    message_id: UUID
+    ticket_number: int
+    ticket_status: str
+    direction: str
+    kind: str
+    received_at: datetime
+    created_at: datetime
+    muted: bool
+    merged_from_id: UUID | None
+    sealed: bytes
+
+
+def find_known(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, thread_key: bytes, limit: int
+) -> list[KnownMessage]:
+    """Return up to `limit` messages of a mailbox that are known by a Message-ID, those that came first before others.
+
+    They are sorted here: asked for an order, SQLite goes through all messages in that order, however few are known.
+    """
+    rows = conn.execute(
+        select(
+            messages.c.message_id,
+            tickets.c.number,
+            tickets.c.status,
+            *(messages.c[name] for name in list(KnownMessage.__dataclass_fields__)[3:]),
+        )
+        .select_from(
+            thread_keys.join(
+                messages,
+                and_(
+                    messages.c.account_id == thread_keys.c.account_id,
+                    messages.c.message_id == thread_keys.c.message_id,
+                ),
+            ).join(
+                tickets,
+                and_(tickets.c.account_id == messages.c.account_id, tickets.c.ticket_id == messages.c.ticket_id),
+            )
+        )
+        .where(
+            thread_keys.c.account_id == account_id,
+            thread_keys.c.mailbox_id == mailbox_id,
+            thread_keys.c.thread_key == thread_key,
+        )
+        .limit(limit)
+    )
+    return sorted((KnownMessage(*row) for row in rows), key=lambda one: one.message_id)
 
 
 def list_due(conn: Connection, worker_id: UUID, *, every: timedelta, limit: int) -> list[Held]:

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
     "audit": "audit:audit",
+    "explain": "explain:explain",
     "receipt": "receipts:receipt",
     "export": "export:export",
     "keys": "keys:keys",

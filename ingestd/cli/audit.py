@@ -41,11 +41,11 @@ _WORDS = {
 @json_option
 @with_store
 async def audit(store: Store, mailbox_id: UUID, repair: bool, account: UUID | None, as_json: bool) -> None:
-    """Compare a mailbox with the store: is every message accounted for that lies there and that reading has passed?
+    """Compare a mailbox with the store: is every message that lies there accounted for here.
 
-    It looks into the folders that are followed, at mail since the mailbox was linked and at what a backfill has
-    passed, and marks nothing. Exit status 0 if nothing is missing, or all that was is here now. A daemon does the
-    same by itself now and then (inbound.audit_days).
+    Of mail that reading has passed, that is: in the folders that are followed, since the mailbox was linked, and
+    what a backfill has read. It marks nothing. Exit status 0 if nothing is missing, or all that was is here now. A
+    daemon does the same by itself now and then (inbound.audit_days).
     """
     account_id = await choose_account(store, account)
     await store.desk.mailbox(account_id, mailbox_id)  # says so where there is none

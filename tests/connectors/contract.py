@@ -331,6 +331,24 @@ class HistoryContract:
         locators = [locator async for chunk in reader.claimed(cursor) for locator in chunk]
         assert locators == [messages[0].locator, messages[2].locator]
 
+    async def test_a_message_is_found_in_whatever_folder(self, box: Mailbox) -> None:
+        box.server.create_folder(box.user, "Elsewhere")
+        for folder in ("INBOX", "Elsewhere"):
+            box.deliver(f"in {folder}", folder, message_id=f"<in-{folder}@customer.example.net>")
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, readonly=True))
+        await read_messages(reader, None)
+        (found,) = await reader.find("<in-INBOX@customer.example.net>")
+        assert (found.folder, found.entry) == ("INBOX", 0)
+        message = await reader.fetch(found.locator)
+        assert message is not None
+        assert subjects([message]) == ["in INBOX"]
+        (found,) = await reader.find("<in-Elsewhere@customer.example.net>")
+        assert found.entry is None
+        message = await reader.fetch(found.locator)
+        assert message is not None
+        assert subjects([message]) == ["in Elsewhere"]
+        assert await reader.find("<nowhere@customer.example.net>") == []
+
     @pytest.mark.parametrize("newest_first", [True, False])
     async def test_claimed_history_is_what_was_passed_and_is_still_there(
         self, box: Mailbox, newest_first: bool

@@ -15,14 +15,16 @@ from config import Inbound
 from connectors.base import ConnectorError, HistoryPlan, RawMessage, TemporaryError
 from ingestd.inbound.audit import Audit, Audited, AuditTools, audit, take_missed
 from ingestd.inbound.audits import Audits
-from ingestd.inbound.identity import header_key
+from ingestd.inbound.identity import header_key, thread_key
 from ingestd.inbound.intake import MailboxContext
 from storage import audits, leases, mailboxes, tables
 from storage.audits import Fate
 from storage.errors import Conflict
 from storage.mailboxes import MailboxState
+from storage.messages import Identities
 from tests.inbound.attic import imported
 from tests.office import HereParser, Office, mail
+from tests.plans import plans
 from tests.stores import Stores
 
 pytestmark = pytest.mark.postgresql_is_long
@@ -148,6 +150,53 @@ async def test_what_is_missing_is_taken_in_once(stores: Stores) -> None:
     assert [one.known for one in both] == [1, 1]
     assert (await office.event_types()).count("ticket.created") == 2
     await office.check()
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("phase", ["committing", "committed"])
+async def test_a_repair_that_was_cut_off_is_done_once_by_the_next(
+    stores: Stores, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = await Office.open(stores)
+    await take(office, "a")
+    box = Box({"1:0:INBOX": letter("a"), "1:1:INBOX": letter("lost"), "1:2:INBOX": letter("more")})
+
+    def kill(name: str) -> None:
+        if name == "commit_missed":
+            raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores.content, phase, kill)
+        with pytest.raises(_Killed):
+            await compared(office, box, repair=True)
+    await office.check()
+    found = await compared(office, box, repair=True)
+    assert found.repaired == (2 if phase == "committing" else 1)
+    assert (await office.event_types()).count("message.received") == 3
+    await office.check()
+
+
+async def test_each_page_is_read_by_an_index(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await take(office, "a")
+    key = thread_key(office.context.key, "<a@x.example>")
+
+    def planned(conn: Connection, account_id: UUID) -> list[str]:
+        of = conn, account_id, office.held.mailbox_id
+        return plans(
+            conn,
+            "messages",
+            lambda: audits.page_of_places(*of, quarantined=False, after=b"", limit=10),
+            lambda: audits.fates_of(*of, Identities([b"1"], [b"2"])),
+            lambda: audits.find_known(*of, key, 10),
+        )
+
+    found = await stores.content.read(office.held.account_id, planned)
+    assert found
+    assert [one for one in found if one.startswith("SCAN") or "TEMP B-TREE" in one or "Seq Scan" in one] == []
 
 
 async def test_old_mail_is_taken_in_as_old_mail(stores: Stores) -> None:
