@@ -377,10 +377,11 @@ class GmailReader:
         place = Locator.parse(locator)
         if place is None:
             return None
-        found = await fetch_one(self._session, place.message_id, self._plan, _NEW)
+        urgency = _CLAIMS if self._plan.readonly else _NEW
+        found = await fetch_one(self._session, place.message_id, self._plan, urgency)
         if found is None or not lies_in(place.label, found.labels):
             return None
-        return found.as_raw(place.label, await self._labels.name_of(place.label, _NEW))
+        return found.as_raw(place.label, await self._labels.name_of(place.label, urgency))
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; see `Reader.edit`. Raises ValueError for a keyword that is none."""

@@ -342,6 +342,11 @@ class HistoryContract:
         message = await reader.fetch(found.locator)
         assert message is not None
         assert subjects([message]) == ["in INBOX"]
+        headers = box.reader(ReadPlan(start_at=LONG_AGO, readonly=True, message_bytes_max=0))
+        short = await headers.fetch(found.locator)
+        assert short is not None
+        assert (short.content, short.provider_id) == (None, message.provider_id)
+        assert short.provider_id is not None or short.header == message.header
         (found,) = await reader.find("<in-Elsewhere@customer.example.net>")
         assert found.entry is None
         message = await reader.fetch(found.locator)
