@@ -270,6 +270,12 @@ class Inbound(Section):
     """How often a worker process shows that it lives: at most half of `lease_seconds`."""
     mailboxes_max: Count = 5000
     """Mailboxes that one worker process takes."""
+    audit_days: Annotated[float, Field(ge=0, le=365)] = 7.0
+    """How often each mailbox is compared with the store, one at a time in a process: is every mail here? 0: never."""
+    audit_seconds_max: Seconds = 3600.0
+    """A comparison that takes longer is given up, and tried again an hour later."""
+    audit_fetches_max: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
+    """Messages whose header one comparison may ask for, as where they lie is not known; then it ends unfinished."""
 
     @field_validator("heartbeat_seconds")
     @classmethod

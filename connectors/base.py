@@ -127,6 +127,8 @@ class ReadPlan:
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+    readonly: bool = False
+    """The mailbox is only looked at; a server that can be told so is (IMAP: EXAMINE)."""
 
     def start_of(self, entry: str) -> datetime | None:
         """Return from when on the mail of a folder is new."""
@@ -156,6 +158,22 @@ class HistoryBatch:
     """Messages that lie behind the cursor, of all batches so far."""
     total: int
     """Of how many, as the server counted when the reading began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a message lies that was looked for in the whole mailbox."""
+
+    locator: str
+    folder: str
+    """The name of the folder, as text."""
+    received_at: datetime | None
+    entry: int | None
+    """Which of the plan's `folders` it lies in, the first of them; None where that folder is not watched."""
+
+
+FOUND_MAX = 20
+"""Places of one Message-ID that are worth telling."""
 
 
 class SendStatus(enum.StrEnum):
@@ -328,6 +346,15 @@ class Reader(Protocol):
     def claimed(self, cursor: str) -> AsyncIterator[Sequence[str]]:
         """Yield the locators of the messages that lie in the watched folders now and that a caller at
         `cursor` must have seen. Reads no bodies. For comparing what is stored with what the server holds."""
+        ...
+
+    def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """As `claimed`, of the old mail that a caller must have seen whose `history` with this plan is at `cursor`,
+        and whose `changes` are at `changes`. In doubt, as at the very second of an end, a message is left out."""
+        ...
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Look for a Message-ID in all folders, watched or not; return at most FOUND_MAX places, and mark nothing."""
         ...
 
     async def close(self) -> None: ...

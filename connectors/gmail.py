@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from connectors.base import (
+    FOUND_MAX,
     Batch,
     ConnectorError,
     Edit,
@@ -25,9 +26,10 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
+    Whereabouts,
 )
 from connectors.gmail_access import GmailAccess
-from connectors.gmail_backfill import read_backfill
+from connectors.gmail_backfill import claimed_of_labels, read_backfill
 from connectors.gmail_changes import Happened, HistoryLost, current_history, read_history
 from connectors.gmail_cursor import (
     ALL_MAIL,
@@ -51,6 +53,7 @@ from connectors.gmail_fetch import (
     sorted_ids,
 )
 from connectors.gmail_labels import HIDDEN, Labels, lies_in
+from connectors.gmail_mail import is_searchable
 from connectors.gmail_push import PushListener
 from connectors.gmail_quota import Urgency
 from connectors.gmail_session import GmailSession, GmailTools, chunks
@@ -69,6 +72,8 @@ _MOVED_ON_RECORDS = 200
 """So many records that concern no mail of ours are not read again and again."""
 _KNOWN_ASKED = 500
 _NEW = Urgency.NEW_MAIL
+_CLAIMS = Urgency.HISTORY
+"""Nobody waits for a comparison: new mail and replies have the quota first."""
 
 
 class GmailReader:
@@ -289,7 +294,7 @@ class GmailReader:
         watched, _ = await self._watched()
         for label in [one for one in watched if one in state.labels]:
             at = state.labels[label]
-            there = await list_ids(self._session, label, _NEW)
+            there = await list_ids(self._session, label, _CLAIMS)
             dated = set() if at.wanted_from is None else set(await self._dated(label, at.wanted_from))
             try:
                 newer = await self._since(state.history, label)
@@ -305,14 +310,56 @@ class GmailReader:
             for some in chunks(claimed, _KNOWN_ASKED):
                 yield [str(Locator(label, one)) for one in some]
 
+    async def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """Yield what lies behind the history's cursor; see `Reader.claimed_history`."""
+        state = parse_cursor(changes)
+        for label, ids in (await claimed_of_labels(self._session, self._labels, self._plan, plan, cursor)).items():
+            if state is None or label not in state.labels:
+                continue
+            # What was moved in since is `changes`' business, whatever its date.
+            try:
+                newer = await self._since(state.history, label)
+            except HistoryLost:
+                raise TemporaryError("history.list: what happened since the cursor is not kept any more") from None
+            for some in chunks([one for one in ids if one not in newer], _KNOWN_ASKED):
+                yield [str(Locator(label, one)) for one in some]
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Search all mail, spam and the bin; see `Reader.find`."""
+        if not is_searchable(message_id):
+            return []
+        request = self._session.api.messages.list(
+            userId="me",
+            q=f"rfc822msgid:{message_id.strip('<>')}",
+            includeSpamTrash=True,
+            maxResults=FOUND_MAX,
+            fields="messages/id",
+        )
+        page = await self._session.call("messages.list", request, _CLAIMS)
+        ids = [str(one["id"]) for one in page.get("messages", ())]
+        entries: dict[str, int] = {}
+        for position, entry in enumerate(self._plan.folders):
+            label = await self._labels.find(entry, _CLAIMS)
+            if label is not None and label != ALL_MAIL:
+                entries.setdefault(label, position)
+        found = []
+        for key, one in (await minimal(self._session, ids, _CLAIMS)).items() if ids else ():
+            labels = [str(label) for label in one.get("labelIds", ())]
+            at = next((label for label in entries if lies_in(label, labels)), None)
+            shown = at or next((label for label in labels if lies_in(label, labels)), ALL_MAIL)
+            name = await self._labels.name_of(shown, _CLAIMS)
+            place = str(Locator(shown, key))
+            found.append(Whereabouts(place, name, received_at(one), entries[at] if at is not None else None))
+        return found
+
     async def _dated(self, label: str, since: datetime) -> list[str]:
         # Widened by a second at the asking: a message of that very second is rather not claimed.
-        return await list_ids(self._session, label, _NEW, since=since + timedelta(seconds=2))
+        return await list_ids(self._session, label, _CLAIMS, since=since + timedelta(seconds=2))
 
     async def _since(self, history: str, label: str) -> set[str]:
         newer: set[str] = set()
         while True:
-            happened = await read_history(self._session, history, (label,), _NEW)
+            happened = await read_history(self._session, history, (label,), _CLAIMS)
             newer |= {one.message_id for one in happened.arrivals}
             if not happened.more or happened.upto == history:
                 return newer
@@ -330,10 +377,11 @@ class GmailReader:
         place = Locator.parse(locator)
         if place is None:
             return None
-        found = await fetch_one(self._session, place.message_id, self._plan, _NEW)
+        urgency = _CLAIMS if self._plan.readonly else _NEW
+        found = await fetch_one(self._session, place.message_id, self._plan, urgency)
         if found is None or not lies_in(place.label, found.labels):
             return None
-        return found.as_raw(place.label, await self._labels.name_of(place.label, _NEW))
+        return found.as_raw(place.label, await self._labels.name_of(place.label, urgency))
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; see `Reader.edit`. Raises ValueError for a keyword that is none."""

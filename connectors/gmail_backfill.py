@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from connectors.base import HistoryBatch, HistoryPlan, RawMessage, ReadPlan
 from connectors.gmail_cursor import ALL_MAIL, order_of
@@ -21,6 +22,8 @@ from connectors.gmail_session import GmailSession
 
 _VERSION = 1
 _OLD = Urgency.HISTORY
+_EDGE: Final = timedelta(seconds=2)
+"""A search by date is widened by a second: what lies so near to an end is rather not claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,7 @@ async def read_backfill(
     """
     state = parse_backfill(cursor)
     since = wanted.since.replace(microsecond=0) if wanted.since else None
-    befores: dict[str, datetime] = {}
-    for entry in plan.folders:
-        # A label that is gone is passed over: that it is missing is told by `changes`.
-        label = await labels.find(entry, _OLD)
-        if label is not None and label != ALL_MAIL:
-            before = plan.starts.get(entry, wanted.before).replace(microsecond=0)
-            befores[label] = min(befores.get(label, before), before)
+    befores = await _befores(labels, plan, wanted)
     listed: dict[str, list[str]] = {}
     begun = False
     for label, before in befores.items():
@@ -108,6 +105,35 @@ async def read_backfill(
         limits = (since, befores[label])
         async for messages in _read_label(session, labels, plan, label, ids, limits, state, wanted):
             yield _batch(messages, state)
+
+
+async def claimed_of_labels(
+    session: GmailSession, labels: Labels, plan: ReadPlan, wanted: HistoryPlan, cursor: str
+) -> dict[str, list[str]]:
+    """Return, label by label, the old messages that are there and that a reading at `cursor` has passed."""
+    state = parse_backfill(cursor)
+    since = wanted.since.replace(microsecond=0) + _EDGE if wanted.since else None
+    found: dict[str, list[str]] = {}
+    for label, before in (await _befores(labels, plan, wanted)).items():
+        if (at := state.get(label)) is None:
+            continue
+        ids = sorted_ids(await list_ids(session, label, _OLD, since=since, before=before - _EDGE))
+        left = set() if at.done else set(at.left(ids, newest_first=wanted.newest_first))
+        top = order_of(at.top)
+        found[label] = [one for one in ids if at.top and order_of(one) <= top and one not in left]
+    return found
+
+
+async def _befores(labels: Labels, plan: ReadPlan, wanted: HistoryPlan) -> dict[str, datetime]:
+    """Return the labels of the plan, in its order, with the moment from which on their mail is new."""
+    befores: dict[str, datetime] = {}
+    for entry in plan.folders:
+        # A label that is gone is passed over: that it is missing is told by `changes`.
+        label = await labels.find(entry, _OLD)
+        if label is not None and label != ALL_MAIL:
+            before = plan.starts.get(entry, wanted.before).replace(microsecond=0)
+            befores[label] = min(befores.get(label, before), before)
+    return befores
 
 
 async def _read_label(

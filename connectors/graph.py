@@ -25,6 +25,7 @@ from connectors.base import (
     RawMessage,
     ReadPlan,
     TokenSource,
+    Whereabouts,
 )
 from connectors.graph_access import GraphAccess
 from connectors.graph_client import GraphClient
@@ -33,8 +34,9 @@ from connectors.graph_delta import FolderReading, Known
 from connectors.graph_edit import edit_messages
 from connectors.graph_errors import CallRefused, DeltaExpired, ItemMissing
 from connectors.graph_fetch import fetch_header, fetch_message
+from connectors.graph_find import find_message
 from connectors.graph_folders import Folder, Folders
-from connectors.graph_history import read_history
+from connectors.graph_history import claimed_in_folders, read_history
 from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_listing import Listed, delta_page, list_from
 from connectors.imap_folders import role_of
@@ -216,6 +218,26 @@ class GraphReader:
             for item in page.items:
                 position = position.behind(item.id, item.received_at)
             more = page.more
+
+    async def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """Yield what lies behind the history's cursor; see `Reader.claimed_history`."""
+        state = parse_cursor(changes)
+        for folder, pages in await claimed_in_folders(self._client, self._folders, self._plan, plan, cursor):
+            if folder.id not in state:
+                continue
+            with contextlib.suppress(ItemMissing, DeltaExpired):
+                since = await self._changed_since(state[folder.id])
+                async for ids in pages:
+                    if locators := [str(Locator(folder.id, one)) for one in ids if one not in since]:
+                        yield locators
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Search all folders; see `Reader.find`."""
+        watched: dict[str, int] = {}
+        for position, entry in enumerate(self._plan.folders):
+            if (folder := await self._folders.find(entry)) is not None:
+                watched.setdefault(folder.id, position)
+        return await find_message(self._client, self._folders, message_id, watched)
 
     async def _changed_since(self, at: FolderCursor) -> set[str]:
         found: set[str] = {one.id for one in at.aside}

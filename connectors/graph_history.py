@@ -126,6 +126,41 @@ async def read_history(
                     yield batch
 
 
+async def claimed_in_folders(
+    client: GraphClient, folders: Folders, plan: ReadPlan, wanted: HistoryPlan, cursor: str
+) -> list[tuple[Folder, AsyncIterator[list[str]]]]:
+    """Return, folder by folder, pages of the ids of old messages that are there and that a reading at `cursor` has
+    passed."""
+    state = parse_history(cursor)
+    spans = await _spans(folders, plan, replace(wanted, newest_first=False))
+    return [
+        (folder, _claimed(client, folder, span, state[folder.id], newest_first=wanted.newest_first))
+        for folder, span in spans
+        if folder.id in state
+    ]
+
+
+async def _claimed(
+    client: GraphClient, folder: Folder, span: _Span, at: FolderHistory, *, newest_first: bool
+) -> AsyncIterator[list[str]]:
+    position, more = span.begin, True
+    while more:
+        page = await list_from(client, folder, position, beyond=span.beyond)
+        found = []
+        for item in page.items:
+            position = position.behind(item.id, item.received_at)
+            # Of the very second at which the reading stands, nobody knows which were passed.
+            passed = at.behind is None or (
+                item.received_at > at.behind.at if newest_first else item.received_at < at.behind.at
+            )
+            # What came into the folder later is the business of `changes`.
+            if passed and item.created_at <= at.begun:
+                found.append(item.id)
+        if found:
+            yield found
+        more = page.more
+
+
 async def _spans(folders: Folders, plan: ReadPlan, wanted: HistoryPlan) -> list[tuple[Folder, _Span]]:
     """Return the folders with what is old in each, each folder once."""
     since = wanted.since.replace(microsecond=0) if wanted.since else _THE_BEGIN

@@ -18,7 +18,7 @@ from connectors.graph_access import CALLS_AT_ONCE_MAX
 class MailboxLimiter:
     """Places for calls, given out in turn among those who wait: a backfill of many calls delays a reply by one.
 
-    Used inside one event loop. Each who shares it names itself ("reader", "history", "sender").
+    Used inside one event loop. Each who shares it names itself ("reader", "history", "sender", "audit").
     """
 
     def __init__(self, calls_max: int = CALLS_AT_ONCE_MAX, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -35,8 +35,8 @@ class SentFolder:
         folder = await self._folders.find("\\Sent")
         if folder is None:
             raise PlaceMissing(f"mailFolders at {self._client.where}: no folder for Sent")
-        filters = [_by_message_id(message_id)] if _is_plain(message_id) else []
-        if _is_plain(token):
+        filters = [by_message_id(message_id)] if is_plain(message_id) else []
+        if is_plain(token):
             filters += [_by_header(OWN_HEADER.lower(), token), _by_header(OWN_HEADER, token)]
         found: dict[str, FiledCopy] = {}
         try:
@@ -47,14 +47,14 @@ class SentFolder:
         except ItemMissing:
             self._folders.forget()
             raise PlaceMissing(f"messages at {self._client.where}: no folder for Sent") from None
-        if not found and _is_plain(message_id):
+        if not found and is_plain(message_id):
             await self.remove_drafts(message_id)
         return list(found.values())[:COPIES_MAX]
 
     async def remove_drafts(self, message_id: str) -> None:
         """Delete the drafts with this Message-ID."""
         try:
-            for row in await self._list("drafts", _by_message_id(message_id)):
+            for row in await self._list("drafts", by_message_id(message_id)):
                 if row.get("isDraft") is True:
                     await self.remove_draft(str(row["id"]))
         except ItemMissing:
@@ -92,7 +92,8 @@ def _copy(folder: Folder, row: Any) -> FiledCopy:
     return FiledCopy(place, message_id if isinstance(message_id, str) else None, str(row["id"]))
 
 
-def _by_message_id(message_id: str) -> str:
+def by_message_id(message_id: str) -> str:
+    """Return the filter for a Message-ID."""
     return f"internetMessageId eq {_literal(message_id)}"
 
 
@@ -110,6 +111,6 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _is_plain(value: str) -> bool:
+def is_plain(value: str) -> bool:
     """What is 8-bit or has controls cannot be in a header as ours either."""
     return bool(value) and value.isascii() and value.isprintable()

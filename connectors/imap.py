@@ -34,16 +34,19 @@ from connectors.base import (
     ReadPlan,
     TemporaryError,
     TokenSource,
+    Whereabouts,
 )
 from connectors.imap_access import ImapAccess
 from connectors.imap_aside import ask_again, is_crowded, put_aside, require_others
 from connectors.imap_changed import highest_seen, where_to_go_on
+from connectors.imap_claims import claimed_history
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
 from connectors.imap_fetch import Window, group, of_time, search_window
+from connectors.imap_find import find_message
 from connectors.imap_folders import role_of
-from connectors.imap_history import read_history
+from connectors.imap_history import parse_history, read_history
 from connectors.imap_idle import Woken, wait_in_idle
 from connectors.imap_session import FolderMissing, ImapSession, ImapTools, Selected
 
@@ -59,7 +62,9 @@ class ImapReader:
             role_of(entry)
         self._access = access
         self._plan = plan
-        self._connection = Connection(access, token_source, tools, message_bytes_max=plan.message_bytes_max)
+        self._connection = Connection(
+            access, token_source, tools, message_bytes_max=plan.message_bytes_max, readonly=plan.readonly
+        )
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
         self._missing: Sequence[int] = ()
@@ -247,6 +252,10 @@ class ImapReader:
                 yield [str(Locator(at.uidvalidity, uid, folder)) for uid in uids]
             low = high + 1
 
+    def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
+        """Yield what lies behind the history's cursor; see `Reader.claimed_history`."""
+        return claimed_history(self._connection, self._plan, plan, parse_history(cursor), parse_cursor(changes))
+
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait in IDLE where the server has it, else sleep; see `Reader.wait`."""
         try:
@@ -339,6 +348,14 @@ class ImapReader:
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""
         return await edit_messages(self._connection, locators, edit, self._access.role_folders)
+
+    async def find(self, message_id: str) -> Sequence[Whereabouts]:
+        """Look in all folders; see `Reader.find`."""
+        watched: dict[str, int] = {}
+        for position, entry in enumerate(self._plan.folders):
+            if (folder := await self._connection.find(entry)) is not None:
+                watched.setdefault(folder, position)
+        return await find_message(self._connection, message_id, watched)
 
     async def close(self) -> None:
         await self._connection.close()

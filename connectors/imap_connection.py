@@ -36,12 +36,19 @@ class Connection:
     """Used by one task. Whoever uses it may find another connection beneath than the last time."""
 
     def __init__(
-        self, access: ImapAccess, token_source: TokenSource, tools: ImapTools, *, message_bytes_max: int
+        self,
+        access: ImapAccess,
+        token_source: TokenSource,
+        tools: ImapTools,
+        *,
+        message_bytes_max: int,
+        readonly: bool = False,
     ) -> None:
         self._access = access
         self._token_source = token_source
         self._tools = tools
         self._message_bytes_max = message_bytes_max
+        self._readonly = readonly
         self._session: ImapSession | None = None
         self._losses: dict[tuple[str, int, int], int] = {}
         """How often the connection was lost while a message was fetched, by folder, UIDVALIDITY and UID."""
@@ -69,13 +76,13 @@ class Connection:
     async def select(self, folder: str) -> tuple[ImapSession, Selected]:
         """SELECT anew, also where it is selected already: it is the cheap way to a true UIDNEXT."""
         session = await self.open()
-        return session, await session.select(folder)
+        return session, await session.select(folder, readonly=self._readonly)
 
     async def same(self, selected: Selected) -> ImapSession:
         """Return to the folder where the connection was used for something else, or lost, between two batches."""
         session = await self.open()
         if session.selected is None or session.selected.folder != selected.folder:
-            await session.select(selected.folder)
+            await session.select(selected.folder, readonly=self._readonly)
         if session.selected is None or session.selected.uidvalidity != selected.uidvalidity:
             # The next reading starts the folder again.
             raise TemporaryError(f"SELECT at {session.where}: UIDVALIDITY changed")

@@ -103,16 +103,8 @@ async def read_history(
 
     The first batch is empty and tells the total, so that the caller can keep where the folders ended when it began.
     """
-    # INTERNALDATE knows whole seconds, and `changes` begins at a whole one.
-    since = wanted.since.replace(microsecond=0) if wanted.since else None
     state = parse_history(cursor)
-    # What came later is `changes`' business, folder by folder.
-    plans: dict[str, HistoryPlan] = {}
-    for entry in plan.folders:
-        if (name := await connection.find(entry)) is not None:
-            start_at = plan.starts.get(entry, wanted.before).replace(microsecond=0)
-            before = min(plans[name].before, start_at) if name in plans else start_at
-            plans[name] = replace(wanted, before=before, since=since)
+    plans = await folder_plans(connection, plan, wanted)
     begun = False
     for name, of_folder in plans.items():
         # The folders behind one that was deleted are read; that it is missing is told by `changes`.
@@ -124,6 +116,19 @@ async def read_history(
         with contextlib.suppress(FolderMissing):
             async for batch in _read_folder(connection, plan, of_folder, name, state):
                 yield batch
+
+
+async def folder_plans(connection: Connection, plan: ReadPlan, wanted: HistoryPlan) -> dict[str, HistoryPlan]:
+    """Return what is old in each folder, in the plan's order: what came later is `changes`' business."""
+    # INTERNALDATE knows whole seconds, and `changes` begins at a whole one.
+    since = wanted.since.replace(microsecond=0) if wanted.since else None
+    plans: dict[str, HistoryPlan] = {}
+    for entry in plan.folders:
+        if (name := await connection.find(entry)) is not None:
+            start_at = plan.starts.get(entry, wanted.before).replace(microsecond=0)
+            before = min(plans[name].before, start_at) if name in plans else start_at
+            plans[name] = replace(wanted, before=before, since=since)
+    return plans
 
 
 async def _begin(connection: Connection, wanted: HistoryPlan, name: str, state: dict[str, FolderHistory]) -> bool:

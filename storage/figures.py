@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, union
 
 from storage.access_warnings import count_by_risk
+from storage.audits import count_unaccounted
 from storage.backfills import UNFINISHED
 from storage.database import now
 from storage.deliveries import greatest_lag
@@ -56,6 +57,8 @@ class Figures:
     """By status, of the unfinished: since the oldest was asked for, or came to its halt."""
     backfill_remaining_messages: int
     """What the unfinished have before them, as far as the server was asked."""
+    unaccounted_messages: int
+    """Those on a server that the last audit of their mailbox found neither here nor told of."""
     quarantine_messages: int
     """Those that wait for a person."""
     quarantine_oldest_seconds: float
@@ -104,6 +107,7 @@ def read_figures(conn: Connection) -> Figures:
         backfills=_counts(conn.execute(select(backfills.c.status, func.count()).group_by(backfills.c.status))),
         backfills_oldest_seconds=_ages(at, _backfilled_since(conn)),
         backfill_remaining_messages=_remaining(conn),
+        unaccounted_messages=count_unaccounted(conn),
         quarantine_messages=held,
         quarantine_oldest_seconds=_age(at, held_since) if held_since is not None else 0.0,
         webhooks=count_webhooks(conn),

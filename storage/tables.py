@@ -101,6 +101,8 @@ mailboxes = Table(
     Column("sent_found", Integer, nullable=False),
     Column("sent_appended", Integer, nullable=False),
     Column("sent_rewritten", Integer, nullable=False, server_default="0"),
+    Column("audited_at", Instant),
+    Column("unaccounted", Integer, nullable=False, server_default="0"),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     UniqueConstraint("mailbox_id"),

@@ -14,6 +14,7 @@ from ingestd.build.connectors import Connectors, Reached
 from ingestd.build.outside import Outside
 from ingestd.build.push import GmailPushes
 from ingestd.build.store import Store
+from ingestd.inbound.audit import Audited
 from ingestd.inbound.backfill import BackfillTools, MailboxBackfill
 from ingestd.inbound.folders import begin_folders, open_folders
 from ingestd.inbound.intake import MailboxContext
@@ -164,6 +165,13 @@ class Mailboxes:
         """
         one = await self._open(account_id, mailbox_id)
         return one.context, self._connectors.reader(one.reached, self._plan(one), name="look")
+
+    async def audited(self, account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, Audited]:
+        """Build what compares a mailbox with the store, beside whoever works on it. Raises as `look`."""
+        one = await self._open(account_id, mailbox_id)
+        plan = replace(self._plan(one), readonly=True)
+        headers = self._connectors.reader(one.reached, replace(plan, message_bytes_max=0), name="audit")
+        return one.context, Audited(headers, self._connectors.reader(one.reached, plan, name="audit"))
 
     async def _open(self, account_id: UUID, mailbox_id: UUID) -> _Opened:
         mailbox = await self._store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from config import Settings
+from ingestd.build.looking import audit_tools
 from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_forgetters
 from ingestd.build.push import GmailPushes
@@ -15,6 +16,7 @@ from ingestd.build.store import Store
 from ingestd.build.webhooks import new_dispatcher
 from ingestd.events.courier import Courier
 from ingestd.events.dispatcher import Dispatcher
+from ingestd.inbound.audits import Audits
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
 from ingestd.inbound.supervisor import Supervisor
@@ -41,10 +43,12 @@ class Worker:
     maintenance: Maintenance
     dispatcher: Dispatcher
     gmail_pushes: GmailPushes
+    audits: Audits
 
     def parts(self) -> Iterable[Coroutine[Any, Any, None]]:
         """Return what it does, each to be run until it is cancelled."""
-        return self.supervisor.run(), self.maintenance.run(), self.dispatcher.run(), self.gmail_pushes.run()
+        parts = self.supervisor, self.maintenance, self.dispatcher, self.gmail_pushes, self.audits
+        return [one.run() for one in parts]
 
     async def drain(self, seconds: float) -> None:
         """Let what is under way end within `seconds`, and hand everything over."""
@@ -57,6 +61,7 @@ class Worker:
         self.dispatcher.look()
         built = Mailboxes(changed, self.outside, self.parser, self.metrics, self.lease, self.gmail_pushes)
         self.supervisor.rebuild(built.begin)
+        self.audits.begin = built.audited
 
 
 async def new_worker(
@@ -73,13 +78,14 @@ async def new_worker(
     settings = store.settings
     lease = Lease(new_id(), settings.inbound.lease_seconds)
     gmail_pushes = GmailPushes(outside, metrics, settings.linking)
+    built = Mailboxes(store, outside, parser, metrics, lease, gmail_pushes)
     supervisor = Supervisor(
         content=store.content,
         lease=lease,
         settings=settings.inbound,
         bell=bell,
         health=health,
-        begin=Mailboxes(store, outside, parser, metrics, lease, gmail_pushes).begin,
+        begin=built.begin,
     )
     forgetters = new_forgetters(store, outside, metrics)
     maintenance = Maintenance(
@@ -111,5 +117,12 @@ async def new_worker(
         check_seconds=lambda: current().retention.check_seconds,
     )
     dispatcher = new_dispatcher(store, courier, metrics, bell, current, lease.worker_id)
+    audits = Audits(
+        store.content,
+        lease.worker_id,
+        settings=lambda: current().inbound,
+        tools=lambda: audit_tools(store, parser, current()),
+        begin=built.audited,
+    )
     await supervisor.register()
-    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance, dispatcher, gmail_pushes)
+    return Worker(store, outside, metrics, lease, parser, supervisor, maintenance, dispatcher, gmail_pushes, audits)

@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "audit": "audit:audit",
+    "explain": "explain:explain",
     "receipt": "receipts:receipt",
     "export": "export:export",
     "keys": "keys:keys",

@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -136,6 +136,15 @@ def progress(label: str, length: int | None) -> ProgressBar[int]:
     items: Iterable[int] | None = itertools.repeat(0) if length is None else None
     hidden = not sys.stderr.isatty()
     return click.progressbar(items, length, label, file=sys.stderr, hidden=hidden, show_pos=length is None)
+
+
+def showing(bar: ProgressBar[int]) -> Callable[[int], Awaitable[None]]:
+    """Return what moves a bar on, for work that awaits whoever it tells."""
+
+    async def passed(count: int) -> None:
+        bar.update(count)
+
+    return passed
 
 
 def print_json(value: object) -> None:

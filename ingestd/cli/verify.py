@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from uuid import UUID
 
 import click
 
 from connectors.base import ConnectorError
-from ingestd.build.looking import open_looking
+from ingestd.build.looking import audit_tools, open_looking
 from ingestd.build.store import Store
-from ingestd.cli.common import Trouble, json_option, print_json, progress, with_store
-from ingestd.verify.against import Comparison, compare
+from ingestd.cli.common import Trouble, json_option, print_json, progress, showing, with_store
+from ingestd.inbound.audit import Audit, audit
 from ingestd.verify.check import INVARIANTS
 from ingestd.verify.check import verify as verify_store
-from ingestd.verify.look import Look
 from ingestd.verify.report import Report
-from storage import database, mailboxes
+from storage import mailboxes
 from storage.mailboxes import Mailbox, MailboxState
 
-_PAGE_ROWS = 200
-
-Compared = dict[UUID, Comparison | str]
+Compared = dict[UUID, Audit | str]
 """What came of each mailbox: a comparison, or why there is none."""
 
 
@@ -47,7 +43,7 @@ async def verify(store: Store, against_mailbox: bool, mailbox_id: UUID | None, a
         print_json(_document(report, compared))
     else:
         _print(report, compared)
-    lost = sum(len(one.lost) for one in compared.values() if isinstance(one, Comparison))
+    lost = sum(len(one.unaccounted) for one in compared.values() if isinstance(one, Audit))
     unasked = sum(isinstance(one, str) for one in compared.values())
     broken = [
         *([f"{len(report.violations)} violations"] if report.violations else []),
@@ -64,24 +60,23 @@ async def _compare(store: Store, mailbox_id: UUID | None) -> Compared:
         wanted = [one for one in wanted if one.mailbox_id == mailbox_id]
         if not wanted:
             raise Trouble(f"there is no mailbox {mailbox_id}; `ingestd mailbox list` shows them")
-    now = await store.content.read(None, database.now)
-    look = Look(store.content, store.keystore, store.blobs, store.keys, now, _PAGE_ROWS)
     found: Compared = {}
     async with open_looking(store) as (builder, parser):
         for one in wanted:
             try:
-                context, reader = await builder.look(one.account_id, one.mailbox_id)
+                context, readers = await builder.audited(one.account_id, one.mailbox_id)
             except KeyError:
                 found[one.mailbox_id] = "its provider is not in the configuration any more"
                 continue
             try:
                 with progress(f"mailbox {one.mailbox_id}", None) as bar:
-                    found[one.mailbox_id] = await compare(look, context, reader, parser, passed=bar.update)
+                    found[one.mailbox_id] = await audit(
+                        audit_tools(store, parser), context, readers, passed=showing(bar)
+                    )
             except ConnectorError as error:
                 found[one.mailbox_id] = str(error)
             finally:
-                with contextlib.suppress(ConnectorError):
-                    await reader.close()
+                await readers.close()
     return found
 
 
@@ -99,9 +94,11 @@ def _print(report: Report, compared: Compared) -> None:
         if isinstance(one, str):
             click.echo(f"FAIL mailbox {mailbox_id}: not compared: {one}")
             continue
-        click.echo(f"{'FAIL' if one.lost else 'ok':5}mailbox {mailbox_id}: all that the server holds is here", nl=False)
+        click.echo(
+            f"{'FAIL' if one.unaccounted else 'ok':5}mailbox {mailbox_id}: all that the server holds is here", nl=False
+        )
         click.echo(f" ({one.listed} compared, {one.fetched} of them fetched)")
-        for locator in one.lost:
+        for locator in one.unaccounted:
             click.echo(f"       not here: {locator}")
 
 
@@ -115,7 +112,7 @@ def _document(report: Report, compared: Compared) -> dict[str, object]:
         "mailboxes": [
             {"mailbox": mailbox_id, "error": one}
             if isinstance(one, str)
-            else {"mailbox": mailbox_id, "compared": one.listed, "fetched": one.fetched, "lost": list(one.lost)}
+            else {"mailbox": mailbox_id, "compared": one.listed, "fetched": one.fetched, "lost": list(one.unaccounted)}
             for mailbox_id, one in compared.items()
         ],
     }

@@ -36,6 +36,7 @@ from ingestd.records import (
     TicketRecord,
 )
 from storage import accounts, backfills, edits, events, mailboxes, messages, quarantine, tickets
+from storage.errors import Conflict
 from storage.sealing import DataKey
 from storage.tickets import TicketStatus
 from storage.types import new_id
@@ -119,6 +120,28 @@ def commit_history(
     )
     draft = Draft(remembers=True, imported=True, ticket_status=ticket_status)
     return _commit(conn, account_id, context, prepared, draft)
+
+
+def commit_missed(
+    conn: Connection,
+    account_id: UUID,
+    context: MailboxContext,
+    prepared: Sequence[Prepared],
+    *,
+    imported: bool,
+    ticket_status: str,
+) -> Committed:
+    """Write messages that no reading took, on a person's request; a worker may be reading the mailbox.
+
+    `imported`: they are old mail, as in `commit_history`. Raises NotFound; Conflict where nothing is read now.
+    """
+    if mailboxes.hold_unfenced(conn, account_id, context.mailbox_id).state not in mailboxes.WORKED:
+        raise Conflict(f"mailbox {context.mailbox_id} is not being read: nothing is taken from it")
+    remembers = imported or backfills.is_unfinished(conn, account_id, context.mailbox_id)
+    status = ticket_status if imported else "open"
+    return _commit(
+        conn, account_id, context, prepared, Draft(remembers=remembers, imported=imported, ticket_status=status)
+    )
 
 
 def _commit(

@@ -21,6 +21,7 @@ def show(metrics: Metrics, figures: Figures) -> None:
     metrics.set_edits_oldest(figures.edits_oldest_seconds)
     metrics.set_backfills(figures.backfills, remaining_messages=figures.backfill_remaining_messages)
     metrics.set_backfills_oldest(figures.backfills_oldest_seconds)
+    metrics.set_unaccounted(figures.unaccounted_messages)
     metrics.set_quarantine(figures.quarantine_messages, oldest_seconds=figures.quarantine_oldest_seconds)
     metrics.set_webhooks(
         figures.webhooks, lag_events=figures.webhook_lag_events, lag_seconds=figures.webhook_lag_seconds

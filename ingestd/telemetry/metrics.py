@@ -87,6 +87,9 @@ class Metrics:
         self._backfill_remaining = self._gauge(
             "backfill_remaining_messages", "Messages that unfinished backfills have still to look at."
         )
+        self._unaccounted = self._gauge(
+            "unaccounted_messages", "Messages on a server that the last audit of their mailbox did not account for."
+        )
         self._quarantine = self._gauge("quarantine_messages", "Messages that lie in quarantine.")
         self._quarantine_oldest = self._gauge(
             "quarantine_oldest_seconds", "How long the oldest message has been in quarantine."
@@ -227,6 +230,10 @@ class Metrics:
     def set_backfills_oldest(self, seconds: Mapping[str, float]) -> None:
         """Replace how long the oldest unfinished backfills have been at it, by status; 0 where there is none."""
         self._replace(self._backfills_oldest, "backfills_oldest", seconds)
+
+    def set_unaccounted(self, messages: int) -> None:
+        """Replace the number of messages that the last audits of all mailboxes did not account for."""
+        self._unaccounted.set(messages)
 
     def set_quarantine(self, messages: int, *, oldest_seconds: float) -> None:
         """Replace the number of messages in quarantine, and how long the oldest has been there (0: none)."""

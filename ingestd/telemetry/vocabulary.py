@@ -36,6 +36,8 @@ MAILBOX_SEND_FELL_BACK: Final = "mailbox.send_fell_back"
 MAILBOX_EDIT_FAILED: Final = "mailbox.edit_failed"
 MAILBOX_ACCESS_WARNING: Final = "mailbox.access_warning"
 MAILBOX_ACCESS_WARNING_ENDED: Final = "mailbox.access_warning_ended"
+MAILBOX_AUDITED: Final = "mailbox.audited"
+MAILBOX_AUDIT_FAILED: Final = "mailbox.audit_failed"
 PUSH_FAILED: Final = "push.failed"
 MESSAGE_QUARANTINED: Final = "message.quarantined"
 MESSAGE_MUTED: Final = "message.muted"
@@ -106,6 +108,8 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_SEND_FELL_BACK: "The provider has switched the mailbox's way of sending off: mail leaves by its other one.",
     MAILBOX_ACCESS_WARNING: "This will end the access to the mailbox; `mailbox show` tells when, and what to do.",
     MAILBOX_ACCESS_WARNING_ENDED: "A warning of the mailbox's access is over: cured, or come true.",
+    MAILBOX_AUDITED: "The mailbox was compared with the store; of so many messages, `count` are not accounted for.",
+    MAILBOX_AUDIT_FAILED: "The mailbox could not be compared with the store now; it is tried again later.",
     PUSH_FAILED: "A provider does not tell of news for now (kind: by which way); polling finds it, only later.",
     MESSAGE_QUARANTINED: "A message could not be taken; its bytes are kept for a replay.",
     MESSAGE_MUTED: "Messages of a batch came beyond a limit (tickets.…), or to spam: kept, but not announced.",

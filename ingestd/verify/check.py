@@ -11,6 +11,7 @@ from ingestd.keys import KeyRing
 from ingestd.verify import (
     access,
     accounts,
+    audits,
     backfills,
     borders,
     edits,
@@ -58,6 +59,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     merges.merged_messages_are_in_the_target,
     backfills.backfills_move_with_their_cursor,
     backfills.backfills_agree_with_their_status,
+    audits.audits_say_when,
     pushes.subscriptions_are_looked_after,
     webhooks.webhooks_follow_the_log,
     webhooks.deliveries_are_due_or_done,

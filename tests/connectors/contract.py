@@ -331,6 +331,54 @@ class HistoryContract:
         locators = [locator async for chunk in reader.claimed(cursor) for locator in chunk]
         assert locators == [messages[0].locator, messages[2].locator]
 
+    async def test_a_message_is_found_in_whatever_folder(self, box: Mailbox) -> None:
+        box.server.create_folder(box.user, "Elsewhere")
+        for folder in ("INBOX", "Elsewhere"):
+            box.deliver(f"in {folder}", folder, message_id=f"<in-{folder}@customer.example.net>")
+        reader = box.reader(ReadPlan(start_at=LONG_AGO, readonly=True))
+        await read_messages(reader, None)
+        (found,) = await reader.find("<in-INBOX@customer.example.net>")
+        assert (found.folder, found.entry) == ("INBOX", 0)
+        message = await reader.fetch(found.locator)
+        assert message is not None
+        assert subjects([message]) == ["in INBOX"]
+        headers = box.reader(ReadPlan(start_at=LONG_AGO, readonly=True, message_bytes_max=0))
+        short = await headers.fetch(found.locator)
+        assert short is not None
+        assert (short.content, short.provider_id) == (None, message.provider_id)
+        assert short.provider_id is not None or short.header == message.header
+        (found,) = await reader.find("<in-Elsewhere@customer.example.net>")
+        assert found.entry is None
+        message = await reader.fetch(found.locator)
+        assert message is not None
+        assert subjects([message]) == ["in Elsewhere"]
+        assert await reader.find("<nowhere@customer.example.net>") == []
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    async def test_claimed_history_is_what_was_passed_and_is_still_there(
+        self, box: Mailbox, newest_first: bool
+    ) -> None:
+        await self.fill(box, 5)
+        await box.append("new", LINKED + timedelta(days=1))
+        plan = HistoryPlan(before=LINKED, newest_first=newest_first)
+        reader, other = (box.reader(ReadPlan(start_at=LINKED, batch_messages_max=1)) for _ in range(2))
+        _, changes = await read_messages(reader, None)
+        assert changes is not None
+        some = await read_history(other, plan, batches=4)  # the first one tells the total
+        await box.append("between", LINKED - timedelta(days=1))
+        read = [message.locator for batch in some for message in batch.messages]
+        assert read
+        claimed = [one async for page in reader.claimed_history(plan, some[-1].cursor, changes) for one in page]
+        # The very second of an end is left out.
+        assert set(claimed) <= set(read)
+        assert len(claimed) >= len(read) - 1
+        rest = await read_history(other, plan, some[-1].cursor)
+        read += [message.locator for batch in rest for message in batch.messages]
+        await reader.edit([read[0]], Edit(EditKind.DELETE))
+        claimed = [one async for page in reader.claimed_history(plan, rest[-1].cursor, changes) for one in page]
+        assert set(claimed) <= set(read[1:])
+        assert len(claimed) >= 4
+
 
 class EditContract:
     """Many messages at once; on the Reader."""

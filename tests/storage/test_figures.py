@@ -62,7 +62,7 @@ def _add_replies(
 
 async def test_an_empty_store_has_none_of_it(stores: Stores) -> None:
     figures = await figures_of(stores)
-    assert figures == Figures({}, {}, {}, {}, 0, {}, 0, {}, {}, {}, {}, {}, {}, {}, 0, 0, 0.0, {}, 0, 0.0, 0, 0.0)
+    assert figures == Figures({}, {}, {}, {}, 0, {}, 0, {}, {}, {}, {}, {}, {}, {}, 0, 0, 0, 0.0, {}, 0, 0.0, 0, 0.0)
 
 
 async def test_mailboxes_by_state_trouble_and_age(stores: Stores, account: UUID, mailbox: UUID) -> None:

@@ -27,6 +27,7 @@ from ingestd.verify.ledger import KNOWN_POSITION
 from storage import (
     access_warnings,
     accounts,
+    audits,
     backfills,
     deliveries,
     edits,
@@ -323,6 +324,7 @@ async def _link(world: World, ring: KeyRing, account_id: UUID, mailbox_id: UUID)
         folders = key.seal_record(records.FoldersRecord.place(mailbox_id), records.FoldersRecord(missing=("Spam",)))
         mailboxes.set_folders(conn, account, mailbox_id, sealed=folders, missing=1)
         mailboxes.bind_read_way(conn, account, mailbox_id, fence=1, way="imap")
+        audits.note_audit(conn, account, mailbox_id, fence=1, unaccounted=0)
         _subscribe(conn, account, mailbox_id, key)
         access_warnings.begin(conn, account, mailbox_id, "scope_missing")
         tell(conn, account, mailbox_id, "mailbox.access_warning", "scope_missing")

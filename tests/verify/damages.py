@@ -408,6 +408,9 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("subscriptions_are_looked_after", "pigeons", put(pushes, "mailbox_id", "mailbox", told="pigeons")),
     Damage("subscriptions_are_looked_after", "no end", put(pushes, "mailbox_id", "mailbox", expires_at=None)),
     Damage("records_open", "another's subscription", flip(pushes, "mailbox_id", "mailbox")),
+    Damage(
+        "audits_say_when", "never compared", put(mailboxes, "mailbox_id", "mailbox", unaccounted=3, audited_at=None)
+    ),
     Damage("read_ways_are_known", "pigeons", put(mailboxes, "mailbox_id", "mailbox", read_way="pigeons")),
     Damage(
         "access_warnings_were_told",
