@@ -13,6 +13,7 @@ the reason, and the process ends.
 
 from __future__ import annotations
 
+import io
 import resource
 import signal
 import struct
@@ -28,6 +29,8 @@ from ingestd.mail.types import ParsedMail
 LENGTH = struct.Struct(">I")
 OPEN_FILES_MAX = 32
 READY = b"ready"
+_OUT_BYTES = 1024 * 1024
+"""Most answers are one write: each wakes the daemon."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -145,8 +148,9 @@ def main(arguments: list[str], work: Callable[[bytes], Transformed] = transform)
     limit_process(memory_bytes_max)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the daemon's to handle
     work(b"Subject: =?koi8-r?B?8NLJ18XU?=\r\n\r\nwarm up: loads what is loaded lazily")
+    out = io.BufferedWriter(io.FileIO(sys.stdout.fileno(), "w", closefd=False), _OUT_BYTES)
     sys.addaudithook(_audit)
-    serve(sys.stdin.buffer, sys.stdout.buffer, work, seconds_max)
+    serve(sys.stdin.buffer, out, work, seconds_max)
 
 
 if __name__ == "__main__":
