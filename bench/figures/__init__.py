@@ -10,6 +10,8 @@ from bench.figures import (
     filling,
     gmail,
     graph,
+    growing,
+    holding,
     ingesting,
     listing,
     parsing,
@@ -32,6 +34,7 @@ FIGURES: tuple[Figure, ...] = (
     *graph.FIGURES,
     *ingesting.FIGURES,
     *filling.FIGURES,
+    *holding.FIGURES,
     *committing.FIGURES,
     *sending.FIGURES,
     *enqueuing.FIGURES,
@@ -40,5 +43,6 @@ FIGURES: tuple[Figure, ...] = (
     *verifying.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,
+    *growing.FIGURES,
     *listing.FIGURES,
 )

@@ -7,41 +7,32 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from bench.corpus import corpus
 from bench.harness import Figure, Run
+from bench.mailhost import PASSWORD, MailHost, running_mailhost
 from bench.peers.mbsync import mbsync
-from bench.provider import user
 from bench.timing import Stopwatch
 from bench.workshop import Engine, Unavailable, Workshop
-from ingestd.demo.authserver import AuthServer, Client
 from storage.tables import messages
-from tests.servers.certs import Certificates, certificates_in
-from tests.servers.dovecot import Dovecot
-from tests.servers.fixtures import CLIENT_ID, CLIENT_SECRET, introspection_url
-from tests.servers.postfix import Postfix
-from tests.servers.process import ServerMissingError, children_of, private_folder
+from tests.servers.process import children_of
 from tests.stores import StoreUrls
-from tests.story.house import Servers, open_house, until
+from tests.story.house import House, open_house, until
 
-_MAILS = 3_000
+_MAILS = 10_000
 _RUNS = 3
-_PEER_MAILS = 300
+_PEER_MAILS = 1_000
 _PEER = Path(__file__).parent.parent / "peers" / "django_helpdesk.py"
 _PEER_LOCK = Path(__file__).parent.parent.parent / "requirements-peers.lock"
-_PASSWORD = "not-a-secret"  # noqa: S105
 _SECONDS_MAX = 600.0
-_AS_DEFAULT: Mapping[str, Any] = {
+AS_DEFAULT: dict[str, Any] = {
     "inbound": {
         "lease_seconds": 15.0,
         "heartbeat_seconds": 5.0,
@@ -53,37 +44,6 @@ _AS_DEFAULT: Mapping[str, Any] = {
     "storage": {"data_version_poll_seconds": 0.2},
 }
 """What the stories shorten: this is measured with the defaults."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A Dovecot whose mailboxes open by a password, too, and who may log in by OAuth."""
-
-    servers: Servers
-    certificates: Certificates
-    users: Sequence[str]
-
-    @property
-    def dovecot(self) -> Dovecot:
-        return self.servers.dovecot
-
-    def fill(self, mails: int) -> None:
-        """Let each mailbox hold its share of the corpus, and nothing else; delivered just now, and indexed."""
-        for number, address in enumerate(self.users):
-            self._index(address)
-            folder = self.dovecot.home / "mail" / address
-            for old in (*folder.glob("new/*"), *folder.glob("cur/*")):
-                old.unlink()
-            owner, at = (folder / "cur").stat(), int(time.time())
-            share = mails // len(self.users)
-            for mail in corpus(share, first=number * share):
-                file = folder / "new" / f"{at}.M{mail.index:06}P1.bench"
-                file.write_bytes(mail.raw.replace(b"\r\n", b"\n"))
-                os.chown(file, owner.st_uid, owner.st_gid)
-            self._index(address)
-
-    def _index(self, address: str) -> None:
-        self.dovecot.doveadm("mailbox", "status", "-u", address, "messages", "INBOX")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +76,7 @@ async def ingest_cpu_ms(workshop: Workshop) -> AsyncIterator[Run]:
 
     The yardstick is mbsync's.
     """
-    with _running(1) as place:
+    with running_mailhost(1) as place:
         for _ in range(_RUNS):
             took = await _take(workshop, place, "sqlite", 1, _MAILS)
             began = _children_cpu()
@@ -131,7 +91,7 @@ async def ingest_vs_django_helpdesk(workshop: Workshop) -> AsyncIterator[Run]:
     SQLite, from PyPI in an environment of its own; what it stored is counted, what it cannot take is not.
     """
     python = await asyncio.to_thread(_peer, workshop)
-    with _running(1) as place:
+    with running_mailhost(1) as place:
         for _ in range(_RUNS):
             took = await _take(workshop, place, "sqlite", 1, _MAILS)
             place.fill(_PEER_MAILS)
@@ -139,56 +99,73 @@ async def ingest_vs_django_helpdesk(workshop: Workshop) -> AsyncIterator[Run]:
 
 
 async def _against_mbsync(workshop: Workshop, engine: Engine, workers: int) -> AsyncIterator[Run]:
-    with _running(workers) as place:
+    with running_mailhost(workers) as place:
         for _ in range(_RUNS):
             took = await _take(workshop, place, engine, workers, _MAILS)
             yield Run(_MAILS / took.seconds, _MAILS / await asyncio.to_thread(_mbsync, workshop, place))
 
 
-def _mbsync(workshop: Workshop, place: _Place) -> float:
+def _mbsync(workshop: Workshop, place: MailHost) -> float:
     return mbsync(
         workshop.folder(),
         port=place.dovecot.port_tls,
         users=place.users,
-        password=_PASSWORD,
+        password=PASSWORD,
         ca_file=place.certificates.ca_file,
         mails=_MAILS,
     )
 
 
-async def _take(workshop: Workshop, place: _Place, engine: Engine, workers: int, mails: int) -> _Took:
+async def _take(workshop: Workshop, place: MailHost, engine: Engine, workers: int, mails: int) -> _Took:
     """Have a new installation take the mails that come in while its daemon is stopped."""
+    async with installed(workshop, place, engine, AS_DEFAULT | ({"workers": workers} if workers > 1 else {})) as house:
+        workshop.say(f"delivering {mails} mails")
+        place.fill(mails)
+        await house.daemon.start()
+        watch = Stopwatch()
+        await taken(house, mails)
+        return _Took(watch.seconds(), _cpu_seconds(house.daemon.pid))
+
+
+@contextlib.asynccontextmanager
+async def installed(
+    workshop: Workshop, place: MailHost, engine: Engine, sections: Mapping[str, Any]
+) -> AsyncIterator[House]:
+    """Give a new installation that every mailbox of the host is linked with, empty; its daemon is stopped."""
     with workshop.temporary(engine) as installation:
         urls = StoreUrls(installation.database, installation.keystore, installation.folder / "blobs")
-        sections = _AS_DEFAULT if workers == 1 else {**_AS_DEFAULT, "workers": workers}
         async with open_house(installation.folder, urls, place.servers, **sections) as house:
             place.fill(0)
             await house.daemon.start()
             for address in place.users:
                 await house.linked(address)
             await house.daemon.stop()
-            workshop.say(f"delivering {mails} mails")
-            place.fill(mails)
-            await house.daemon.start()
-            watch = Stopwatch()
-
-            async def done() -> bool:
-                return await house.read(_count) >= mails
-
-            await until(done, f"{mails} mails", _SECONDS_MAX)
-            seconds, cpu_seconds = watch.seconds(), _cpu_seconds(house.daemon.pid)
+            yield house
             await house.daemon.stop()
-            return _Took(seconds, cpu_seconds)
+
+
+async def taken(house: House, mails: int) -> None:
+    """Wait until so many mails were taken in."""
+
+    async def done() -> bool:
+        return await house.read(_count) >= mails
+
+    await until(done, f"{mails} mails", _SECONDS_MAX)
 
 
 def _count(conn: Connection, _account_id: object) -> int:
     return conn.execute(select(func.count()).select_from(messages)).scalar_one()
 
 
+def family(pid: int) -> list[int]:
+    """Return a process and all that are below it."""
+    return [pid, *(one for child in children_of(pid) for one in family(child))]
+
+
 def _cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process and of those below it that live."""
     total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
-    for one in (pid, *children_of(pid)):
+    for one in family(pid):
         with contextlib.suppress(FileNotFoundError):
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
             total += sum(map(int, fields[11:13])) / ticks
@@ -198,27 +175,6 @@ def _cpu_seconds(pid: int) -> float:
 def _children_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-@contextlib.contextmanager
-def _running(mailboxes: int) -> Iterator[_Place]:
-    users = [user(number) for number in range(1, mailboxes + 1)]
-    try:
-        with contextlib.ExitStack() as stack:
-            folder = private_folder("bench-certs")
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            certificates = certificates_in(folder)
-            auth = AuthServer(users, [Client(CLIENT_ID, CLIENT_SECRET, ())])
-            auth.start()
-            stack.callback(auth.stop)
-            dovecot = Dovecot(certificates, introspection_url(auth), password=_PASSWORD)
-            postfix = Postfix(certificates, dovecot, users)
-            for server in (dovecot, postfix):
-                stack.callback(server.destroy)
-                server.start()
-            yield _Place(Servers(dovecot, postfix, auth, certificates), certificates, users)
-    except ServerMissingError as error:
-        raise Unavailable(f"{error}; `make servers` installs it") from error
 
 
 def _peer(workshop: Workshop) -> Path:
@@ -233,8 +189,8 @@ def _peer(workshop: Workshop) -> Path:
     return python
 
 
-def _peer_rate(python: Path, workshop: Workshop, place: _Place) -> float:
-    arguments = [str(workshop.folder()), str(place.dovecot.port_tls), place.users[0], _PASSWORD]
+def _peer_rate(python: Path, workshop: Workshop, place: MailHost) -> float:
+    arguments = [str(workshop.folder()), str(place.dovecot.port_tls), place.users[0], PASSWORD]
     command = [str(python), str(_PEER), *arguments]
     done = subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_MAX)  # noqa: S603
     said = json.loads(done.stdout)
