@@ -69,6 +69,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
 	$(COMPILE) --group fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock >/dev/null
 	$(COMPILE) --group witness --constraint requirements-dev.lock --output-file requirements-witness.lock >/dev/null
+	$(COMPILE) --group peers --output-file requirements-peers.lock >/dev/null
 	$(COMPILE) --group node --constraint requirements-dev.lock --output-file requirements-node.lock >/dev/null
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock >/dev/null
 

@@ -283,14 +283,21 @@ class TokenSource(Protocol):
 class Reader(Protocol):
     """Reads a mailbox. Used by one task; opens its connection at first use and again after a loss."""
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `changes` may be asked for a batch while the one before it is still being committed: what is not
+        committed in the end is read again, as nothing but the cursor tells what was."""
+        ...
+
     def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what has come since `cursor` (None: as the plan says), oldest first, then end.
 
         A batch holds at most the plan's limits, but at least one message. A
         batch without messages can still move the cursor. After a yield returns
-        control, the caller has committed the batch. A folder that is not there keeps
-        no other from being read and is no error: `missing_folders` tells of it. Raises
-        CursorInvalid, AuthError, RateLimited, TemporaryError, PermanentError.
+        control, the caller has committed the batch, unless the connector `reads_ahead`.
+        A folder that is not there keeps no other from being read and is no error:
+        `missing_folders` tells of it. Raises CursorInvalid, AuthError,
+        RateLimited, TemporaryError, PermanentError.
         """
         ...
 

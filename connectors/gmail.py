@@ -14,6 +14,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from connectors.base import (
     FOUND_MAX,
@@ -78,6 +79,8 @@ _CLAIMS = Urgency.HISTORY
 
 class GmailReader:
     """A `Reader` over the Gmail API. Raises ValueError for a plan that names a role we do not know."""
+
+    reads_ahead: Final = False
 
     def __init__(
         self,

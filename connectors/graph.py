@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import httpx2
 
@@ -50,6 +51,8 @@ class GraphReader:
 
     Raises ValueError for a plan that names a role we do not know.
     """
+
+    reads_ahead: Final = False
 
     def __init__(
         self,

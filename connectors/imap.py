@@ -22,6 +22,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 from connectors.base import (
     Batch,
@@ -56,6 +57,8 @@ class ImapReader:
 
     Raises ValueError for a plan that names a role we do not know.
     """
+
+    reads_ahead: Final = True
 
     def __init__(self, access: ImapAccess, token_source: TokenSource, tools: ImapTools, plan: ReadPlan) -> None:
         for entry in plan.folders:

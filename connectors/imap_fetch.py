@@ -77,8 +77,12 @@ def header_of(content: bytes) -> bytes:
     >>> header_of(b"A: 1\r\n\r\nbody")
     b'A: 1\r\n\r\n'
     """
-    ends = [at + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (at := content.find(mark)) >= 0]
-    return content[: min(ends)] if ends else content
+    end = content.find(b"\r\n\r\n")
+    # Nothing behind it is looked through: a mail of many megabytes may have no other.
+    bare = content.find(b"\n\n", 0, end if end >= 0 else len(content))
+    if bare >= 0:
+        return content[: bare + 2]
+    return content[: end + 4] if end >= 0 else content
 
 
 def group(listed: Iterable[Listed], plan: ReadPlan) -> list[list[Listed]]:

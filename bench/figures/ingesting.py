@@ -48,10 +48,10 @@ async def _ingest(workshop: Workshop, engine: Engine) -> AsyncIterator[Run]:
             taking = mailboxes(store, await claim_all(store), parser)
             for number in range(RUNS):
                 mails = list(batches(_BATCHES, first=number * _BATCHES * BATCH))
-                yield Run(await _rate(taking, mails), await _bare_rate(bare, mails))
+                yield Run(await take_rate(taking, mails), await _bare_rate(bare, mails))
 
 
-async def _rate(taking: Sequence[Mailbox], mails: Sequence[Sequence[RawMessage]]) -> float:
+async def take_rate(taking: Sequence[Mailbox], mails: Sequence[Sequence[RawMessage]]) -> float:
     async def fill(mailbox: Mailbox, share: Sequence[Sequence[RawMessage]]) -> None:
         for batch in share:
             await mailbox.take(batch)

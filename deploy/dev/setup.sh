@@ -254,6 +254,7 @@ set_up_servers() {
     has_server postfix || missing="$missing postfix"
     has_postgresql || missing="$missing postgresql"
     has_browser || missing="$missing chromium"
+    command -v mbsync >/dev/null 2>&1 || missing="$missing isync" # a yardstick of `make bench`
     command -v curl >/dev/null 2>&1 || missing="$missing curl"
     command -v jq >/dev/null 2>&1 || missing="$missing jq"
     if [ -n "$missing" ] && can_apt; then

@@ -51,12 +51,17 @@ class Committed:
     tickets: int = 0
     quarantined: Sequence[str] = ()
     """The reasons."""
-    known: int = 0
-    """Messages that were there already."""
+    again: Sequence[Read] = ()
+    """Those that were there already: they came in after they had been looked for."""
     bounced: Sequence[UUID] = ()
     """The replies of ours that came back."""
     muted: Sequence[str] = ()
     """Of the messages that are muted, why: the limit that they are beyond, `sender` or `ticket`; or `spam`."""
+
+    @property
+    def known(self) -> int:
+        """How many were there already."""
+        return len(self.again)
 
 
 def commit_batch(
@@ -86,7 +91,10 @@ def commit_batch(
     if seen:
         relocate(conn, account_id, context, seen)
     draft = Draft(remembers=backfills.is_unfinished(conn, account_id, context.mailbox_id))
-    return _commit(conn, account_id, context, prepared, draft)
+    committed = _commit(conn, account_id, context, prepared, draft)
+    if committed.again:
+        relocate(conn, account_id, context, committed.again)
+    return committed
 
 
 def commit_history(
@@ -162,7 +170,7 @@ def _commit(
         kinds=[Kind(one.kind) for one in draft.new_messages],
         tickets=len(draft.new_tickets),
         quarantined=[one.reason for one in draft.new_quarantine],
-        known=sum(one.read.is_among(known) for one in prepared),
+        again=[one.read for one in prepared if one.read.is_among(known)],
         bounced=draft.bounced,
         muted=draft.muted,
     )

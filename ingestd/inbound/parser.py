@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import math
 import sys
 from collections import deque
@@ -24,6 +25,8 @@ from ingestd.mail.transform import Transformed
 
 _SLICE_BYTES = 256 * 1024
 """Written at a time, so that the event loop gets its turn between slices of a large message."""
+_PIPE_BYTES = 1024 * 1024
+"""What a process without privileges may have (pipe(7), pipe-max-size)."""
 _START_SECONDS_MAX = 60.0
 _DECODE_IN_THREAD_BYTES = 256 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -75,6 +78,7 @@ class _Worker:
             limit=2 * 1024 * 1024,
         )
         worker = cls(process)
+        worker._widen()
         try:
             async with asyncio.timeout(_START_SECONDS_MAX):
                 await worker.read_frame(len(READY))
@@ -86,6 +90,13 @@ class _Worker:
             raise
         return worker
 
+    def _widen(self) -> None:
+        """Let most mails go into the pipe at once: each piece costs a turn of the loop."""
+        assert self.process.stdin is not None
+        pipe = self.process.stdin.get_extra_info("pipe")
+        with contextlib.suppress(OSError):  # a limit of the system (pipe(7), pipe-user-pages-soft)
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
     async def read_frame(self, length_max: int) -> bytes:
         assert self.process.stdout is not None
         (length,) = LENGTH.unpack(await self.process.stdout.readexactly(LENGTH.size))
@@ -96,11 +107,12 @@ class _Worker:
     async def write_request(self, data: bytes, *, masked: bool) -> None:
         stdin = self.process.stdin
         assert stdin is not None
-        stdin.write(REQUEST.pack(masked, len(data)))
         view = memoryview(data)
-        for at in range(0, len(view), _SLICE_BYTES):
-            stdin.write(view[at : at + _SLICE_BYTES])
+        # Together with the length, which alone would wake the process for nothing.
+        stdin.write(REQUEST.pack(masked, len(data)) + view[:_SLICE_BYTES])
+        for at in range(_SLICE_BYTES, len(view), _SLICE_BYTES):
             await stdin.drain()
+            stdin.write(view[at : at + _SLICE_BYTES])
         await stdin.drain()
 
     async def transform(self, raw: bytes, *, masked: bool) -> Transformed:

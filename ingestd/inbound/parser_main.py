@@ -14,6 +14,7 @@ the process ends.
 
 from __future__ import annotations
 
+import io
 import resource
 import signal
 import struct
@@ -31,6 +32,8 @@ REQUEST = struct.Struct(">?I")
 """What a request begins with: whether to mask, and the length of its frame."""
 OPEN_FILES_MAX = 32
 READY = b"ready"
+_OUT_BYTES = 1024 * 1024
+"""Most answers are one write: each wakes the daemon."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -149,8 +152,9 @@ def main(arguments: list[str], work: Callable[..., Transformed] = transform) -> 
     limit_process(memory_bytes_max)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the daemon's to handle
     work(b"Subject: =?koi8-r?B?8NLJ18XU?=\r\n\r\nwarm up: loads what is loaded lazily")
+    out = io.BufferedWriter(io.FileIO(sys.stdout.fileno(), "w", closefd=False), _OUT_BYTES)
     sys.addaudithook(_audit)
-    serve(sys.stdin.buffer, sys.stdout.buffer, work, seconds_max)
+    serve(sys.stdin.buffer, out, work, seconds_max)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ from connectors.base import AuthError, Batch, ConnectorError, CursorInvalid, Per
 from ingestd.inbound.commit import Committed, commit_batch
 from ingestd.inbound.edits import MailboxEdits
 from ingestd.inbound.folders import note_missing
-from ingestd.inbound.intake import MailboxContext
+from ingestd.inbound.intake import MailboxContext, Prepared, Read
 from ingestd.inbound.parser import ParserUnavailable
 from ingestd.inbound.states import (
     COURSES,
@@ -58,6 +58,47 @@ class _Repair:
     """Everything is read anew; else the connector says of which batches that is true."""
     recovered: int = 0
     known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch that was fetched and parsed, and waits for its commit."""
+
+    batch: Batch
+    new: Sequence[Prepared]
+    seen: Sequence[Read]
+    """Those of it that were known."""
+    seconds: float
+    """What it took to prepare it."""
+    slot: _Slot
+
+
+class _Slot:
+    """The place of one batch among those in memory; can be given back more than once."""
+
+    def __init__(self, batches: asyncio.Semaphore) -> None:
+        self._batches = batches
+        self._taken = False
+
+    async def take(self) -> None:
+        await self._batches.acquire()
+        self._taken = True
+
+    def release(self) -> None:
+        if self._taken:
+            self._taken = False
+            self._batches.release()
+
+
+async def _drop(ready: _Ready | None, ahead: asyncio.Task[_Ready | None] | None) -> None:
+    """Forget what was not committed."""
+    if ahead is not None:
+        ahead.cancel()
+        await asyncio.wait([ahead])
+        if not ahead.cancelled() and ahead.exception() is None and (following := ahead.result()) is not None:
+            following.slot.release()
+    if ready is not None:
+        ready.slot.release()
 
 
 class MailboxReader:
@@ -163,32 +204,60 @@ class MailboxReader:
         return mailbox.cursor_sequence, self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
 
     async def _take_changes(self, sequence: int, cursor: str | None) -> None:
+        """Take batch after batch in. Where the connector reads ahead, one is fetched and parsed while the one before it
+        is committed; what was not committed at a failure is read again."""
+        ready: _Ready | None = None
+        ahead: asyncio.Task[_Ready | None] | None = None
         async with contextlib.aclosing(self._reader.changes(cursor)) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                async with self._tools.batches:
-                    await self._commit(batch, sequence)
-                sequence += 1
-                # While a folder is read anew, what is to be edited may lie in what is still to come.
-                if self._repair is None:
-                    await self._edits.run_due()
+            try:
+                ready = await self._next(batches)
+                while ready is not None:
+                    ahead = asyncio.create_task(self._next(batches)) if self._reader.reads_ahead else None
+                    await self._commit(ready, sequence)
+                    ready.slot.release()
+                    sequence += 1
+                    # The connection is one: edits wait for what is being fetched.
+                    ready = await ahead if ahead is not None else None
+                    # While a folder is read anew, what is to be edited may lie in what is still to come.
+                    if self._repair is None:
+                        await self._edits.run_due()
+                    if ahead is None:
+                        ready = await self._next(batches)
+            finally:
+                await _drop(ready, ahead)
 
-    async def _commit(self, batch: Batch, cursor_sequence: int) -> None:
-        """Take one batch in. Only after its commit does the connector go on."""
+    async def _next(self, batches: AsyncIterator[Batch]) -> _Ready | None:
+        """Fetch and parse the next batch; None where there is none."""
+        batch = await anext(batches, None)
+        if batch is None:
+            return None
+        slot = _Slot(self._tools.batches)
+        await slot.take()
+        try:
+            started = time.monotonic()
+            new, seen = await self._taker.prepare(batch.messages, live=True)
+        except BaseException:
+            slot.release()
+            raise
+        return _Ready(batch, new, seen, time.monotonic() - started, slot)
+
+    async def _commit(self, ready: _Ready, cursor_sequence: int) -> None:
+        """Write one batch."""
         started = time.monotonic()
-        prepared, seen = await self._taker.prepare(batch.messages, live=True)
+        batch = ready.batch
         committed = await self._tools.content.transaction(
             self._held.account_id,
             commit_batch,
             self._context,
-            prepared,
+            ready.new,
             fence=self._held.fence,
             cursor_sequence=cursor_sequence,
             cursor=batch.cursor,
-            seen=seen,
+            seen=ready.seen,
         )
         self._count_repaired(batch, committed)
-        live = self._repair is None
-        self._taker.count(batch.messages, committed, time.monotonic() - started, live=live)
+        seconds = ready.seconds + time.monotonic() - started
+        self._taker.count(batch.messages, committed, seconds, live=self._repair is None)
 
     # -- reading anew ------------------------------------------------------------------------------
 

@@ -123,6 +123,8 @@ def test_no_pause_is_shorter_than_the_provider_asked_for() -> None:
 class ScriptedReader:
     """Each reading takes the next of its script: batches, or an error; at its end it waits for ever."""
 
+    reads_ahead = False
+
     def __init__(self, *readings: Exception | Sequence[Batch]) -> None:
         self.readings = list(readings)
         self.cursors: list[str | None] = []
@@ -155,24 +157,29 @@ class Reading:
     """A mailbox that is read by a script, and what its provider answers when asked."""
 
     def __init__(
-        self, office: Office, script: ScriptedReader, *verdicts: ConnectorError, folders: FoldersRecord | None = None
+        self,
+        office: Office,
+        script: ScriptedReader,
+        *verdicts: ConnectorError,
+        folders: FoldersRecord | None = None,
+        places: int = 1,
     ) -> None:
         self.office, self.script, self.verdicts = office, script, list(verdicts)
         self.metrics = Metrics(version="0", python_version="3")
-        tools = ReaderTools(
+        self.tools = ReaderTools(
             content=office.stores.content,
             blobs=office.stores.blobs,
             parser=HereParser(),  # type: ignore[arg-type]
             metrics=self.metrics,
             settings=SETTINGS,
             blob_bytes_min=64 * 1024,
-            batches=asyncio.Semaphore(1),
+            batches=asyncio.Semaphore(places),
         )
         self.reader = MailboxReader(
             office.held,
             office.context,
             script,  # type: ignore[arg-type]
-            tools,
+            self.tools,
             self.why_refused,
             folders=folders,
         )

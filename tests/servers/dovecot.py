@@ -48,6 +48,7 @@ ssl_dh =
 auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 auth_cache_size = 0
+{password}
 passdb {{
   driver = oauth2
   args = {home}/oauth2.conf
@@ -105,6 +106,14 @@ plugin {{
 }}
 """
 
+_PASSWORD = """
+passdb {{
+  driver = static
+  mechanisms = plain
+  args = password={password}
+}}
+"""
+
 _OAUTH2 = """
 introspection_mode = post
 introspection_url = {url}
@@ -141,15 +150,16 @@ class Dovecot:
         special_use: bool = True,
         capability: str | None = None,
         quota_bytes: int | None = None,
+        password: str | None = None,
     ) -> None:
         """`capability` replaces what the server says it can do, for testing clients against a poorer one; `quota_bytes`
-        is what a mailbox may hold."""
+        is what a mailbox may hold; `password` opens all of them, for clients that know no OAuth."""
         require_programs(["dovecot", "doveadm"])
         self.home = private_folder("dovecot")
         self.port_tls, self.port_starttls, self.port_sasl = free_port(), free_port(), free_port()
         self.config = self.home / "dovecot.conf"
         self._root = os.geteuid() == 0
-        self._write_config(certificates, introspection_url, mechanisms, special_use, capability, quota_bytes)
+        self._write_config(certificates, introspection_url, mechanisms, special_use, capability, quota_bytes, password)
 
     def start(self) -> None:
         run_daemon("dovecot", "-c", str(self.config))
@@ -247,6 +257,7 @@ class Dovecot:
         special_use: bool,
         capability: str | None,
         quota_bytes: int | None,
+        password: str | None,
     ) -> None:
         me = getpass.getuser()
         owner = pwd.getpwnam("nobody" if self._root else me)
@@ -259,7 +270,8 @@ class Dovecot:
             "mail_gid": owner.pw_gid,
             "cert": certificates.cert_file,
             "key": certificates.key_file,
-            "mechanisms": " ".join(mechanisms),
+            "mechanisms": " ".join((*mechanisms, *(["plain"] if password is not None else []))),
+            "password": _PASSWORD.format(password=password) if password is not None else "",
             "special": _SPECIAL if special_use else "",
             "chroot": "" if self._root else "chroot =",
             "port_tls": self.port_tls,

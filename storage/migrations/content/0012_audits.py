@@ -6,7 +6,7 @@ from alembic import op
 from storage.types import Instant
 
 revision = "content_0012"
-down_revision = "content_0008"
+down_revision = "content_0011"
 branch_labels = None
 depends_on = None
 

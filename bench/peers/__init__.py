@@ -1,0 +1,1 @@
+"""Programs that figures are measured against."""
