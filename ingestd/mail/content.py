@@ -21,7 +21,7 @@ from ingestd.mail.protected import NOTES, SMIME_SIGNED, UNREADABLE_NOTE
 from ingestd.mail.rtf import decompress, rtf_body
 from ingestd.mail.stubs import has_no_tags, is_html, is_soup, is_stub
 
-_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _LABEL = re.compile(r"[^A-Za-z0-9_.:+-]+")
 _CHARSETS_MAX = 20
 
@@ -232,7 +232,7 @@ class Content:
         return [Piece(plain=text)] if text.strip() else []
 
     def _html(self, part: Part, data: bytes, label: str) -> list[Piece]:
-        meta = _META_CHARSET.search(data, 0, 4096)
+        meta = META_CHARSET.search(data, 0, 4096)
         inner = meta[1].decode("ascii") if meta else ""
         text = self._decode(data, label or inner, part.content_type, [inner] if inner else [])
         if has_no_tags(text):

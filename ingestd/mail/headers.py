@@ -86,6 +86,23 @@ def word_charsets(raw: bytes) -> list[str]:
     return [match[1].decode("ascii", "replace") for match in _CLAIM.finditer(raw[:_CLAIM_BYTES])]
 
 
+def word_runs(text: str) -> list[tuple[int, int]]:
+    """Return where encoded words stand, those with nothing but white space between them as one.
+
+    >>> word_runs("=?utf-8?Q?a?= =?utf-8?Q?b?= <a@x>")
+    [(0, 27)]
+    """
+    runs: list[tuple[int, int]] = []
+    for match in _WORD.finditer(text):
+        if match[4] != "?=" and not _is_cut_word(match):
+            continue
+        if runs and not text[runs[-1][1] : match.start()].strip():
+            runs[-1] = runs[-1][0], match.end()
+        else:
+            runs.append(match.span())
+    return runs
+
+
 def _decode_words(text: str, carrier: str, hints: Sequence[str]) -> str:
     """Decode words in `text`; `carrier` latin-1 says that `text` is raw bytes, utf-8 that it is text."""
     out: list[str] = []

@@ -52,6 +52,8 @@ class Part:
     """Where a multipart's first delimiter stands: what is before it belongs to no part."""
     tail: int = -1
     """Where its last delimiter ends: what is behind it belongs to no part."""
+    head: int = -1
+    """Where its header begins; -1 for one whose fields stand in the header of the multipart around it."""
     _values: dict[str, bytes] | None = None
     _texts: dict[str, str] = field(default_factory=dict)
 
@@ -105,6 +107,7 @@ class _Walker:
         self.parts += 1
         fields, body = read_fields(self.raw, start, end, self.limits, self.defects, top=depth == 0)
         part = make_part(fields, body, end, default_type, self.hints)
+        part.head = start
         if part.content_type.startswith("text/") and "charset" in part.parameters:
             self.hints = (part.parameters["charset"],)
         if depth == 0 and b"/" not in part.get("content-type"):
@@ -261,9 +264,16 @@ def _text(value: bytes, hints: Sequence[str] = ()) -> str:
 
 
 def read_fields(
-    raw: bytes, start: int, end: int, limits: Limits, defects: dict[str, None], *, top: bool = False
+    raw: bytes,
+    start: int,
+    end: int,
+    limits: Limits,
+    defects: dict[str, None],
+    *,
+    top: bool = False,
+    ends: list[tuple[int, int]] | None = None,
 ) -> tuple[Fields, int]:
-    """Return the header fields of a region and where its body starts.
+    """Return the header fields of a region and where its body starts; put where each begins and ends into `ends`.
 
     A line that is no field continues the one before where known fields follow
     it, and begins the body where they do not: both are real (folding without
@@ -282,6 +292,8 @@ def read_fields(
             if len(fields) < limits.header_fields_max:
                 places.append(position)
                 fields.append((match[1].lower().decode("ascii"), _unfold(match[2])[: limits.value_bytes_max]))
+                if ends is not None:
+                    ends.append((position, match.end()))
             else:
                 defects["too-many-fields"] = None
             position = match.end()
@@ -295,6 +307,8 @@ def read_fields(
             return _without_text(fields, places, position)
         defects["header-folded-wrongly"] = None
         _fold(fields, raw[position:next_line], limits.folds_bytes_max)
+        if ends is not None:
+            ends[-1] = ends[-1][0], next_line
         position = next_line
     if stop < end:
         defects["header-too-long"] = None
