@@ -84,18 +84,19 @@ class Person:
         """Return the value of a header field with the person replaced."""
         if name not in _ADDRESS_FIELDS:
             return replaced(value, self.find(value))
-        if not any(True for _ in self._addresses(value)):
-            return value
         for called in self._called(value):
             value = value.replace(called, _ERASED_PHRASE)
         return replaced(value, [(start, end, ERASED_ADDRESS) for start, end in self._addresses(value)])
 
     def _called(self, value: str) -> list[str]:
         """Return what the person is called in the value of a field, the longest first."""
-        called = {one.name for one in parse_addresses(value) if one.name and self.has(one.addr)}
-        if self._names is not None:
+        if "@" not in value:
+            return []
+        # Also beside what stands for the address: whoever rewrites a field looks whether something is left.
+        called = {one.name for one in parse_addresses(value) if one.addr == ERASED_ADDRESS or self.has(one.addr)}
+        if called and self._names is not None:
             called |= {match[0] for match in self._names.finditer(value)}
-        return sorted((one for one in called if is_name(one)), key=len, reverse=True)
+        return sorted((one for one in called - {_ERASED_PHRASE} if is_name(one)), key=len, reverse=True)
 
     def _addresses(self, text: str) -> Iterator[tuple[int, int]]:
         """Return from and to of each place where the address stands by itself."""
@@ -235,7 +236,7 @@ def _lines_around(text: str, start: int, end: int) -> list[str]:
     stop = min(len(text), end + LINE_CHARS_MAX) if stop < 0 else stop
     before = text[max(0, first - LINE_CHARS_MAX) : first].splitlines()[-around:]
     behind = text[stop + 1 : stop + 1 + LINE_CHARS_MAX].splitlines()[:around]
-    return [*[""] * (around - len(before)), *before, text[first:stop], *behind, *[""] * (around - len(behind))]
+    return [*[""] * (around - len(before)), *before, text[first:stop].rstrip("\r"), *behind, *[""] * (around - len(behind))]
 
 
 def _name_before(text: str, start: int) -> tuple[int, int] | None:
