@@ -16,6 +16,7 @@ from ingestd.privacy.account_retention import AccountRetention
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.persons import PersonEraser
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
 from ingestd.telemetry.metrics import Metrics
@@ -45,6 +46,7 @@ class Maintenance:
     eraser: Eraser
     closer: Closer
     revoker: Revoker
+    persons: PersonEraser
     bell: Bell
     metrics: Metrics
     retention: Retention
@@ -57,6 +59,7 @@ class Maintenance:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._erase())
+            group.create_task(self._erase_persons())
             group.create_task(self._revoke())
             group.create_task(self._sweep())
             group.create_task(self.foresight.run())
@@ -79,6 +82,16 @@ class Maintenance:
         # An account last: it waits for its mailboxes.
         for erasure in sorted(await self._waiting(), key=lambda one: one.is_of_account):
             await self._guarded(erasure, self.closer.run if erasure.is_of_account else self.eraser.run)
+
+    async def _erase_persons(self) -> None:
+        """Apart from the rest: it reads all of an account's mail, and a disconnect does not wait for that."""
+        with self.bell.subscribe("erasures") as listener:
+            while True:
+                try:
+                    await self.persons.run_waiting()
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(_ERASURE_SECONDS)
 
     async def _waiting(self) -> list[erasures.Erasure]:
         try:

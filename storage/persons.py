@@ -138,9 +138,7 @@ def request(
     return erasure_id
 
 
-def request_again(
-    conn: Connection, account_id: UUID, erasure_id: UUID, address_key: bytes, until_id: UUID
-) -> bool:
+def request_again(conn: Connection, account_id: UUID, erasure_id: UUID, address_key: bytes, until_id: UUID) -> bool:
     """Write an intent that a restored copy of the database does not have; return whether it was missing.
 
     Raises NotFound for an account that is gone.
@@ -408,7 +406,7 @@ def end_standing(
 
 
 def _delete_merged(conn: Connection, account_id: UUID, ticket: Found, into_id: UUID, limit: int) -> Deleted:
-    """Delete what a ticket brought that was merged into another one, at last the ticket; messages, each with few rows."""
+    """Delete what a ticket brought that was merged into another one, at last the ticket."""
     brought = messages.c.account_id == account_id, messages.c.ticket_id == into_id
     query = select(messages.c.message_id).where(*brought, messages.c.merged_from_id == ticket.row_id)
     _refuse_sending(conn, account_id, and_(messages.c.ticket_id == into_id, messages.c.merged_from_id == ticket.row_id))

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "webhook": "webhooks:webhook",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "person": "persons:person",
     "receipt": "receipts:receipt",
     "export": "export:export",
     "keys": "keys:keys",

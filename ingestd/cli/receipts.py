@@ -22,6 +22,7 @@ from ingestd.cli.common import (
     with_store,
 )
 from ingestd.cli.forgetting import told
+from ingestd.privacy.person_receipts import find_person_receipt
 from ingestd.privacy.receipts import find_forgetting, list_forgetting
 from ingestd.privacy.statement import StatementWrong, key_id, pem, read_pem, read_statement, signer_of
 
@@ -30,7 +31,7 @@ _STATEMENT_BYTES_MAX = 1024 * 1024
 
 @click.group()
 def receipt() -> None:
-    """Receipts of mailboxes that were disconnected: list, show, verify."""
+    """Receipts of mailboxes that were disconnected, and of persons that were erased: list, show, verify."""
 
 
 @receipt.command("list")
@@ -56,28 +57,36 @@ async def list_(store: Store, account: UUID | None, after: UUID | None, limit: i
 
 
 @receipt.command()
-@click.argument("mailbox_id", type=click.UUID)
+@click.argument("mailbox_id", type=click.UUID, metavar="MAILBOX_ID|ERASURE_ID")
 @account_option
 @click.option("--signed", is_flag=True, help="Print it signed, as a JWS: for `receipt verify`, or any JOSE tool.")
 @json_option
 @with_store
 async def show(store: Store, mailbox_id: UUID, account: UUID | None, signed: bool, as_json: bool) -> None:
-    """Show the receipt of a mailbox."""
+    """Show the receipt of a mailbox, or of a person's erasure."""
     account_id = await choose_account(store, account)
+    person, position = await find_person_receipt(store.keystore, account_id, mailbox_id)
+    if person is not None and position is not None:
+        of_person = signer_of(store.keys).sign_person(account_id, person, position, datetime.now(UTC))
+        _print(msgspec.structs.asdict(person), of_person, signed, as_json)
+        return
     found = await find_forgetting(store.content, store.keystore, account_id, mailbox_id)
     if found.receipt is None:
         raise Trouble(f"the mailbox is being forgotten (step {found.erasure.step}); its receipt is not written yet")
     statement = signer_of(store.keys).sign(account_id, found, datetime.now(UTC))
-    if signed and not as_json:
-        click.echo(statement)
-        return
     known = {
         **msgspec.structs.asdict(found.receipt),
         "revocation": found.revocation,
         "refresh_after": found.refresh_after,
         "removal_page": found.removal_page,
     }
-    if as_json:
+    _print(known, statement, signed, as_json)
+
+
+def _print(known: dict[str, Any], statement: str | None, signed: bool, as_json: bool) -> None:
+    if signed and not as_json:
+        click.echo(statement)
+    elif as_json:
         print_json({**known, **({"signed": statement} if signed else {})})
     else:
         print_fields({name: told(value) for name, value in known.items()})

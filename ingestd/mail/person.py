@@ -34,8 +34,8 @@ _QUOTED_LINES_MAX = 3
 """Lines over which an attribution is wrapped."""
 
 _ADDRESS_FIELDS = frozenset(
-    "from to cc bcc sender reply-to resent-from resent-to resent-cc resent-bcc resent-sender "
-    "disposition-notification-to return-receipt-to".split()
+    {"from", "to", "cc", "bcc", "sender", "reply-to", "resent-from", "resent-to", "resent-cc", "resent-bcc"}
+    | {"resent-sender", "disposition-notification-to", "return-receipt-to"}
 )
 _LOCAL = re.compile(rf"[^\s<>()\[\],;:\"\\@＜＞（）]{{1,{_LOCAL_MAX}}}\Z")
 _DOMAIN = re.compile(rf"(?:[\w-]|\.(?=[\w-])){{1,{_DOMAIN_MAX}}}")
@@ -236,7 +236,13 @@ def _lines_around(text: str, start: int, end: int) -> list[str]:
     stop = min(len(text), end + LINE_CHARS_MAX) if stop < 0 else stop
     before = text[max(0, first - LINE_CHARS_MAX) : first].splitlines()[-around:]
     behind = text[stop + 1 : stop + 1 + LINE_CHARS_MAX].splitlines()[:around]
-    return [*[""] * (around - len(before)), *before, text[first:stop].rstrip("\r"), *behind, *[""] * (around - len(behind))]
+    return [
+        *[""] * (around - len(before)),
+        *before,
+        text[first:stop].rstrip("\r"),
+        *behind,
+        *[""] * (around - len(behind)),
+    ]
 
 
 def _name_before(text: str, start: int) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from storage import mailboxes, persons
 from storage.database import Database
 from storage.errors import Conflict, KeyDestroyed
 from storage.keystore import LedgerEntry
+from storage.requests import Claim, once
 from storage.types import new_id
 
 PURPOSE: Final = "erased person"
@@ -26,9 +28,16 @@ class AddressWrong(ValueError):
 
 
 async def request_person(
-    content: Database, keys: KeyRing, account_id: UUID, address: str, *, dry_run: bool = False
-) -> UUID:
-    """Write the intent to erase who has the address; return its id, or that of the same one that is under way.
+    content: Database,
+    keys: KeyRing,
+    account_id: UUID,
+    address: str,
+    *,
+    dry_run: bool = False,
+    request: Callable[[UUID], Awaitable[Claim | None]] | None = None,
+) -> tuple[UUID, bool]:
+    """Write the intent to erase who has the address; return its id, or that of the same one that is under way,
+    and whether the same request had been made before: `request` returns its claim.
 
     With `dry_run` it is only counted. Raises AddressWrong, NotFound, Conflict.
     """
@@ -40,8 +49,11 @@ async def request_person(
     await _refuse_own(content, keys, account_id, wanted)
     erasure_id = new_id()
     sealed = key.seal_record(PersonRecord.place(erasure_id), PersonRecord((wanted,)))
-    return await content.transaction(
+    claim = None if request is None else await request(erasure_id)
+    done = await content.transaction(
         account_id,
+        once,
+        claim,
         persons.request,
         erasure_id,
         address_key=hash_of(key.subkey(PURPOSE), wanted),
@@ -49,13 +61,12 @@ async def request_person(
         sealed=sealed,
         dry_run=dry_run,
     )
+    return (UUID(done.resource), True) if done.value is None else (done.value, False)
 
 
 async def request_person_again(content: Database, entry: LedgerEntry, address_key: bytes) -> bool:
     """After a restore: write the intent of which the ledger knows; return whether it was missing. Raises NotFound."""
-    return await content.transaction(
-        entry.account_id, persons.request_again, entry.owner_id, address_key, new_id()
-    )
+    return await content.transaction(entry.account_id, persons.request_again, entry.owner_id, address_key, new_id())
 
 
 async def _refuse_own(content: Database, keys: KeyRing, account_id: UUID, address: str) -> None:
@@ -66,4 +77,6 @@ async def _refuse_own(content: Database, keys: KeyRing, account_id: UUID, addres
             continue
         place = MailboxRecord.place(mailbox.mailbox_id)
         if key.open_record(place, mailbox.sealed, MailboxRecord).comes_back(address):
-            raise Conflict("that is an address of a mailbox of the account: every reply is by it; disconnect it instead")
+            raise Conflict(
+                "that is an address of a mailbox of the account: every reply is by it; disconnect it instead"
+            )

@@ -22,25 +22,23 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from ingestd.inbound.identity import address_key
 from ingestd.inbound.intake import seal_raw
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.keys import KeyRing
 from ingestd.mail.addresses import normalize, parse_addresses
-from ingestd.mail.person import ERASED_ADDRESS, NAMES_MAX, Person, replaced
+from ingestd.mail.person import NAMES_MAX, Person, replaced
 from ingestd.mail.transform import Transformed
 from ingestd.mail.types import Address, ParsedMail
-from ingestd.outbound.resolve import resolve_reply
-from ingestd.outbound.statuses import ReplyEvent
 from ingestd.privacy.disconnect import CHUNK_PAUSE_SECONDS, CHUNK_ROWS, compact
+from ingestd.privacy.person_receipts import find_person_receipt
 from ingestd.privacy.person_requests import PURPOSE
+from ingestd.privacy.person_writes import rewrite_found
 from ingestd.privacy.positions import note_ledger
 from ingestd.privacy.rewriter_main import Asked
 from ingestd.raw import RawPlace, load_raw
 from ingestd.records import (
-    AttachmentRecord,
     MessageRecord,
     PersonReceipt,
     PersonRecord,
@@ -48,11 +46,10 @@ from ingestd.records import (
     ReplyRecord,
     TicketRecord,
 )
-from storage import keystore, mailboxes, messages, outbox, persons
+from storage import keystore, mailboxes, outbox, persons
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import Conflict, KeyDestroyed, NotFound, SealBroken
-from storage.outbox import UNSENT
 from storage.persons import Found, PersonBusy, PersonErasure, Rewritten
 from storage.sealing import DataKey
 
@@ -262,14 +259,12 @@ class PersonEraser:
                 requested.add(ticket.row_id)
         return requested
 
-    async def _rewrite(
-        self, run: _Run, key: DataKey, one: Found, mail: ParsedMail, done: Transformed | None
-    ) -> None:
+    async def _rewrite(self, run: _Run, key: DataKey, one: Found, mail: ParsedMail, done: Transformed | None) -> None:
         new = Transformed(mail, [], b"", 0) if done is None else done
         raw = None
         if new.chunks:
             raw = await seal_raw(self._tools.blobs, key, one.row_id, new.chunks, new.size_bytes, _IN_ROWS)
-        gone = await self._write(run, _rewrite, one, key, run.person, new, raw)
+        gone = await self._write(run, rewrite_found, one, key, run.person, new, raw)
         await self._delete_blobs(run, gone or ())
 
     async def _quarantined(self, run: _Run, found: Sequence[Found]) -> dict[str, Any]:
@@ -321,7 +316,7 @@ class PersonEraser:
         await compact(tools.content)
         at = await tools.content.read(at.account_id, persons.get_erasure, at.erasure_id)
         receipt = PersonReceipt(at.erasure_id, at.requested_at, at.step_at, at.done)
-        written = await find_person_receipt(tools.keystore, at.account_id, at.erasure_id)
+        written, _ = await find_person_receipt(tools.keystore, at.account_id, at.erasure_id)
         # After a restore it is erased again, and has another receipt.
         if written is None or written.requested_at != at.requested_at:
             detail = msgspec.to_builtins(receipt)
@@ -404,84 +399,6 @@ class PersonEraser:
         for mailbox_id, owner_id in blobs:
             # A crash before this leaves orphans, which are swept.
             await asyncio.to_thread(self._tools.blobs.delete, run.erasure.account_id, mailbox_id, owner_id)
-
-
-async def find_person_receipt(store: Database, account_id: UUID, erasure_id: UUID) -> PersonReceipt | None:
-    """Return the receipt of a person's erasure; None before it is written. `store` is the key store."""
-    written = await store.read(account_id, keystore.find_receipt, erasure_id)
-    return None if written is None else msgspec.json.decode(written.detail, type=PersonReceipt)
-
-
-def _rewrite(
-    conn: Connection,
-    account_id: UUID,
-    at: PersonErasure,
-    one: Found,
-    key: DataKey,
-    person: Person,
-    new: Transformed,
-    raw: messages.Raw | None,
-) -> list[tuple[UUID, UUID]]:
-    """Write a message anew, with its attachments' places and its reply's recipients.
-
-    Raises Conflict where it is not as it was, NotFound, PersonBusy.
-    """
-    persons.hold_message(conn, account_id, at, one)
-    place = MessageRecord.place(one.row_id)
-    record = msgspec.structs.replace(key.open_record(place, one.sealed, MessageRecord), mail=new.mail)
-    if raw is not None:
-        record = msgspec.structs.replace(record, raw_sha256=new.raw_sha256)
-    sealed_reply, recipients = None, dict[bytes, bytes]()
-    if one.direction != "in":
-        sealed_reply, recipients = _rewrite_reply(conn, account_id, at, one, key, person)
-    parts = _parts(conn, account_id, one, key, new.mail)
-    rewritten = Rewritten(key.seal_record(place, record), raw, parts, sealed_reply, recipients)
-    return persons.rewrite_message(conn, account_id, at, one, rewritten)
-
-
-def _rewrite_reply(
-    conn: Connection, account_id: UUID, at: PersonErasure, one: Found, key: DataKey, person: Person
-) -> tuple[bytes | None, dict[bytes, bytes]]:
-    """Return the record of a reply without the person, and new keys by those of its recipients.
-
-    One that still waits to be sent to the person is cancelled.
-    """
-    reply = outbox.get_reply(conn, account_id, one.row_id)
-    place = ReplyRecord.place(one.row_id)
-    record = key.open_record(place, reply.sealed, ReplyRecord)
-    theirs = [addr for addr in record.recipients if person.has(addr)]
-    if not theirs:
-        return None, {}
-    if reply.status in UNSENT:
-        resolve_reply(conn, account_id, one.mailbox_id, one.row_id, ReplyEvent.CANCEL, key)
-        persons.count(conn, account_id, at, {"replies_cancelled": 1})
-        record = key.open_record(place, outbox.get_reply(conn, account_id, one.row_id).sealed, ReplyRecord)
-
-    def swap(addresses: Iterable[str]) -> tuple[str, ...]:
-        return tuple(ERASED_ADDRESS if person.has(addr) else addr for addr in addresses)
-
-    new = msgspec.structs.replace(
-        record,
-        recipients=swap(record.recipients),
-        bcc=swap(record.bcc),
-        refused={swap([addr])[0]: code for addr, code in record.refused.items()},
-    )
-    erased = address_key(key, normalize(ERASED_ADDRESS))
-    return key.seal_record(place, new), {address_key(key, normalize(addr)): erased for addr in theirs}
-
-
-def _parts(
-    conn: Connection, account_id: UUID, one: Found, key: DataKey, mail: ParsedMail
-) -> list[tuple[int, int, bytes]]:
-    """Return the attachments with the places that they have now; each keeps its id."""
-    rows = messages.list_attachments(conn, account_id, [one.row_id]).get(one.row_id, [])
-    if len(rows) != len(mail.attachments):
-        raise Conflict("the message has other attachments than before")
-    parts = []
-    for row, part in zip(rows, mail.attachments, strict=True):
-        sealed = key.seal_record(AttachmentRecord.place(row.attachment_id), AttachmentRecord(part))
-        parts.append((row.position, part.size_bytes, sealed))
-    return parts
 
 
 def _everybody(mail: ParsedMail) -> list[Address]:

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from ingestd.keys import KeyRing
 from ingestd.privacy.receipts import Forgetting
+from ingestd.records import PersonReceipt
+from storage.keystore import LedgerPosition
 from storage.sealing import fingerprint_of
 
 _ALGORITHM: Final = "EdDSA"
@@ -50,13 +52,33 @@ class Signer:
             refresh_after=found.refresh_after or found.receipt.refresh_after,
             removal_page=found.removal_page,
         )
+        readable = f"copies of the key store made before {before}, and nothing else"
+        claims = msgspec.to_builtins(receipt)
+        return self._sign(account_id, found.erasure.mailbox_id, claims, readable, found.position, at)
+
+    def sign_person(self, account_id: UUID, receipt: PersonReceipt, position: LedgerPosition, at: datetime) -> str:
+        """Return what the erasure of a person left, signed; `position` is where it stands in the ledger."""
+        before = receipt.erased_at.isoformat()
+        readable = f"copies of the content database made before {before}; where one is restored, it is done again"
+        claims = msgspec.to_builtins(receipt)
+        return self._sign(account_id, receipt.erasure_id, claims, readable, position, at)
+
+    def _sign(
+        self,
+        account_id: UUID,
+        subject: UUID,
+        receipt: Mapping[str, Any],
+        readable_with: str,
+        position: LedgerPosition,
+        at: datetime,
+    ) -> str:
         claims = {
             "iat": int(at.timestamp()),
-            "sub": str(found.erasure.mailbox_id),
+            "sub": str(subject),
             "account_id": str(account_id),
-            "receipt": msgspec.to_builtins(receipt),
-            "readable_with": f"copies of the key store made before {before}, and nothing else",
-            "ledger": {"sequence": found.position.sequence, "hash": found.position.hash.hex()},
+            "receipt": receipt,
+            "readable_with": readable_with,
+            "ledger": {"sequence": position.sequence, "hash": position.hash.hex()},
         }
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"typ": _TYPE, "kid": key_id(self.public_key)})
 

@@ -96,6 +96,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     keys.mailboxes_have_a_key,
     forgetting.destroyed_mailboxes_are_gone,
     forgetting.erasures_go_step_by_step,
+    forgetting.persons_are_erased_step_by_step,
     forgetting.disconnecting_mailboxes_are_being_erased,
     accounts.warned_accounts_are_suspended,
     accounts.closed_accounts_are_gone,

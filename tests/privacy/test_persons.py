@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
 
 from ingestd.inbound.parser import ParserPool
-from ingestd.mail.types import Address
 from ingestd.mail.blobs import decompress_chunk
-from ingestd.privacy.person_requests import AddressWrong, request_person
-from ingestd.privacy.persons import PersonEraser, PersonTools, find_person_receipt
-from ingestd.privacy.positions import reconcile
+from ingestd.mail.types import Address
+from ingestd.privacy.person_requests import request_person
+from ingestd.privacy.persons import PersonEraser, PersonTools
 from ingestd.privacy.rewriter import rewriter_command
-from ingestd.records import PersonReceipt, chunk_place
+from ingestd.records import chunk_place
 from ingestd.verify.records import _SEALED
 from storage import persons
-from storage.errors import Conflict, NotFound
+from storage.errors import NotFound
 from storage.tables import messages, quarantine, raw_chunks
 from tests.office import Office, mail
 from tests.stores import Stores
@@ -39,7 +36,7 @@ def eraser(office: Office) -> PersonEraser:
 
 async def erase(office: Office, address: str = ANNA, *, dry_run: bool = False) -> dict[str, int]:
     account_id, content = office.held.account_id, office.stores.content
-    erasure_id = await request_person(content, office.keys, account_id, address, dry_run=dry_run)
+    erasure_id, _ = await request_person(content, office.keys, account_id, address, dry_run=dry_run)
     erasure = await content.read(account_id, persons.get_erasure, erasure_id)
     assert await eraser(office).run(erasure)
     return (await content.read(account_id, persons.get_erasure, erasure_id)).done
@@ -118,7 +115,7 @@ async def test_nothing_is_left_of_a_person_and_others_keep_their_mail(stores: St
         await office.ticket(1)
     kept = await office.ticket(2)
     texts = [one.record.mail.text for one in kept.messages]
-    assert [text.split("\n")[0].strip() for text in texts][0] == "It scans nothing."
+    assert texts[0].split("\n")[0].strip() == "It scans nothing."
     assert any("Thank you, all of you." in text and "[erased] <erased@erased.invalid> wrote" in text for text in texts)
     # Old mail does not come again, by whichever way; new mail of the person does.
     assert (await office.take(*mails)).known == len(mails)

@@ -30,6 +30,7 @@ from storage.tables import (
     messages,
     outbox,
     participants,
+    person_erasures,
     pushes,
     quarantine,
     raw_chunks,
@@ -623,6 +624,21 @@ DAMAGES: tuple[Damage, ...] = (
         put(mailboxes, "mailbox_id", "leaving_mailbox", state="paused"),
     ),
     Damage("erasures_go_step_by_step", "an unknown step", put(erasures, "mailbox_id", "leaving_mailbox", step="half")),
+    Damage(
+        "persons_are_erased_step_by_step", "an unknown step", put(person_erasures, "erasure_id", "person", step="x")
+    ),
+    Damage(
+        "persons_are_erased_step_by_step",
+        "no receipt",
+        put(person_erasures, "erasure_id", "person", step="done", sealed=None),
+    ),
+    Damage(
+        "persons_are_erased_step_by_step",
+        "the address is kept",
+        put(person_erasures, "erasure_id", "erased_person", sealed=b""),
+        also="records_open",
+    ),
+    Damage("records_open", "of a person's erasure", flip(person_erasures, "erasure_id", "person")),
     Damage("erasures_go_step_by_step", "no receipt", _no_receipt, keystore=True, also="key_store_is_not_stale"),
     Damage(
         "disconnecting_mailboxes_are_being_erased",
