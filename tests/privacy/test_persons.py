@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, update
 
+from ingestd import account_states
 from ingestd.inbound.parser import ParserPool
 from ingestd.mail.blobs import decompress_chunk
+from ingestd.mail.transform import Transformed
 from ingestd.mail.types import Address
-from ingestd.privacy.person_requests import request_person
+from ingestd.privacy.person_receipts import find_person_receipt
+from ingestd.privacy.person_requests import AddressWrong, request_person
 from ingestd.privacy.persons import PersonEraser, PersonTools
+from ingestd.privacy.positions import mark_restored, reconcile
 from ingestd.privacy.rewriter import rewriter_command
+from ingestd.privacy.rewriter_main import work
+from ingestd.privacy.statement import read_statement, signer_of
 from ingestd.records import chunk_place
 from ingestd.verify.records import _SEALED
-from storage import persons
-from storage.errors import NotFound
-from storage.tables import messages, quarantine, raw_chunks
+from storage import keystore, persons
+from storage.errors import Conflict, NotFound
+from storage.tables import forgotten_messages, messages, outbox, person_erasures, quarantine, raw_chunks
+from storage.types import new_id
 from tests.office import Office, mail
 from tests.stores import Stores
 
@@ -26,19 +36,32 @@ NAME = "Anna Kowalczyk"
 _QUOTE = f"\r\n\r\nOn Mon, 2 Mar 2026 at 10:00, {NAME} <{ANNA}> wrote:\r\n> It does not print.\r\n"
 
 
-def eraser(office: Office) -> PersonEraser:
+class HereRewriter:
+    """Rewrites in the test's own process."""
+
+    async def __aenter__(self) -> HereRewriter:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def transform(self, frame: bytes, *, live: bool) -> Transformed:
+        return work(frame)
+
+
+def eraser(office: Office, *, here: bool = False) -> PersonEraser:
+    """With `here`, no process is started for the rewriting."""
     stores = office.stores
-    tools = PersonTools(
-        stores.content, stores.keystore, stores.blobs, office.keys, lambda: ParserPool(command=rewriter_command())
-    )
+    new: Any = HereRewriter if here else lambda: ParserPool(command=rewriter_command())
+    tools = PersonTools(stores.content, stores.keystore, stores.blobs, office.keys, new)
     return PersonEraser(tools)
 
 
-async def erase(office: Office, address: str = ANNA, *, dry_run: bool = False) -> dict[str, int]:
+async def erase(office: Office, address: str = ANNA, *, dry_run: bool = False, here: bool = True) -> dict[str, int]:
     account_id, content = office.held.account_id, office.stores.content
     erasure_id, _ = await request_person(content, office.keys, account_id, address, dry_run=dry_run)
     erasure = await content.read(account_id, persons.get_erasure, erasure_id)
-    assert await eraser(office).run(erasure)
+    assert await eraser(office, here=here).run(erasure)
     return (await content.read(account_id, persons.get_erasure, erasure_id)).done
 
 
@@ -104,7 +127,7 @@ async def test_nothing_is_left_of_a_person_and_others_keep_their_mail(stores: St
         assert word.encode() in before, word
     preview = await erase(office, dry_run=True)
     assert await everything(office) == before
-    done = await erase(office, ANNA.upper())
+    done = await erase(office, ANNA.upper(), here=False)
     after = (await everything(office)).lower()
     for word in (ANNA, NAME, "Geheimwort-eins", "Geheimwort-zwei", "Geheimwort-drei"):
         assert word.lower().encode() not in after, word
@@ -122,3 +145,130 @@ async def test_nothing_is_left_of_a_person_and_others_keep_their_mail(stores: St
     taken = await office.take(mail("New", sender=f"{NAME} <{ANNA}>", message_id="<n1@example.org>"))
     assert (len(taken.kinds), taken.tickets) == (1, 1)
     await office.check()
+
+
+async def test_a_crash_at_any_transaction_goes_on(stores: Stores) -> None:
+    """Whoever is at it ends behind each of its transactions; another one goes on."""
+    office = await Office.open(stores)
+    await scene(office)
+    account_id, content = office.held.account_id, stores.content
+    erasure_id, _ = await request_person(content, office.keys, account_id, ANNA)
+    transaction, left = content.transaction, 0
+
+    async def until_killed(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        done = await transaction(*args, **kwargs)
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return done
+
+    runs = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(content), "transaction", lambda _, *args, **kwargs: until_killed(*args, **kwargs))
+        patch.setattr("ingestd.privacy.persons._PAGE", 3)
+        while True:
+            erasure = await content.read(account_id, persons.get_erasure, erasure_id)
+            if erasure.step == "done":
+                break
+            left, runs = 1, runs + 1
+            assert runs < 100
+            with contextlib.suppress(KeyboardInterrupt):
+                await eraser(office, here=True).run(erasure)
+    assert runs > 10
+    after = (await everything(office)).lower()
+    assert not [word for word in (ANNA, NAME, "geheimwort") if word.lower().encode() in after]
+    await office.check()
+
+
+async def test_a_restored_copy_is_searched_again_without_the_address(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(mail(sender=f"{NAME} <{ANNA}>"))
+    await reconcile(stores.content, stores.keystore)
+    account_id, content = office.held.account_id, stores.content
+    await erase(office)
+    # As a backup from before the request has it: mail, and no word of the erasure.
+    await content.transaction(account_id, _as_before)
+    office.context.key._subkeys.clear()
+    await office.take(mail(sender=f"{NAME} <{ANNA}>", message_id="<r1@example.org>"))
+    await content.transaction(None, mark_restored, new_id())
+    assert await reconcile(content, stores.keystore) == 1
+    (erasure,) = await content.read(None, persons.list_unfinished)
+    assert erasure.sealed is None
+    assert await eraser(office, here=True).run(erasure)
+    assert ANNA.encode() not in await everything(office)
+    receipt, _ = await find_person_receipt(stores.keystore, account_id, erasure.erasure_id)
+    assert receipt is not None
+    assert receipt.counts["tickets_deleted"] == 1
+    assert await reconcile(content, stores.keystore) == 0
+    await office.check()
+
+
+async def test_another_account_keeps_what_it_has_of_the_person(stores: Stores) -> None:
+    office, other = await Office.open(stores), await Office.open(stores)
+    for one in (office, other):
+        await one.take(mail(sender=f"{NAME} <{ANNA}>"))
+    before = await everything(other)
+    await erase(office)
+    assert await everything(other) == before
+    with pytest.raises(NotFound):
+        await office.ticket(1)
+
+
+async def test_who_cannot_be_erased(stores: Stores) -> None:
+    office = await Office.open(stores)
+    content, account_id = stores.content, office.held.account_id
+    with pytest.raises(Conflict, match="address of a mailbox"):
+        await request_person(content, office.keys, account_id, "Support@example.com")
+    for wrong in ("", "anna", "anna@", "an na@example.org"):
+        with pytest.raises(AddressWrong):
+            await request_person(content, office.keys, account_id, wrong)
+    await content.transaction(account_id, account_states.hold)
+    with pytest.raises(Conflict, match="held"):
+        await request_person(content, office.keys, account_id, ANNA)
+    await content.transaction(account_id, account_states.release)
+    await content.transaction(account_id, account_states.suspend)
+    first, _ = await request_person(content, office.keys, account_id, ANNA)
+    # Asked for again while it is under way, it is the same one.
+    assert (await request_person(content, office.keys, account_id, ANNA.upper()))[0] == first
+
+
+async def test_a_reply_that_is_being_sent_is_waited_for(stores: Stores) -> None:
+    office = await Office.open(stores)
+    content, account_id = stores.content, office.held.account_id
+    await office.take(mail(sender=ANNA))
+    reply = await office.reply(1)
+    await content.transaction(account_id, _call_it, reply.message_id, "sending")
+    erasure_id, _ = await request_person(content, office.keys, account_id, ANNA)
+    erasure = await content.read(account_id, persons.get_erasure, erasure_id)
+    assert not await eraser(office, here=True).run(erasure)
+    await content.transaction(account_id, _call_it, reply.message_id, "unknown")
+    erasure = await content.read(account_id, persons.get_erasure, erasure_id)
+    assert await eraser(office, here=True).run(erasure)
+    await office.check()
+
+
+async def test_the_receipt_is_signed_and_names_nobody(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(mail(sender=f"{NAME} <{ANNA}>"))
+    await erase(office)
+    (entry,) = [one for one in await stores.keystore.read(None, keystore.list_ledger) if one.entry == "receipt"]
+    receipt, position = await find_person_receipt(stores.keystore, office.held.account_id, entry.owner_id)
+    assert receipt is not None
+    assert position is not None
+    signer = signer_of(office.keys)
+    signed = signer.sign_person(office.held.account_id, receipt, position, datetime(2026, 3, 1, tzinfo=UTC))
+    said = read_statement(signed, signer.public_key)
+    assert (said["sub"], said["receipt"]["counts"]["messages_deleted"]) == (str(entry.owner_id), 1)
+    assert "attachments" in said["receipt"]["not_searched"]
+    assert "example" not in str(said)
+
+
+def _as_before(conn: Connection, account_id: UUID) -> None:
+    for table in (person_erasures, forgotten_messages):
+        conn.execute(delete(table).where(table.c.account_id == account_id))
+
+
+def _call_it(conn: Connection, account_id: UUID, message_id: UUID, status: str) -> None:
+    reply = outbox.c.account_id == account_id, outbox.c.message_id == message_id
+    conn.execute(update(outbox).where(*reply).values(status=status, due_at=None))
