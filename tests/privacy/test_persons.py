@@ -181,7 +181,7 @@ async def test_a_crash_at_any_transaction_goes_on(stores: Stores) -> None:
             assert runs < 100
             with contextlib.suppress(_KilledError):
                 await eraser(office, here=True).run(erasure)
-    assert runs > 10
+    assert runs >= 10
     after = (await everything(office)).lower()
     assert not [word for word in (ANNA, NAME, "geheimwort") if word.lower().encode() in after]
     await office.check()
