@@ -33,3 +33,20 @@ def test_a_receipt_is_signed_and_checked_by_its_key_alone(tmp_path: Path) -> Non
     refused = CliRunner().invoke(main, elsewhere)
     assert refused.exit_code == 1
     assert "it was changed" in refused.output
+
+
+def test_a_person_is_erased_and_the_receipt_says_so(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    account_id = desk.json("account", "list")[0]["account"]
+    preview = desk.json("person", "erase", account_id, "anna@example.org", "--dry-run")
+    assert (preview["counts"], preview["receipt"]) == ({"messages_deleted": 1, "tickets_deleted": 1}, None)
+    assert desk.run("ticket", "show", "1").exit_code == 0
+    done = desk.json("person", "erase", account_id, "anna@example.org", "--yes")
+    assert (done["step"], done["receipt"]["counts"]) == ("done", preview["counts"])
+    assert desk.run("ticket", "show", "1").exit_code == 1
+    told = desk.run("person", "show", account_id, done["erasure"]).output
+    assert "are not searched" in told
+    (tmp_path / "receipt.jws").write_text(desk.run("receipt", "show", done["erasure"], "--signed").output)
+    assert desk.json("receipt", "verify", tmp_path / "receipt.jws")["counts"] == preview["counts"]
+    refused = desk.run("person", "erase", account_id, "anna", "--yes")
+    assert (refused.exit_code, "anna" in refused.output) == (1, False)
