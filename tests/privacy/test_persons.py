@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, delete, select, update
 
 from ingestd import account_states
+from ingestd.desk import Desk
 from ingestd.inbound.parser import ParserPool
 from ingestd.mail.blobs import decompress_chunk
 from ingestd.mail.transform import Transformed
@@ -29,6 +32,7 @@ from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.tables import forgotten_messages, messages, outbox, person_erasures, quarantine, raw_chunks
 from storage.types import new_id
+from tests.inbound.test_merging import merge
 from tests.office import Office, mail
 from tests.stores import Stores
 
@@ -278,3 +282,40 @@ def _as_before(conn: Connection, account_id: UUID) -> None:
 def _call_it(conn: Connection, account_id: UUID, message_id: UUID, status: str) -> None:
     reply = outbox.c.account_id == account_id, outbox.c.message_id == message_id
     conn.execute(update(outbox).where(*reply).values(status=status, due_at=None))
+
+
+async def test_what_was_merged_goes_by_who_requested_it(stores: Stores) -> None:
+    office = await Office.open(stores)
+    bob = [mail("Bob", sender="bob@example.org", message_id=f"<b{number}@example.org>") for number in range(2)]
+    await office.take(bob[0], mail("Anna", sender=ANNA), bob[1])
+    for number in (2, 3):
+        await merge(office, number, 1)
+    await erase(office)
+    kept = await office.ticket(1)
+    assert [one.record.mail.from_[0].addr for one in kept.messages] == ["bob@example.org"] * 2
+    with pytest.raises(NotFound):
+        await office.desk.ticket_alone(office.held.account_id, 2)
+    await office.check()
+
+
+async def test_a_large_mail_leaves_its_blob_and_keeps_its_files(stores: Stores) -> None:
+    office = await Office.open(stores)
+    office.desk = Desk(stores.content, stores.blobs, office.keys, blob_bytes_min=4096)
+    file = random.Random(0).randbytes(60_000)
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Cc"] = "bob@example.org", "support@example.com", f"{NAME} <{ANNA}>"
+    letter["Subject"], letter["Message-ID"] = "Scan", "<s1@example.org>"
+    letter.set_content(f"To whom it may concern: {ANNA}")
+    letter.add_attachment(file, maintype="application", subtype="pdf", filename="scan.pdf")
+    raw = letter.as_bytes()
+    await office.take(raw)
+    mine = office.held.account_id, office.held.mailbox_id
+    assert stores.blobs.count(*mine) == 1
+    done = await erase(office)
+    assert done == {"attachments_not_searched": 1, "messages_rewritten": 1}
+    assert stores.blobs.count(*mine) == 0
+    kept = (await office.ticket(1)).messages[0]
+    assert await office.desk.attachment(mine[0], kept.row.message_id, 0) == (kept.attachments[0].attachment, file)
+    assert ANNA.encode() not in await everything(office)
+    assert (await office.take(raw)).known == 1
+    await office.check()
