@@ -23,7 +23,7 @@ from storage.errors import Conflict, NotFound
 from storage.events import NewEvent, insert_events
 from storage.expiry import Deleted, delete_from_ticket, delete_message, delete_ticket, forget
 from storage.mailboxes import is_readable
-from storage.messages import BLOB, Raw, insert_chunks
+from storage.messages import BLOB, NewAttachment, Raw, insert_attachments, insert_chunks
 from storage.outbox import ReplyStatus
 from storage.quarantine import QuarantineStatus
 from storage.tables import (
@@ -99,8 +99,8 @@ class Rewritten:
     sealed: bytes
     raw: Raw | None
     """None where the bytes stay. In rows, always: what is written into a blob is not undone with a transaction."""
-    parts: Sequence[tuple[int, int, bytes]] = ()
-    """Position, size and sealed record of each attachment."""
+    parts: Sequence[NewAttachment] = ()
+    """All attachments, in their order."""
     outbox_sealed: bytes | None = None
     recipients: Mapping[bytes, bytes] | None = None
     """New keys of recipients, by those that they had."""
@@ -323,10 +323,9 @@ def rewrite_message(
     values: dict[str, Any] = {"sealed": new.sealed}
     gone = _replace_raw(conn, account_id, message, new.raw, values)
     conn.execute(update(messages).where(*same).values(values))
-    for position, size_bytes, sealed in new.parts:
-        part = attachments.c.message_id == message.row_id, attachments.c.position == position
-        row = update(attachments).where(attachments.c.account_id == account_id, *part)
-        conn.execute(row.values(size_bytes=size_bytes, sealed=sealed))
+    theirs = attachments.c.account_id == account_id, attachments.c.message_id == message.row_id
+    conn.execute(delete(attachments).where(*theirs))
+    insert_attachments(conn, account_id, message.row_id, message.mailbox_id, new.parts)
     if new.outbox_sealed is not None:
         reply = outbox.c.account_id == account_id, outbox.c.message_id == message.row_id
         conn.execute(update(outbox).where(*reply).values(sealed=new.outbox_sealed))

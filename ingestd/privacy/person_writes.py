@@ -17,10 +17,11 @@ from ingestd.outbound.resolve import resolve_reply
 from ingestd.outbound.statuses import ReplyEvent
 from ingestd.records import AttachmentRecord, MessageRecord, ReplyRecord
 from storage import messages, outbox, persons
-from storage.errors import Conflict
+from storage.messages import NewAttachment
 from storage.outbox import UNSENT
 from storage.persons import Found, PersonErasure, Rewritten
 from storage.sealing import DataKey
+from storage.types import new_id
 
 
 def rewrite_found(
@@ -81,15 +82,13 @@ def _rewrite_reply(
     return key.seal_record(place, new), {address_key(key, normalize(addr)): erased for addr in theirs}
 
 
-def _parts(
-    conn: Connection, account_id: UUID, one: Found, key: DataKey, mail: ParsedMail
-) -> list[tuple[int, int, bytes]]:
-    """Return the attachments with the places that they have now; each keeps its id."""
+def _parts(conn: Connection, account_id: UUID, one: Found, key: DataKey, mail: ParsedMail) -> list[NewAttachment]:
+    """Return the attachments with the places that they have now; each keeps its id, as far as there are as many."""
     rows = messages.list_attachments(conn, account_id, [one.row_id]).get(one.row_id, [])
-    if len(rows) != len(mail.attachments):
-        raise Conflict("the message has other attachments than before")
+    ids = [row.attachment_id for row in rows]
     parts = []
-    for row, part in zip(rows, mail.attachments, strict=True):
-        sealed = key.seal_record(AttachmentRecord.place(row.attachment_id), AttachmentRecord(part))
-        parts.append((row.position, part.size_bytes, sealed))
+    for position, part in enumerate(mail.attachments):
+        attachment_id = ids[position] if position < len(ids) else new_id()
+        sealed = key.seal_record(AttachmentRecord.place(attachment_id), AttachmentRecord(part))
+        parts.append(NewAttachment(attachment_id, part.size_bytes, sealed))
     return parts
