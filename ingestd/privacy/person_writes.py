@@ -16,10 +16,11 @@ from ingestd.mail.types import ParsedMail
 from ingestd.outbound.resolve import resolve_reply
 from ingestd.outbound.statuses import ReplyEvent
 from ingestd.records import AttachmentRecord, MessageRecord, ReplyRecord
-from storage import messages, outbox, persons
+from storage import messages, outbox, person_writes, persons
 from storage.messages import NewAttachment
 from storage.outbox import UNSENT
-from storage.persons import Found, PersonErasure, Rewritten
+from storage.person_writes import Rewritten
+from storage.persons import Found, PersonErasure
 from storage.sealing import DataKey
 from storage.types import new_id
 
@@ -38,7 +39,7 @@ def rewrite_found(
 
     Raises Conflict where it is not as it was, NotFound, PersonBusy.
     """
-    persons.hold_message(conn, account_id, at, one)
+    person_writes.hold_message(conn, account_id, at, one)
     place = MessageRecord.place(one.row_id)
     record = msgspec.structs.replace(key.open_record(place, one.sealed, MessageRecord), mail=new.mail)
     if raw is not None:
@@ -48,7 +49,7 @@ def rewrite_found(
         sealed_reply, recipients = _rewrite_reply(conn, account_id, at, one, key, person)
     parts = _parts(conn, account_id, one, key, new.mail)
     rewritten = Rewritten(key.seal_record(place, record), raw, parts, sealed_reply, recipients)
-    return persons.rewrite_message(conn, account_id, at, one, rewritten)
+    return person_writes.rewrite_message(conn, account_id, at, one, rewritten)
 
 
 def _rewrite_reply(

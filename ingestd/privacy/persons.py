@@ -46,11 +46,12 @@ from ingestd.records import (
     ReplyRecord,
     TicketRecord,
 )
-from storage import keystore, mailboxes, outbox, persons
+from storage import keystore, mailboxes, outbox, person_writes, persons
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import Conflict, KeyDestroyed, NotFound, SealBroken
-from storage.persons import Found, PersonBusy, PersonErasure, Rewritten
+from storage.person_writes import PersonBusy, Rewritten
+from storage.persons import Found, PersonErasure
 from storage.sealing import DataKey
 
 log = structlog.get_logger()
@@ -201,12 +202,12 @@ class PersonEraser:
                 counts["tickets_rewritten"] = counts.get("tickets_rewritten", 0) + 1
                 continue
             sealed = key.seal_record(TicketRecord.place(ticket.row_id), new)
-            await self._write(run, persons.rewrite_ticket, ticket, sealed)
+            await self._write(run, person_writes.rewrite_ticket, ticket, sealed)
         return {"counts": counts}
 
     async def _delete_ticket(self, run: _Run, ticket: Found) -> None:
         while True:
-            deleted = await self._write(run, persons.delete_requested, ticket, CHUNK_ROWS)
+            deleted = await self._write(run, person_writes.delete_requested, ticket, CHUNK_ROWS)
             if deleted is None:
                 return  # its mailbox is being forgotten
             await self._delete_blobs(run, deleted.blobs)
@@ -229,7 +230,7 @@ class PersonEraser:
                 if run.erasure.dry_run:
                     more("messages_deleted")
                 else:
-                    deleted = await self._write(run, persons.delete_written, one)
+                    deleted = await self._write(run, person_writes.delete_written, one)
                     await self._delete_blobs(run, deleted.blobs if deleted else ())
                 continue
             more("attachments_not_searched", len(record.mail.attachments))
@@ -284,7 +285,7 @@ class PersonEraser:
                 if run.erasure.dry_run:
                     more("quarantine_deleted")
                 else:
-                    await self._delete_blobs(run, await self._write(run, persons.delete_quarantined, one) or ())
+                    await self._delete_blobs(run, await self._write(run, person_writes.delete_quarantined, one) or ())
                 continue
             try:
                 done = await self._asked(run, raw, None)
@@ -300,7 +301,7 @@ class PersonEraser:
             record = key.open_record(place, one.sealed, QuarantineRecord)
             sealed = key.seal_record(place, msgspec.structs.replace(record, raw_sha256=done.raw_sha256))
             stored = await seal_raw(self._tools.blobs, key, one.row_id, done.chunks, done.size_bytes, _IN_ROWS)
-            gone = await self._write(run, persons.rewrite_quarantined, one, Rewritten(sealed, stored))
+            gone = await self._write(run, person_writes.rewrite_quarantined, one, Rewritten(sealed, stored))
             await self._delete_blobs(run, gone or ())
         return {"counts": counts}
 
@@ -312,7 +313,7 @@ class PersonEraser:
             key = await self._key(run, mailbox.mailbox_id)
             if key is not None and run.record.addresses:
                 keys = [address_key(key, address) for address in run.record.addresses]
-                await self._write(run, persons.end_standing, mailbox.mailbox_id, keys)
+                await self._write(run, person_writes.end_standing, mailbox.mailbox_id, keys)
         await compact(tools.content)
         at = await tools.content.read(at.account_id, persons.get_erasure, at.erasure_id)
         receipt = PersonReceipt(at.erasure_id, at.requested_at, at.step_at, at.done)
