@@ -26,6 +26,7 @@ _ERASED_PHRASE: Final = "erased"
 """In a header, where brackets would have to be quoted."""
 NAMES_MAX: Final = 50
 _HASH_BYTES = 16
+_HEADER_BYTES_MAX = 64 * 1024
 _KNOWN_MAX = 20_000
 """Addresses of which the hash is remembered: most of a mailbox's are those of a few."""
 _LOCAL_MAX, _DOMAIN_MAX = 64, 253
@@ -128,6 +129,26 @@ class Person:
         for match in self._names.finditer(text):
             if _introduces(text, *match.span()):
                 yield match.span()
+
+
+def everybody(mail: ParsedMail) -> list[Address]:
+    """Return whom the header of a message names."""
+    found = (*mail.from_, *mail.reply_to, mail.sender, *mail.to, *mail.cc, mail.forwarded_from)
+    return [one for one in found if one is not None]
+
+
+def is_by(person: Person, mail: ParsedMail) -> bool:
+    """Whether the person wrote it; a contact form names who wrote in its one Reply-To."""
+    if any(person.has(one.addr) for one in mail.from_):
+        return True
+    return len(mail.reply_to) == 1 and person.has(mail.reply_to[0].addr)
+
+
+def is_from(person: Person, raw: bytes) -> bool:
+    """As `is_by`, of a message that no parser understood: its From alone, as far as it can be read."""
+    header = raw[:_HEADER_BYTES_MAX].replace(b"\r\n", b"\n").partition(b"\n\n")[0].replace(b"\n ", b" ")
+    lines = [line for line in header.replace(b"\n\t", b" ").split(b"\n") if line[:5].lower() == b"from:"]
+    return any(person.has(one.addr) for line in lines[:3] for one in parse_addresses(line[5:2000]))
 
 
 def hash_of(key: bytes, address: str) -> bytes:

@@ -14,8 +14,7 @@ that a restored copy of the database is searched again by it, without the addres
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,10 +26,10 @@ from ingestd.inbound.identity import address_key
 from ingestd.inbound.intake import seal_raw
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.keys import KeyRing
-from ingestd.mail.addresses import normalize, parse_addresses
-from ingestd.mail.person import NAMES_MAX, Person, replaced
+from ingestd.mail.addresses import normalize
+from ingestd.mail.person import NAMES_MAX, Person, everybody, is_by, is_from, replaced
 from ingestd.mail.transform import Transformed
-from ingestd.mail.types import Address, ParsedMail
+from ingestd.mail.types import ParsedMail
 from ingestd.privacy.disconnect import CHUNK_PAUSE_SECONDS, CHUNK_ROWS, compact
 from ingestd.privacy.person_receipts import find_person_receipt
 from ingestd.privacy.person_requests import PURPOSE
@@ -61,7 +60,6 @@ _START = UUID(int=0)
 _IN_ROWS = 1 << 62
 """More bytes than any message has: what is rewritten lies in rows, or a crash could leave other bytes in a blob than
 its record says."""
-_HEADER_BYTES_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class PersonEraser:
         Raises StorageError, ParserUnavailable.
         """
         try:
-            async with self._rewriter() as rewriter:
+            async with self._tools.new_rewriter() as rewriter:
                 while erasure.step != "done":
                     erasure = await self._step(erasure, rewriter)
         except (Conflict, PersonBusy):
@@ -112,11 +110,6 @@ class PersonEraser:
                 await self.run(erasure)
             except Exception as error:
                 log.error("erasure.failed", erasure_id=erasure.erasure_id, exc_info=error)  # noqa: TRY400
-
-    @asynccontextmanager
-    async def _rewriter(self) -> AsyncIterator[ParserPool]:
-        async with self._tools.new_rewriter() as rewriter:
-            yield rewriter
 
     async def _step(self, at: PersonErasure, rewriter: ParserPool) -> PersonErasure:
         """Do a page of a step, or go over to the next one."""
@@ -164,14 +157,13 @@ class PersonEraser:
 
     async def _names(self, run: _Run, found: Sequence[Found]) -> dict[str, Any]:
         names, addresses = dict.fromkeys(run.record.names), dict.fromkeys(run.record.addresses)
-        for one, _, record in await self._opened(run, found):
+        for _, _, record in await self._opened(run, found):
             if record is None:
                 continue
-            everybody = _everybody(record.mail)
-            names |= dict.fromkeys(run.person.names_among(everybody))
-            spelled = (address.addr for address in everybody if run.person.has(address.addr))
+            named = everybody(record.mail)
+            names |= dict.fromkeys(run.person.names_among(named))
+            spelled = (address.addr for address in named if run.person.has(address.addr))
             addresses |= dict.fromkeys(normalize(addr) for addr in spelled)
-            del one
         new = PersonRecord(tuple(addresses)[:NAMES_MAX], tuple(names)[:NAMES_MAX])
         if new == run.record:
             return {}
@@ -225,7 +217,7 @@ class PersonEraser:
         for one, key, record in await self._opened(run, found):
             if key is None or record is None:
                 continue
-            theirs = one.direction == "in" and _is_by(run.person, record.mail)
+            theirs = one.direction == "in" and is_by(run.person, record.mail)
             if theirs or requested & {one.ticket_id, one.merged_from_id}:
                 if run.erasure.dry_run:
                     more("messages_deleted")
@@ -281,7 +273,7 @@ class PersonEraser:
             raw = await self._load(run, key, one)
             if raw is None:
                 continue
-            if _is_from(run.person, raw):
+            if is_from(run.person, raw):
                 if run.erasure.dry_run:
                     more("quarantine_deleted")
                 else:
@@ -400,22 +392,3 @@ class PersonEraser:
         for mailbox_id, owner_id in blobs:
             # A crash before this leaves orphans, which are swept.
             await asyncio.to_thread(self._tools.blobs.delete, run.erasure.account_id, mailbox_id, owner_id)
-
-
-def _everybody(mail: ParsedMail) -> list[Address]:
-    found = (*mail.from_, *mail.reply_to, mail.sender, *mail.to, *mail.cc, mail.forwarded_from)
-    return [one for one in found if one is not None]
-
-
-def _is_by(person: Person, mail: ParsedMail) -> bool:
-    """Whether the person wrote it; a contact form names who wrote in its one Reply-To."""
-    if any(person.has(one.addr) for one in mail.from_):
-        return True
-    return len(mail.reply_to) == 1 and person.has(mail.reply_to[0].addr)
-
-
-def _is_from(person: Person, raw: bytes) -> bool:
-    """As `_is_by`, of a message that no parser understood: its From alone, as far as it can be read."""
-    header = raw[:_HEADER_BYTES_MAX].replace(b"\r\n", b"\n").partition(b"\n\n")[0].replace(b"\n ", b" ")
-    lines = [line for line in header.replace(b"\n\t", b" ").split(b"\n") if line[:5].lower() == b"from:"]
-    return any(person.has(one.addr) for line in lines[:3] for one in parse_addresses(line[5:2000]))
