@@ -17,6 +17,7 @@ from ingestd.privacy.account_retention import AccountRetention
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.persons import PersonEraser
 from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from ingestd.privacy.revocation import Revoker
 from ingestd.retention import Retention
@@ -47,6 +48,7 @@ class Maintenance:
     eraser: Eraser
     closer: Closer
     revoker: Revoker
+    persons: PersonEraser
     bell: Bell
     metrics: Metrics
     retention: Retention
@@ -61,6 +63,7 @@ class Maintenance:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._make_unreadable())
             group.create_task(self._erase())
+            group.create_task(self._erase_persons())
             group.create_task(self._revoke())
             group.create_task(self._sweep())
             group.create_task(self.foresight.run())
@@ -97,6 +100,16 @@ class Maintenance:
 
     async def _make_one_unreadable(self, erasure: erasures.Erasure) -> None:
         await self.eraser.make_unreadable(erasure.account_id, erasure.mailbox_id)
+
+    async def _erase_persons(self) -> None:
+        """Apart from the rest: it reads all of an account's mail, and a disconnect does not wait for that."""
+        with self.bell.subscribe("erasures") as listener:
+            while True:
+                try:
+                    await self.persons.run_waiting()
+                except StorageUnavailable as error:
+                    log.warning("storage.unavailable", exc_info=error)
+                await listener.wait(_ERASURE_SECONDS)
 
     async def _waiting(self) -> list[erasures.Erasure]:
         try:

@@ -356,6 +356,33 @@ class WebhookRecord(msgspec.Struct, frozen=True):
         return Place("webhooks", webhook_id)
 
 
+class PersonRecord(msgspec.Struct, frozen=True):
+    """person_erasures.sealed, under the account's key; gone once the person is erased."""
+
+    addresses: tuple[str, ...] = ()
+    """The address as it was asked for, or as it was found; normalized."""
+    names: tuple[str, ...] = ()
+    """What the person is called beside the address; bounded."""
+
+    def __repr__(self) -> str:
+        return "<PersonRecord>"
+
+    @staticmethod
+    def place(erasure_id: UUID) -> Place:
+        return Place("person_erasures", erasure_id)
+
+
+class PersonReceipt(msgspec.Struct, frozen=True):
+    """What the erasure of a person leaves behind, without personal data. Kept in the ledger."""
+
+    erasure_id: UUID
+    requested_at: datetime
+    erased_at: datetime
+    counts: dict[str, int]
+    """What was deleted and rewritten, and what was not searched, by kind."""
+    not_searched: str = "attachments that are files, and what is encrypted"
+
+
 def chunk_place(owner_id: UUID, position: int, count: int) -> Place:
     """Return where chunk `position` of a raw message's `count` belongs; a missing tail shows by the last-flag."""
     return Place("raw_chunks", owner_id, position=position, last=position == count - 1)

@@ -65,6 +65,8 @@ class Deleted:
     """Mailbox and owner of those that have no row any more: to be deleted after the commit."""
     done: bool
     """The ticket itself is gone."""
+    messages: int = 0
+    """How many of them."""
 
 
 def set_solved_days(conn: Connection, account_id: UUID, days: int | None) -> None:
@@ -112,23 +114,31 @@ def delete_some(
         return None
     if is_kept(conn, account_id):
         return None
+    return delete_from_ticket(conn, account_id, mailbox_id, ticket_id, number, limit)
+
+
+def delete_from_ticket(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, ticket_id: UUID, number: int, limit: int
+) -> Deleted:
+    """As `delete_some`, whatever the ticket's age. The caller holds the mailbox."""
     in_ticket = messages.c.account_id == account_id, messages.c.ticket_id == ticket_id
     found = select(messages.c.message_id, messages.c.raw_place).where(*in_ticket).order_by(messages.c.message_id)
-    rows = 0
+    rows = count = 0
     blobs: list[tuple[UUID, UUID]] = []
     for message_id, raw_place in conn.execute(found.limit(limit)).all():
         if rows >= limit:
-            return Deleted(rows, blobs, done=False)
-        rows += _delete_message(conn, account_id, mailbox_id, message_id)
+            return Deleted(rows, blobs, done=False, messages=count)
+        rows += delete_message(conn, account_id, mailbox_id, message_id)
+        count += 1
         if raw_place == BLOB:
             blobs.append((mailbox_id, message_id))
     if conn.execute(select(messages.c.message_id).where(*in_ticket).limit(1)).first() is not None:
-        return Deleted(rows, blobs, done=False)
-    rows += _delete_ticket(conn, account_id, ticket_id)
+        return Deleted(rows, blobs, done=False, messages=count)
+    rows += delete_ticket(conn, account_id, ticket_id)
     _, sequence = draw_numbers(conn, account_id, events=1)
     told = NewEvent("ticket.erased", mailbox_id, ticket_id, detail=str(number))
     insert_events(conn, account_id, sequence, [told])
-    return Deleted(rows, blobs, done=True)
+    return Deleted(rows, blobs, done=True, messages=count)
 
 
 def _expired(account_id: UUID, before: datetime, status: TicketStatus = TicketStatus.CLOSED) -> Select[Any]:
@@ -161,7 +171,9 @@ def is_kept(conn: Connection, account_id: UUID) -> bool:
     return account.status is not AccountStatus.ACTIVE or account.held_since is not None
 
 
-def _delete_message(conn: Connection, account_id: UUID, mailbox_id: UUID, message_id: UUID) -> int:
+def delete_message(conn: Connection, account_id: UUID, mailbox_id: UUID, message_id: UUID) -> int:
+    """Delete a message with all that hangs on it, and remember its identity; return how many rows that were. A blob is
+    left to the caller, after the commit."""
     rows = 0
     for table in _OF_MESSAGE:
         gone = conn.execute(delete(table).where(table.c.account_id == account_id, table.c.message_id == message_id))
@@ -175,11 +187,11 @@ def _delete_message(conn: Connection, account_id: UUID, mailbox_id: UUID, messag
     rows += conn.execute(delete(raw_chunks).where(*owned)).rowcount
     # It may have been in quarantine before, under an identity of its own.
     for one, id_column in ((messages, messages.c.message_id), (quarantine, quarantine.c.quarantine_id)):
-        rows += _forget(conn, one, account_id, id_column == message_id)
+        rows += forget(conn, one, account_id, id_column == message_id)
     return rows
 
 
-def _forget(conn: Connection, table: Table, account_id: UUID, same: ColumnElement[bool]) -> int:
+def forget(conn: Connection, table: Table, account_id: UUID, same: ColumnElement[bool]) -> int:
     """Delete a row, and remember its identity."""
     where = table.c.account_id == account_id, same
     names = ("account_id", "mailbox_id", "identity_key", "header_key")
@@ -189,7 +201,8 @@ def _forget(conn: Connection, table: Table, account_id: UUID, same: ColumnElemen
     return conn.execute(delete(table).where(*where)).rowcount
 
 
-def _delete_ticket(conn: Connection, account_id: UUID, ticket_id: UUID) -> int:
+def delete_ticket(conn: Connection, account_id: UUID, ticket_id: UUID) -> int:
+    """Delete a ticket that has no messages, and those that were merged into it; return how many rows that were."""
     standing = participants.c.account_id == account_id, participants.c.ticket_id == ticket_id
     rows = conn.execute(delete(participants).where(*standing)).rowcount
     following = tickets.c.account_id == account_id, tickets.c.follows_ticket_id == ticket_id

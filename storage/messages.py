@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -179,23 +179,19 @@ def insert_messages(conn: Connection, account_id: UUID, new: Sequence[NewMessage
     at = now(conn)
     conn.execute(_INSERT_MESSAGES, [_message_row(account_id, one, at) for one in new])
     insert_chunks(conn, account_id, [(one.message_id, one.mailbox_id, one.raw) for one in new])
-    parts = [
-        {
-            "account_id": account_id,
-            "attachment_id": part.attachment_id,
-            "mailbox_id": one.mailbox_id,
-            "message_id": one.message_id,
-            "position": position,
-            "size_bytes": part.size_bytes,
-            "sealed": part.sealed,
-        }
-        for one in new
-        for position, part in enumerate(one.attachments)
-    ]
+    parts = [row for one in new for row in _part_rows(account_id, one.message_id, one.mailbox_id, one.attachments)]
     if parts:
         conn.execute(_INSERT_ATTACHMENTS, parts)
     known_by = [(one.mailbox_id, key, one.message_id) for one in new for key in dict.fromkeys(one.thread_keys)]
     insert_thread_keys(conn, account_id, known_by)
+
+
+def insert_attachments(
+    conn: Connection, account_id: UUID, message_id: UUID, mailbox_id: UUID, parts: Sequence[NewAttachment]
+) -> None:
+    """Write the attachments of a message that has none."""
+    if parts:
+        conn.execute(_INSERT_ATTACHMENTS, list(_part_rows(account_id, message_id, mailbox_id, parts)))
 
 
 def insert_chunks(conn: Connection, account_id: UUID, raws: Sequence[tuple[UUID, UUID, Raw]]) -> None:
@@ -368,6 +364,21 @@ _LIST_CHUNKS = (
     .order_by(raw_chunks.c.owner_id, raw_chunks.c.position)
 )
 _GET_CHUNKS_TO = _GET_CHUNKS.where(raw_chunks.c.position <= bindparam("last"))
+
+
+def _part_rows(
+    account_id: UUID, message_id: UUID, mailbox_id: UUID, parts: Sequence[NewAttachment]
+) -> Iterator[dict[str, Any]]:
+    for position, part in enumerate(parts):
+        yield {
+            "account_id": account_id,
+            "attachment_id": part.attachment_id,
+            "mailbox_id": mailbox_id,
+            "message_id": message_id,
+            "position": position,
+            "size_bytes": part.size_bytes,
+            "sealed": part.sealed,
+        }
 
 
 def _message_row(account_id: UUID, one: NewMessage, at: datetime) -> dict[str, Any]:

@@ -617,6 +617,27 @@ erasure_warnings = Table(
     comment="of which days before its erasure a suspended account was told; gone once it is resumed or held",
 )
 
+person_erasures = Table(
+    "person_erasures",
+    metadata,
+    Column("account_id", Id, nullable=False),
+    Column("erasure_id", Id, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("address_key", LargeBinary, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("step_at", Instant, nullable=False),
+    Column("until_id", Id, nullable=False),
+    Column("after_id", Id),
+    Column("checked", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("sealed", LargeBinary),
+    PrimaryKeyConstraint("account_id", "erasure_id"),
+    ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    comment="how far the erasure of a person has come; what stays of a finished one is a keyed hash of the address",
+)
+
 MAILBOX_TABLES = (
     # In the order in which rows can be deleted without breaking a reference.
     attempts,
@@ -656,5 +677,6 @@ ACCOUNT_TABLES = (
     requests,
     events,
     erasure_warnings,
+    person_erasures,
 )
 """Every table with rows of an account that are of none of its mailboxes, but for `accounts` itself and `erasures`."""

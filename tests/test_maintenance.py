@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select
 
 from config import Provider, Settings
+from ingestd.inbound.parser import ParserPool
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.foresight import Foresight
 from ingestd.linking.http import new_http
@@ -18,6 +19,7 @@ from ingestd.privacy.account_retention import AccountRetention, rules_of
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
 from ingestd.privacy.expiry import MessageRetention
+from ingestd.privacy.persons import PersonEraser, PersonTools
 from ingestd.privacy.quarantine_expiry import QuarantineRetention
 from ingestd.privacy.requests import request_disconnect
 from ingestd.privacy.revocation import Revoker
@@ -51,6 +53,7 @@ def maintenance(office: Office) -> Maintenance:
         keys=office.keys,
         eraser=Eraser(tools),
         closer=Closer(tools),
+        persons=PersonEraser(PersonTools(stores.content, stores.keystore, stores.blobs, office.keys, ParserPool)),
         revoker=revoker,
         bell=Bell(),
         metrics=metrics,

@@ -23,6 +23,7 @@ from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_mailbox import GraphAccess, graph_subscriptions
 from connectors.graph_transport import GraphTransport
 from connectors.tls import client_context
+from ingestd.build.parsing import new_rewriter
 from ingestd.build.store import Store
 from ingestd.linking.clients import OAuthClients
 from ingestd.linking.egress import GuardedTransport
@@ -34,6 +35,7 @@ from ingestd.linking.unowned import look_into
 from ingestd.linking.ways import Way
 from ingestd.privacy.closing import Closer
 from ingestd.privacy.disconnect import Eraser, EraserTools
+from ingestd.privacy.persons import PersonEraser, PersonTools
 from ingestd.privacy.revocation import Revoker
 from ingestd.records import RevocableRecord
 from ingestd.telemetry.metrics import Metrics
@@ -202,17 +204,23 @@ def new_metrics() -> Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Forgetters:
-    """What brings the forgetting of mailboxes and accounts to its end."""
+    """What brings the forgetting of mailboxes, accounts and persons to its end."""
 
     eraser: Eraser
     closer: Closer
     revoker: Revoker
+    persons: PersonEraser
 
 
 def new_forgetters(store: Store, outside: Outside, metrics: Metrics) -> Forgetters:
     revoker = Revoker(store.keystore, store.keys, outside.clients, outside.removal_page, outside.end_push)
     tools = EraserTools(store.content, store.keystore, store.blobs, store.keys, metrics, revoker.revoke)
-    return Forgetters(Eraser(tools), Closer(tools), revoker)
+    return Forgetters(Eraser(tools), Closer(tools), revoker, new_person_eraser(store))
+
+
+def new_person_eraser(store: Store) -> PersonEraser:
+    tools = PersonTools(store.content, store.keystore, store.blobs, store.keys, lambda: new_rewriter(store.settings))
+    return PersonEraser(tools)
 
 
 def new_linking(store: Store, outside: Outside, current: Callable[[], Settings] | None = None) -> Linking:

@@ -96,6 +96,7 @@ async def new_worker(
         eraser=forgetters.eraser,
         closer=forgetters.closer,
         revoker=forgetters.revoker,
+        persons=forgetters.persons,
         bell=bell,
         metrics=metrics,
         retention=Retention(

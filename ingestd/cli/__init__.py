@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "verify": "verify:verify",
     "audit": "audit:audit",
     "explain": "explain:explain",
+    "person": "persons:person",
     "receipt": "receipts:receipt",
     "export": "export:export",
     "keys": "keys:keys",

@@ -43,13 +43,18 @@ async def forgotten(
             if written is None:
                 raise Trouble("the erasure is done, but its receipt is not in the ledger: run `ingestd verify`")
             return written
-        lease_seconds = store.settings.inbound.lease_seconds
-        if not await store.content.read(None, leases.others_alive, None, lease_seconds):
-            with contextlib.suppress(StoreLocked):  # one is just starting: it will do it
-                await _here(store, forget)
-                continue
-        await asyncio.sleep(_POLL_SECONDS)
+        if not await here_unless_daemon(store, forget):
+            await asyncio.sleep(_POLL_SECONDS)
     raise Trouble(f"not finished within {wait_seconds:g} seconds; the daemon goes on with it")
+
+
+async def here_unless_daemon(store: Store, forget: Callable[[Forgetters], Awaitable[object]]) -> bool:
+    """Forget in this process where no daemon runs; return whether that was so."""
+    if not await store.content.read(None, leases.others_alive, None, store.settings.inbound.lease_seconds):
+        with contextlib.suppress(StoreLocked):  # one is just starting: it will do it
+            await _here(store, forget)
+            return True
+    return False
 
 
 async def _here(store: Store, forget: Callable[[Forgetters], Awaitable[object]]) -> None:

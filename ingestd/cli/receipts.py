@@ -1,4 +1,4 @@
-"""receipt: what the forgetting of a mailbox or an account leaves, to be shown to others."""
+"""receipt: what the forgetting of a mailbox, an account or a person leaves, to be shown to others."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ingestd.cli.common import (
 )
 from ingestd.cli.forgetting import told
 from ingestd.privacy.closing import find_closed
+from ingestd.privacy.person_receipts import find_person_receipt
 from ingestd.privacy.receipts import find_forgetting, list_forgetting
 from ingestd.privacy.statement import StatementWrong, key_id, pem, read_pem, read_statement, signer_of
 
@@ -31,7 +32,7 @@ _STATEMENT_BYTES_MAX = 1024 * 1024
 
 @click.group()
 def receipt() -> None:
-    """Receipts of mailboxes that were disconnected: list, show, verify."""
+    """Receipts of mailboxes that were disconnected, and of persons that were erased: list, show, verify."""
 
 
 @receipt.command("list")
@@ -57,30 +58,32 @@ async def list_(store: Store, account: UUID | None, after: UUID | None, limit: i
 
 
 @receipt.command()
-@click.argument("forgotten_id", metavar="MAILBOX_ID|ACCOUNT_ID", type=click.UUID)
+@click.argument("forgotten_id", metavar="MAILBOX_ID|ACCOUNT_ID|ERASURE_ID", type=click.UUID)
 @account_option
 @click.option("--signed", is_flag=True, help="Print it signed, as a JWS: for `receipt verify`, or any JOSE tool.")
 @json_option
 @with_store
 async def show(store: Store, forgotten_id: UUID, account: UUID | None, signed: bool, as_json: bool) -> None:
-    """Show the receipt of a mailbox, or that of an account that is closed."""
-    if (closed := await find_closed(store.keystore, forgotten_id)) is not None:
-        known = msgspec.to_builtins(closed.receipt) if as_json else msgspec.structs.asdict(closed.receipt)
-        statement: str | None = signer_of(store.keys).sign_account(closed, datetime.now(UTC))
-    else:
-        known, statement = await _of_mailbox(store, forgotten_id, account)
+    """Show the receipt of a mailbox, of an account that is closed, or of a person's erasure."""
+    known, statement = await _find(store, forgotten_id, account)
     if signed and not as_json:
         click.echo(statement)
-        return
-    if as_json:
+    elif as_json:
         print_json({**known, **({"signed": statement} if signed else {})})
     else:
         print_fields({name: told(value) for name, value in known.items()})
 
 
-async def _of_mailbox(store: Store, mailbox_id: UUID, account: UUID | None) -> tuple[dict[str, Any], str | None]:
+async def _find(store: Store, forgotten_id: UUID, account: UUID | None) -> tuple[dict[str, Any], str | None]:
+    """Return what a receipt says, and that signed."""
+    signer, at = signer_of(store.keys), datetime.now(UTC)
+    if (closed := await find_closed(store.keystore, forgotten_id)) is not None:
+        return msgspec.structs.asdict(closed.receipt), signer.sign_account(closed, at)
     account_id = await choose_account(store, account)
-    found = await find_forgetting(store.content, store.keystore, account_id, mailbox_id)
+    person, position = await find_person_receipt(store.keystore, account_id, forgotten_id)
+    if person is not None and position is not None:
+        return msgspec.structs.asdict(person), signer.sign_person(account_id, person, position, at)
+    found = await find_forgetting(store.content, store.keystore, account_id, forgotten_id)
     if found.receipt is None:
         raise Trouble(f"the mailbox is being forgotten (step {found.erasure.step}); its receipt is not written yet")
     known = {
@@ -89,7 +92,7 @@ async def _of_mailbox(store: Store, mailbox_id: UUID, account: UUID | None) -> t
         "refresh_after": found.refresh_after,
         "removal_page": found.removal_page,
     }
-    return known, signer_of(store.keys).sign(account_id, found, datetime.now(UTC))
+    return known, signer.sign(account_id, found, at)
 
 
 @receipt.command()

@@ -203,7 +203,7 @@ def _print_message(one: MessageView, full: bool) -> None:
     if one.record.truncated:
         click.echo("  (larger than the limit, or withheld by the server: only its header was taken)")
     if one.row.altered:
-        click.echo("  (card numbers are masked: it is not stored as it came)")
+        click.echo("  (not stored as it was: card numbers are masked, or a person was erased)")
     for line in (mail.text if full else mail.new_text).splitlines():
         click.echo(f"  {clean(line)}".rstrip())
     if not full and mail.new_text.split() != mail.text.split():

@@ -127,6 +127,12 @@ EVENTS: Final[Mapping[str, EventType]] = {
         words=("dropped", "known", "expired"),
         ids=("mailbox_id", "message_id"),
     ),
+    "message.erased": EventType(
+        "A person was erased from the account. Deleted: the message was theirs; rewritten: it named them, read it "
+        "anew. Delete your own copy of what it was.",
+        "What became of it.",
+        words=("deleted", "rewritten"),
+    ),
     "ticket.created": EventType("A message opened a ticket."),
     "ticket.imported": EventType("A message from before the link opened a ticket: answer nobody."),
     "ticket.reopened": EventType("The ticket is open again: somebody wrote, or an agent opened it."),
@@ -134,7 +140,8 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "ticket.spam": EventType("The ticket is spam."),
     "ticket.deleted": EventType("The ticket is in the trash."),
     "ticket.erased": EventType(
-        "The ticket and its messages are deleted: it was solved for longer than the account keeps such.",
+        "The ticket and its messages are deleted: it was solved for longer than the account keeps such, or its "
+        "requester was erased.",
         "Its number.",
         words=("3",),
     ),

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
 import structlog
 from sqlalchemy import Connection, delete, select, update
 
 from ingestd.privacy import requests
+from ingestd.privacy.person_requests import request_person_again
 from storage import keystore, meta
 from storage.accounts import draw_numbers
 from storage.database import Database, now
@@ -55,8 +57,8 @@ def epoch(conn: Connection) -> int:
 
 
 async def reconcile(content: Database, keys: Database) -> int:
-    """At the start of a daemon: compare the two databases; return how many mailboxes and accounts are to be forgotten
-    again.
+    """At the start of a daemon: compare the two databases; return how many mailboxes, accounts and persons are to be
+    forgotten again.
 
     Raises LedgerStale where the key store is older than what the content database knows.
     """
@@ -71,6 +73,8 @@ async def reconcile(content: Database, keys: Database) -> int:
     for entry in entries:
         if entry.entry == "destroyed" and (restored or entry.sequence > known.sequence):
             again += await _forget_again(content, entry)
+        elif entry.entry == "person" and (restored or entry.sequence > known.sequence):
+            again += await _erase_again(content, entry)
     await note_ledger(content, keys)
     await _raise_generation(content, keys)
     return again
@@ -145,6 +149,15 @@ def begin_epoch(conn: Connection) -> int:
         about = NewEvent("reply.unknown", mailbox_id, None, message_id, "restored")
         insert_about(conn, account_id, sequence, about)
     return changed.rowcount
+
+
+async def _erase_again(content: Database, entry: LedgerEntry) -> int:
+    """A person's erasure that this copy does not have; with one that it has, it goes on by itself."""
+    try:
+        wanted = bytes.fromhex(msgspec.json.decode(entry.detail)["address_key"])
+        return int(await request_person_again(content, entry, wanted))
+    except NotFound:
+        return 0
 
 
 async def _forget_again(content: Database, entry: LedgerEntry) -> int:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ingestd.keys import KeyRing
 from ingestd.privacy.closing import Closed
 from ingestd.privacy.receipts import Forgetting
-from ingestd.records import AccountReceipt, Receipt
+from ingestd.records import AccountReceipt, PersonReceipt, Receipt
 from storage.keystore import LedgerPosition
 from storage.sealing import fingerprint_of
 
@@ -52,23 +52,41 @@ class Signer:
             refresh_after=found.refresh_after or found.receipt.refresh_after,
             removal_page=found.removal_page,
         )
-        return self._sign(found.erasure.mailbox_id, account_id, receipt, found.position, at)
+        return self._sign_destroyed(found.erasure.mailbox_id, account_id, receipt, found.position, at)
 
     def sign_account(self, closed: Closed, at: datetime) -> str:
         """Return the receipt of a closed account, signed: of what was its own, and which mailboxes it had."""
         account_id = closed.receipt.account_id
-        return self._sign(account_id, account_id, closed.receipt, closed.position, at)
+        return self._sign_destroyed(account_id, account_id, closed.receipt, closed.position, at)
 
-    def _sign(
+    def sign_person(self, account_id: UUID, receipt: PersonReceipt, position: LedgerPosition, at: datetime) -> str:
+        """Return what the erasure of a person left, signed; `position` is where it stands in the ledger."""
+        before = receipt.erased_at.isoformat()
+        readable = f"copies of the content database made before {before}; where one is restored, it is done again"
+        return self._sign(receipt.erasure_id, account_id, receipt, readable, position, at)
+
+    def _sign_destroyed(
         self, subject: UUID, account_id: UUID, receipt: Receipt | AccountReceipt, position: LedgerPosition, at: datetime
     ) -> str:
-        before = receipt.unreadable_at.isoformat()
+        """Sign a receipt of what went with its key."""
+        readable = f"copies of the key store made before {receipt.unreadable_at.isoformat()}, and nothing else"
+        return self._sign(subject, account_id, receipt, readable, position, at)
+
+    def _sign(
+        self,
+        subject: UUID,
+        account_id: UUID,
+        receipt: Receipt | AccountReceipt | PersonReceipt,
+        readable_with: str,
+        position: LedgerPosition,
+        at: datetime,
+    ) -> str:
         claims = {
             "iat": int(at.timestamp()),
             "sub": str(subject),
             "account_id": str(account_id),
             "receipt": msgspec.to_builtins(receipt),
-            "readable_with": f"copies of the key store made before {before}, and nothing else",
+            "readable_with": readable_with,
             "ledger": {"sequence": position.sequence, "hash": position.hash.hex()},
         }
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"typ": _TYPE, "kid": key_id(self.public_key)})

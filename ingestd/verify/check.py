@@ -98,6 +98,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     keys.mailboxes_have_a_key,
     forgetting.destroyed_mailboxes_are_gone,
     forgetting.erasures_go_step_by_step,
+    forgetting.persons_are_erased_step_by_step,
     forgetting.disconnecting_mailboxes_are_being_erased,
     accounts.warned_accounts_are_suspended,
     accounts.pins_are_labels,
@@ -107,7 +108,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     forgetting.revocations_end,
     forgetting.revocations_are_of_destroyed_mailboxes,
     raw.raw_chunks_have_an_owner,
-    raw.altered_messages_came_in,
+    raw.altered_messages_have_a_cause,
     backfills.references_wait_for_older_mail,
     # nothing shared
     borders.rows_have_a_mailbox,

@@ -17,7 +17,8 @@ from storage.erasures import count_rows
 from storage.keystore_tables import ledger, revocations, wrapped_keys
 from storage.mailboxes import MailboxState
 from storage.messages import BLOB
-from storage.tables import erasures, mailboxes, messages, quarantine
+from storage.persons import STEPS as PERSON_STEPS
+from storage.tables import erasures, mailboxes, messages, person_erasures, quarantine
 
 STEPS = ("requested", "unreadable", "deleted", "done")
 """Of an erasure, in their order."""
@@ -74,6 +75,23 @@ async def blobs_have_a_row(look: Look, found: Findings) -> None:
             owned = (one.account_id, one.mailbox_id, one.owner_id) in owners
             if not owned and one.modified_at < look.now - UNDER_WAY:
                 found.add(one.account_id, one.owner_id, "the blob belongs to no message")
+
+
+async def persons_are_erased_step_by_step(look: Look, found: Findings) -> None:
+    """A person's erasure stands at a step only when what that step promises has happened: the ledger knows of it
+    before anything is written, and at its end has its receipt; then neither address nor names are kept."""
+    async for page in look.pages(look.content, person_erasures):
+        for row in page:
+            found.checked += 1
+            if row.step not in PERSON_STEPS:
+                found.add(row.account_id, row.erasure_id, "the erasure stands at an unknown step")
+            wanted = [] if row.dry_run or row.step == "requested" else ["person"]
+            wanted += ["receipt"] if row.step == "done" and not row.dry_run else []
+            for entry in wanted:
+                if not await _has_entry(look, row.account_id, row.erasure_id, entry):
+                    found.add(row.account_id, row.erasure_id, f"the ledger has no entry {entry} of the erasure")
+            if row.step == "done" and row.sealed is not None:
+                found.add(row.account_id, row.erasure_id, "the erasure is done, and still knows whom it was about")
 
 
 async def revocations_end(look: Look, found: Findings) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy import ColumnElement, Table, exists, select
 
 from ingestd.mail.blobs import CHUNK_BYTES, decompress_chunk
 from ingestd.records import MessageRecord, QuarantineRecord, chunk_place
@@ -19,7 +19,7 @@ from storage.errors import NotFound, SealBroken
 from storage.messages import BLOB, get_chunks
 from storage.quarantine import QuarantineStatus
 from storage.sealing import DataKey
-from storage.tables import messages, quarantine, raw_chunks
+from storage.tables import messages, person_erasures, quarantine, raw_chunks
 
 _WINDOW_CHUNKS = 8
 """So many chunks of a raw message are in memory at a time."""
@@ -60,11 +60,12 @@ def raw_chunks_have_an_owner() -> Statements:
 
 
 @stated
-def altered_messages_came_in() -> Statements:
-    """Only what came in was altered before it was stored: a reply is what its agent wrote."""
+def altered_messages_have_a_cause() -> Statements:
+    """A reply is what its agent wrote: only where a person was erased it may be stored otherwise."""
     yield Count(messages, live(messages))
+    erased = exists().where(person_erasures.c.account_id == messages.c.account_id)
     query = select(messages.c.account_id, messages.c.message_id).where(live(messages))
-    yield Flag(query.where(messages.c.altered, messages.c.direction != "in"), "it was altered, and did not come in")
+    yield Flag(query.where(messages.c.altered, messages.c.direction != "in", ~erased), "nothing altered a reply")
 
 
 async def _check(

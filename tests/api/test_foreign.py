@@ -29,6 +29,7 @@ BODIES: Final[Mapping[str, Any]] = {
     f"POST {IN_ACCOUNT}/replies/{{message_id}}/resolve": {"decision": "sent"},
     f"POST {IN_ACCOUNT}/webhooks": {"url": "https://desk.example.com/hook"},
     f"POST {IN_ACCOUNT}/webhooks/{{webhook_id}}/replay": {"after": 0},
+    f"POST {IN_ACCOUNT}/erasures": {"address": "nobody@example.org", "dry_run": True},
     "POST /v1/accounts": {"name": "x"},
     "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},
 }
@@ -84,6 +85,7 @@ async def scene(stores: Stores) -> AsyncIterator[Scene]:
         reply = await desk.post("/tickets/1/replies", {"text": "Hello"})
         hook = await desk.post("/webhooks", {"url": "https://desk.example.com/hook"})
         token = await desk.post("/tokens", {"label": "x", "scopes": ["read"]})
+        erasure = await desk.post("/erasures", {"address": "anna@example.org", "dry_run": True})
         held = (await desk.get("/quarantine"))["items"][0]
         known: dict[str, object] = {
             "account_id": desk.account_id,
@@ -95,6 +97,7 @@ async def scene(stores: Stores) -> AsyncIterator[Scene]:
             "webhook_id": hook["webhook_id"],
             "token_id": token["token_id"],
             "flow_id": new_id(),
+            "erasure_id": erasure["erasure_id"],
         }
         yield Scene(desk, known, other)
 
@@ -146,5 +149,5 @@ async def test_nothing_opens_without_a_token_or_its_scope(scene: Scene) -> None:
 
 def _nothing() -> dict[str, object]:
     """Ids of what is not there: where a scope opens the door, nothing is done behind it."""
-    names = ("mailbox_id", "message_id", "quarantine_id", "webhook_id", "token_id", "flow_id")
+    names = ("mailbox_id", "message_id", "quarantine_id", "webhook_id", "token_id", "flow_id", "erasure_id")
     return {**dict.fromkeys(names, new_id()), "number": 999}

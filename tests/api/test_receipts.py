@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from storage import erasures, keystore
+from storage import erasures, keystore, persons
 from storage.types import new_id
 from tests.api.desk import ApiDesk, api_desk, assert_problem
 from tests.office import Office, mail
+from tests.privacy.test_persons import eraser
 from tests.stores import Stores
 from tests.test_maintenance import maintenance
 
@@ -90,3 +91,22 @@ async def test_lists_are_paged_and_of_one_account(desk: ApiDesk) -> None:
     assert rest["next"] is None
     assert_problem(await desk.ask("GET", f"/receipts/{other.held.mailbox_id}"), 404, "not_found")
     assert_problem(await desk.ask("GET", f"/receipts/{new_id()}"), 404, "not_found")
+
+
+async def test_a_person_is_erased(desk: ApiDesk) -> None:
+    office, content = desk.office, desk.office.stores.content
+    await office.take(mail(sender="Anna <anna@example.org>"))
+    assert_problem(await desk.ask("POST", "/erasures", json={"address": "anna"}), 422, "invalid")
+    asked = {"address": "anna@example.org"}
+    first = await desk.ask("POST", "/erasures", json=asked, key="once")
+    assert (first.status_code, first.json()["step"], first.json()["receipt"]) == (202, "requested", None)
+    (erasure,) = await content.read(None, persons.list_unfinished)
+    assert await eraser(office, here=True).run(erasure)
+    again = await desk.ask("POST", "/erasures", json=asked, key="once")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    done = await desk.get(f"/erasures/{erasure.erasure_id}")
+    assert again.json()["erasure_id"] == done["erasure_id"]
+    assert (done["step"], done["counts"]) == ("done", {"messages_deleted": 1, "tickets_deleted": 1})
+    assert done["receipt"]["signed"].count(".") == 2
+    assert_problem(await desk.ask("GET", f"/erasures/{office.held.mailbox_id}"), 404, "not_found")
+    await desk.verified()

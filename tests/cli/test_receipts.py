@@ -48,3 +48,20 @@ def test_the_receipt_of_a_closed_account_is_signed_as_well(tmp_path: Path) -> No
     # A mailbox's own is still shown, by the account that it was of.
     mailbox = desk.json("receipt", "show", desk.mailbox_id, "--account", account["account"])
     assert mailbox["mailbox_id"] == str(desk.mailbox_id)
+
+
+def test_a_person_is_erased_and_the_receipt_says_so(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail())
+    account_id = desk.json("account", "list")[0]["account"]
+    preview = desk.json("person", "erase", account_id, "anna@example.org", "--dry-run")
+    assert (preview["counts"], preview["receipt"]) == ({"messages_deleted": 1, "tickets_deleted": 1}, None)
+    assert desk.run("ticket", "show", "1").exit_code == 0
+    done = desk.json("person", "erase", account_id, "anna@example.org", "--yes")
+    assert (done["step"], done["receipt"]["counts"]) == ("done", preview["counts"])
+    assert desk.run("ticket", "show", "1").exit_code == 1
+    told = desk.run("person", "show", account_id, done["erasure"]).output
+    assert "are not searched" in told
+    (tmp_path / "receipt.jws").write_text(desk.run("receipt", "show", done["erasure"], "--signed").output)
+    assert desk.json("receipt", "verify", tmp_path / "receipt.jws")["counts"] == preview["counts"]
+    refused = desk.run("person", "erase", account_id, "anna", "--yes")
+    assert (refused.exit_code, "anna" in refused.output) == (1, False)

@@ -41,6 +41,7 @@ from storage import (
     messages,
     meta,
     outbox,
+    persons,
     pushes,
     quarantine,
     reply_recipients,
@@ -83,6 +84,9 @@ class World:
     leaving_mailbox: UUID = field(default_factory=new_id)
     """Its key is destroyed, its rows are not deleted yet."""
     gone_mailbox: UUID = field(default_factory=new_id)
+    person: UUID = field(default_factory=new_id)
+    """The erasure of a person, under way."""
+    erased_person: UUID = field(default_factory=new_id)
     closing_account: UUID = field(default_factory=new_id)
     """Being closed; its key is still there."""
     closed_account: UUID = field(default_factory=new_id)
@@ -267,9 +271,24 @@ async def build(stores: Stores) -> World:
         await stores.content.transaction(account_id, request_close, "retention")
         if done:
             await _close(world, ring, account_id)
+    await _erase_person(world, account_key)
     await _disconnect(world, ring, world.leaving_mailbox, done=False)
     await _disconnect(world, ring, world.gone_mailbox, done=True)
     return world
+
+
+async def _erase_person(world: World, key: DataKey) -> None:
+    """One that is done, and one that goes on."""
+    stores, hashed = world.stores, bytes(16)
+    for erasure_id, step in ((world.erased_person, "done"), (world.person, "messages")):
+        sealed = key.seal_record(records.PersonRecord.place(erasure_id), records.PersonRecord(("anna@example.com",)))
+        asked = {"address_key": hashed, "until_id": new_id(), "sealed": sealed, "dry_run": False}
+        await stores.content.transaction(world.account, persons.request, erasure_id, **asked)  # type: ignore[arg-type]
+        at = await stores.content.read(world.account, persons.get_erasure, erasure_id)
+        await stores.keystore.transaction(world.account, keystore.append_ledger, erasure_id, "person", {})
+        if step == "done":
+            await stores.keystore.transaction(world.account, keystore.append_ledger, erasure_id, "receipt", {})
+        await stores.content.transaction(world.account, persons.advance, at, step=step)
 
 
 async def _close(world: World, ring: KeyRing, account_id: UUID) -> None:

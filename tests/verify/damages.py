@@ -30,6 +30,7 @@ from storage.tables import (
     messages,
     outbox,
     participants,
+    person_erasures,
     pushes,
     quarantine,
     raw_chunks,
@@ -626,6 +627,21 @@ DAMAGES: tuple[Damage, ...] = (
         put(mailboxes, "mailbox_id", "leaving_mailbox", state="paused"),
     ),
     Damage("erasures_go_step_by_step", "an unknown step", put(erasures, "mailbox_id", "leaving_mailbox", step="half")),
+    Damage(
+        "persons_are_erased_step_by_step", "an unknown step", put(person_erasures, "erasure_id", "person", step="x")
+    ),
+    Damage(
+        "persons_are_erased_step_by_step",
+        "no receipt",
+        put(person_erasures, "erasure_id", "person", step="done", sealed=None),
+    ),
+    Damage(
+        "persons_are_erased_step_by_step",
+        "the address is kept",
+        put(person_erasures, "erasure_id", "erased_person", sealed=b""),
+        also="records_open",
+    ),
+    Damage("records_open", "of a person's erasure", flip(person_erasures, "erasure_id", "person")),
     Damage("erasures_go_step_by_step", "no receipt", _no_receipt, keystore=True, also="key_store_is_not_stale"),
     Damage(
         "disconnecting_mailboxes_are_being_erased",
@@ -694,7 +710,7 @@ DAMAGES: tuple[Damage, ...] = (
         keystore=True,
     ),
     Damage("revocations_are_of_destroyed_mailboxes", "of an open one", _token_of_an_open_mailbox, keystore=True),
-    Damage("altered_messages_came_in", "a reply", put(messages, "message_id", "sent", altered=True)),
+    Damage("altered_messages_have_a_cause", "a reply", put(messages, "message_id", "sent", altered=True)),
     Damage("raw_chunks_have_an_owner", "chunks of nobody", copy(raw_chunks, "owner_id", "message", owner_id=new_id())),
     Damage(
         "rows_have_a_mailbox",

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from ingestd.api.v1 import (
     accounts,
     backfills,
+    erasures,
     events,
     exports,
     linking,
@@ -29,7 +30,7 @@ PREFIX = "/v1"
 
 router = APIRouter(prefix=PREFIX)
 _PARTS = (
-    *(accounts, tokens, mailboxes, linking, backfills, receipts),
+    *(accounts, tokens, mailboxes, linking, backfills, receipts, erasures),
     *(tickets, merging, messages, uploads, replies, quarantine, exports, events, webhooks),
 )
 for _part in _PARTS:

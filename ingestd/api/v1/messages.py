@@ -84,7 +84,8 @@ class MessageShown(Shown):
     defects: list[str] = Field(description="What was wrong with the mail, and how it was read all the same.")
     truncated: bool = Field(description="It was over the size limit, or withheld: only its header was taken.")
     altered: bool = Field(
-        description="It is not stored as it came: its card numbers are masked, as the account asks for."
+        description="It is not stored as it was: card numbers in it are masked, as the account asks for, or it named a "
+        "person who was erased."
     )
     muted: bool = Field(description="It came beyond a limit, or to spam: it is kept, and nobody was told.")
     size_bytes: int = Field(description="Of the raw mail.")

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "content_0011"
-down_revision = "content_0009"
+down_revision = "content_0010"
 branch_labels = None
 depends_on = None
 
