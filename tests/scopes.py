@@ -40,6 +40,7 @@ from storage.database import Database
 
 _ACCOUNT: Final = "scope of the account"
 _COLUMN: Final = "account_id"
+_PLACES: Final = frozenset({"rowid", "ctid"})
 _SHARED: Final = frozenset({"ledger"})
 """One chain of hashes over all accounts: its last entry is read to hang the next one on it."""
 
@@ -123,6 +124,8 @@ class _Statement:
     def condition(self, one: Any, scope: _Scope) -> None:
         if isinstance(one, Grouping):
             self.condition(one.element, scope)
+        elif isinstance(one, BinaryExpression) and getattr(one.left, "name", None) in _PLACES:
+            self.lying(one, scope)
         elif isinstance(one, BooleanClauseList) and one.operator is operators.and_:
             for part in one.clauses:
                 self.condition(part, scope)
@@ -152,6 +155,13 @@ class _Statement:
                 self.held[place] = (bind, number if isinstance(left, ClauseList) else None)
             else:
                 self.held[place] = None
+
+    def lying(self, one: BinaryExpression[Any], scope: _Scope) -> None:
+        """Rows by where they lie: where another statement finds those of this one table, that is looked at itself."""
+        (table,) = scope.tables
+        found = list(_statements_in(one.right))
+        if found and all([leaf for leaf, _ in _tables_of(inner)] == [table] for inner in found):
+            self.held[id(scope), id(table)] = None
 
     def place(self, one: Any, scope: _Scope) -> tuple[int, int] | None:
         if isinstance(one, ColumnElement) and getattr(one, "key", None) == _COLUMN:

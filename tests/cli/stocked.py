@@ -50,7 +50,7 @@ class Stocked:
 
     def json(self, *arguments: object) -> Any:
         result = self.run(*arguments, "--json")
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, (result.output, result.exception)
         return json.loads(result.stdout)
 
     def fence(self) -> int:

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Executable, and_, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnClause,
+    Connection,
+    Executable,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from storage import mailboxes
 from storage.errors import NotFound
@@ -52,6 +66,8 @@ FREE: dict[str, Executable] = {
     "deleted": delete(tickets).where(tickets.c.number == 1),
     "another's": select(tickets.c.number).where(tickets.c.account_id == OTHER),
     "another's rows": delete(events).where(tuple_(events.c.account_id, events.c.sequence).in_([(MINE, 1), (OTHER, 2)])),
+        _PLACE.in_(select(_PLACE).select_from(tickets).where(_mine))
+    ),
     "written for another": insert(events).values(account_id=OTHER, sequence=1),
 }
 
@@ -105,3 +121,14 @@ async def test_the_products_own_functions_are_looked_at(stores: Stores, monkeypa
 
 def _instead(execute: Callable[..., object], statement: Executable) -> Callable[..., object]:
     return lambda conn, _asked, *args: execute(conn, statement)
+
+
+async def test_rows_that_are_named_by_where_they_lie(stores: Stores) -> None:
+    place: ColumnClause[Any] = literal_column("rowid" if stores.content.is_sqlite else "ctid")
+    mine = select(place).select_from(events).where(events.c.account_id == MINE)
+    await stores.content.transaction(MINE, _as_ours(delete(events).where(place.in_(mine))))
+    of_all = select(place).select_from(events)
+    of_another_table = select(place).select_from(tickets).where(_mine)
+    for inner in (of_all, of_another_table):
+        with pytest.raises(AccountNotNamed):
+            await stores.content.transaction(MINE, _as_ours(delete(events).where(place.in_(inner))))
