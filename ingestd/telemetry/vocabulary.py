@@ -22,6 +22,7 @@ CONFIG_REFUSED: Final = "config.refused"
 MAILBOX_CLAIMED: Final = "mailbox.claimed"
 MAILBOX_LOST: Final = "mailbox.lost"
 MAILBOX_RELEASED: Final = "mailbox.released"
+MAILBOX_HANDED_OVER: Final = "mailbox.handed_over"
 MAILBOX_BATCH_COMMITTED: Final = "mailbox.batch_committed"
 MAILBOX_STATE_CHANGED: Final = "mailbox.state_changed"
 MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
@@ -89,6 +90,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_CLAIMED: "This process now works on the mailbox.",
     MAILBOX_LOST: "The mailbox is not ours any more: taken over, paused, linked again or being disconnected.",
     MAILBOX_RELEASED: "This process gave the mailbox back.",
+    MAILBOX_HANDED_OVER: "Another process has joined: mailboxes above our share are given to it.",
     MAILBOX_BATCH_COMMITTED: "A batch of messages and its cursor were committed.",
     MAILBOX_STATE_CHANGED: "The mailbox changed between active, failing, reauth_required and the rest.",
     MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",
