@@ -16,6 +16,7 @@ RESTART: Final = frozenset(
         "parser",
         "metrics",
         "shutdown_seconds",
+        "workers",
         "inbound.message_bytes_max",  # the parser's processes have it
         "inbound.imap_threads",
         "inbound.gmail_threads",

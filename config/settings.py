@@ -566,6 +566,15 @@ class Settings(Section):
     """Figures for Prometheus."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=600)] = 25.0
     """How long a stop waits for work in flight."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Worker processes that `ingestd run` starts; 1: the daemon itself does everything. More need PostgreSQL."""
+
+    @field_validator("workers")
+    @classmethod
+    def _one_on_sqlite(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and "storage" in info.data and info.data["storage"].database.startswith("sqlite"):
+            raise ValueError("storage.database is SQLite, which is for one worker process; more need PostgreSQL")
+        return value
 
     @model_validator(mode="after")
     def _replies_fit(self) -> Self:
