@@ -19,6 +19,7 @@ from bench.figures import (
     streaming,
     transforming,
     verifying,
+    waiting,
 )
 from bench.harness import Figure
 
@@ -36,6 +37,7 @@ FIGURES: tuple[Figure, ...] = (
     *delivering.FIGURES,
     *streaming.FIGURES,
     *verifying.FIGURES,
+    *waiting.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,
     *listing.FIGURES,
