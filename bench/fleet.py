@@ -90,7 +90,7 @@ class Fleet:
         config = self.installation.folder / f"{name}.yaml"
         document = yaml.safe_load(self.installation.config.read_text())
         config.write_text(yaml.safe_dump(merged(document, {"api": {"listen_port": port}})))
-        with open(self.installation.folder / f"{name}.log", "ab") as log:
+        with open(self.installation.folder / f"{name}.log", "ab") as log:  # noqa: ASYNC230
             process = await asyncio.create_subprocess_exec(
                 _INGESTD,
                 "--config",

@@ -172,7 +172,8 @@ class _Connection(asyncio.Protocol):
 
     def _uids(self, text: bytes) -> list[int]:
         assert self._mailbox is not None
-        count, uids = len(self._mailbox.messages), []
+        count = len(self._mailbox.messages)
+        uids: list[int] = []
         for one in text.split(b" ")[0].split(b","):
             if found := _RANGE.match(one):
                 low = int(found[1])
