@@ -6,7 +6,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -87,7 +87,8 @@ async def _measure(workshop: Workshop) -> _Waiting:
     async with fleet(workshop, "postgresql", logging={"level": "warning"}) as one, one.daemon() as daemon:
         await asyncio.sleep(_SETTLE_SECONDS)
         alone = daemon.memory_bytes()
-        await one.link([user(number) for number in range(count)])
+        users = [user(number) for number in range(count)]
+        linked = dict(zip(users, await one.link(users), strict=True))
         await one.all_idle(count)
         await asyncio.sleep(_SETTLE_SECONDS)
         kilobytes, cpu_percent = [], []
@@ -98,7 +99,7 @@ async def _measure(workshop: Workshop) -> _Waiting:
             cpu_percent.append((daemon.cpu_seconds() - before) / (seconds / _SAMPLES) * 100)
             kilobytes.append((daemon.memory_bytes() - alone) / count / 1000)
         _check_threads(daemon)
-        ours, server = await arrivals(one, [user(number) for number in range(count)], _MAILS)
+        ours, server = await arrivals(one, linked, _MAILS)
         return _Waiting(kilobytes, cpu_percent, ours, server)
 
 
@@ -108,9 +109,14 @@ def _check_threads(daemon: Daemon) -> None:
         raise RuntimeError(f"{threads} threads")
 
 
-async def arrivals(one: Fleet, users: list[str], mails: int) -> tuple[list[float], list[float]]:
-    """Deliver mails to some of `users` at random, one after the other; return, in milliseconds, how long each took from
-    the server's notification to its ticket, and from its delivery to the notification."""
+async def arrivals(
+    one: Fleet, linked: Mapping[str, UUID], mails: int, *, first: int = 0
+) -> tuple[list[float], list[float]]:
+    """Deliver mails, of numbers from `first` on, to some of the users that are `linked` at random, one after the other.
+
+    Returns, in milliseconds, how long each took from the server's notification to its ticket, and from its delivery to
+    the notification.
+    """
     ours, server = [], []
     order = random.Random(7)  # noqa: S311  (the same in each run)
     announced = asyncio.Event()
@@ -120,10 +126,10 @@ async def arrivals(one: Fleet, users: list[str], mails: int) -> tuple[list[float
         while events := await one.store.content.read(one.account_id, list_events, seen, 1000):
             seen = events[-1].sequence
         for number in range(mails):
-            address = order.choice(users)
+            address = order.choice(list(linked))
             listener = await listen(one.server, address)
             delivered_at = time.monotonic()
-            one.server.deliver(address, number)
+            one.server.deliver(address, first + number)
             heard_at = await listener.heard()
             async with asyncio.timeout(_ARRIVAL_SECONDS_MAX):
                 while True:
@@ -132,7 +138,9 @@ async def arrivals(one: Fleet, users: list[str], mails: int) -> tuple[list[float
                     committed_at = time.monotonic()
                     events = await one.store.content.read(one.account_id, list_events, seen, 1000)
                     seen = events[-1].sequence if events else seen
-                    if any(event.type == "message.received" for event in events):
+                    if any(
+                        event.type == "message.received" and event.mailbox_id == linked[address] for event in events
+                    ):
                         break
             ours.append(max(committed_at - heard_at, 0.0) * 1000)
             server.append((heard_at - delivered_at) * 1000)

@@ -147,7 +147,7 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
     mail, rejected = None, "withheld" if message.withheld and not raw else None
     if rejected is None:
         try:
-            transformed = await parser.transform(raw, live=live)
+            transformed = await parser.transform(raw, live=live, owner=key.mailbox_id)
             mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
         except ParserRejected as rejection:
             rejected = rejection.reason
