@@ -230,7 +230,7 @@ class Inbound(Section):
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0
-    """The slow poll beneath IDLE where it watches the only folder: it tells of news by itself."""
+    """The slow poll beneath IDLE on the only folder; below what alerts of `ingestd_read_age_seconds`."""
     api_poll_seconds_min: Seconds = 15.0
     """How soon an API is asked again after something has come; from there it slows down to `poll_seconds`."""
     push_renew_seconds: Annotated[float, Field(gt=0, le=86_400 * 6)] = 86_400.0
