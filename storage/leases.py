@@ -42,8 +42,8 @@ class Held:
 class Look:
     """What a process sees when it has looked for mailboxes and taken its share."""
 
-    held: list[Held]
-    """All that it holds now."""
+    held: list[Held] | None
+    """All that it holds now; None where that is what it knows already."""
     above: int
     """How many of them are above its share, and are to be given back."""
     more: bool
@@ -135,15 +135,21 @@ def give_back(conn: Connection, worker_id: UUID, held: Sequence[Held]) -> None:
         wake(conn, "mailboxes")
 
 
-def look(conn: Connection, worker_id: UUID, lease_seconds: float, limit: int) -> Look:
-    """Take up to `limit` free mailboxes, as far as the share goes, and say how things stand."""
+def look(
+    conn: Connection, worker_id: UUID, lease_seconds: float, limit: int, known: tuple[int, int] | None = None
+) -> Look:
+    """Take up to `limit` free mailboxes, as far as the share goes, and say how things stand.
+
+    `known` says how many mailboxes the process works on, and the sum of their fences. While it takes none, mailboxes
+    can only leave it and fences only rise, so where both are the same, nothing has changed.
+    """
     taken = claim(conn, worker_id, lease_seconds, limit)
-    held = list_held(conn, worker_id)
+    found = _count_held(conn, worker_id)
     others = _others(conn, worker_id)
     next_end = min((at for at, _ in others), default=None)
     return Look(
-        held,
-        above=max(0, len(held) - _share(conn, worker_id, [room for _, room in others])),
+        None if found == known and not taken else list_held(conn, worker_id),
+        above=max(0, found[0] - _share(conn, worker_id, [room for _, room in others])),
         more=len(taken) == limit,
         next_end=None if next_end is None else next_end + timedelta(seconds=lease_seconds) - now(conn),
     )
@@ -153,7 +159,7 @@ def claim(conn: Connection, worker_id: UUID, lease_seconds: float, limit: int) -
     """Take up to `limit` free mailboxes that want work, no more than the share, raising each one's fence."""
     dead_before = now(conn) - timedelta(seconds=lease_seconds)
     conn.execute(delete(workers).where(workers.c.heartbeat_at <= dead_before, workers.c.worker_id != worker_id))
-    room = _share(conn, worker_id, [room for _, room in _others(conn, worker_id)]) - _count_held(conn, worker_id)
+    room = _share(conn, worker_id, [room for _, room in _others(conn, worker_id)]) - _count_held(conn, worker_id)[0]
     if room <= 0:
         return []
     free = (
@@ -192,11 +198,12 @@ def _share(conn: Connection, worker_id: UUID, others: Sequence[int]) -> int:
     return min(int(own), fair_share(wanted, [own, *others]))
 
 
-def _count_held(conn: Connection, worker_id: UUID) -> int:
+def _count_held(conn: Connection, worker_id: UUID) -> tuple[int, int]:
+    """Return how many mailboxes a process holds, and the sum of their fences."""
     mine = mailboxes.c.worker_id == worker_id
-    count = select(func.count()).select_from(mailboxes).where(mine, mailboxes.c.state.in_(WORKED))
-    held: int = conn.execute(count).scalar_one()
-    return held
+    both = select(func.count(), func.coalesce(func.sum(mailboxes.c.fence), 0))
+    count, fences = conn.execute(both.select_from(mailboxes).where(mine, mailboxes.c.state.in_(WORKED))).one()
+    return int(count), int(fences)
 
 
 _HELD = (

@@ -170,10 +170,12 @@ class Supervisor:
         """Take what is ours to take, begin and end what has changed; return when to look again."""
         if self._stopping:
             return _CLAIM_SECONDS
+        known = len(self._running), sum(one.held.fence for one in self._running.values())
         look = await self.content.transaction(
-            None, leases.look, self.lease.worker_id, self.settings.lease_seconds, _CLAIMS_MAX
+            None, leases.look, self.lease.worker_id, self.settings.lease_seconds, _CLAIMS_MAX, known
         )
-        held = {one.mailbox_id: one for one in look.held}
+        working_on = [one.held for one in self._running.values()]
+        held = {one.mailbox_id: one for one in (working_on if look.held is None else look.held)}
         gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
         outdated, self._outdated = [one for one in self._outdated if one not in gone], []
         await asyncio.gather(*(self._let_go(one) for one in gone), *(self._renew(one) for one in outdated))
