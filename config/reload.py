@@ -16,8 +16,11 @@ RESTART: Final = frozenset(
         "parser",
         "metrics",
         "shutdown_seconds",
+        "workers",
         "inbound.message_bytes_max",  # the parser's processes have it
         "inbound.imap_threads",
+        "inbound.imap_threads_per_host_max",
+        "inbound.logins_per_host_max",
         "inbound.gmail_threads",
         "inbound.lease_seconds",
         "inbound.heartbeat_seconds",

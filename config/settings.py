@@ -229,7 +229,9 @@ class Inbound(Section):
     batches_max: Count = 4
     """Batches that are in memory at the same time, over all mailboxes."""
     poll_seconds: Seconds = 60.0
-    """How often a mailbox without IDLE is asked; also the slow poll beneath IDLE and push."""
+    """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
+    idle_poll_seconds: Seconds = 1500.0
+    """The slow poll beneath IDLE on the only folder; below what alerts of `ingestd_read_age_seconds`."""
     api_poll_seconds_min: Seconds = 15.0
     """How soon an API is asked again after something has come; from there it slows down to `poll_seconds`."""
     push_renew_seconds: Annotated[float, Field(gt=0, le=86_400 * 6)] = 86_400.0
@@ -242,8 +244,12 @@ class Inbound(Section):
     """IDLE is renewed after this time (RFC 2177: well within 29 minutes)."""
     idle_renew_jitter: Annotated[float, Field(ge=0, le=0.9)] = 0.2
     """Share of that time by which renewals are spread, so that they do not come all at once."""
-    imap_threads: Annotated[int, Field(ge=1, le=1000)] = 32
+    imap_threads: Annotated[int, Field(ge=1, le=1000)] = 64
     """Threads that run IMAP commands; waiting in IDLE takes none."""
+    imap_threads_per_host_max: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Of these, those that one server may have: a slow one leaves the rest to the others."""
+    logins_per_host_max: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Logins that a process has under way at one IMAP server; so they are spread after an outage."""
     gmail_threads: Annotated[int, Field(ge=1, le=1000)] = 50
     """Threads that make calls of the Gmail API: so many can be under way at once."""
     connect_timeout_seconds: Seconds = 20.0
@@ -579,6 +585,15 @@ class Settings(Section):
     """Figures for Prometheus."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=600)] = 25.0
     """How long a stop waits for work in flight."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Worker processes that `ingestd run` starts; 1: the daemon itself does everything. More need PostgreSQL."""
+
+    @field_validator("workers")
+    @classmethod
+    def _one_on_sqlite(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and "storage" in info.data and info.data["storage"].database.startswith("sqlite"):
+            raise ValueError("storage.database is SQLite, which is for one worker process; more need PostgreSQL")
+        return value
 
     @model_validator(mode="after")
     def _replies_fit(self) -> Self:

@@ -44,6 +44,10 @@ _SPECIAL = tuple(
 )
 """What `ipaddress` takes for public."""
 _WATCHED_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_KEEPALIVE_SECONDS = 120
+"""Silence after which the kernel asks whether the other side is still there."""
+_KEEPALIVE_AGAIN_SECONDS = 20
+_KEEPALIVE_TIMES = 3
 
 
 class EgressRefused(PermanentError):
@@ -253,11 +257,24 @@ async def dial(guard: EgressGuard, host: str, port: int, *, connect_seconds: flo
     raise TemporaryError(f"cannot connect to {host}:{port}")
 
 
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel notice within minutes that the other side is gone: a connection in IDLE waits in silence.
+
+    It also keeps what lies between (NAT) from forgetting the connection, which many do after some minutes.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_AGAIN_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_TIMES)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # macOS calls it otherwise
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+
+
 async def _connect(address: Address) -> socket.socket | None:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(sock)
         await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
     except OSError:
         sock.close()

@@ -70,6 +70,8 @@ class ImapReader:
         )
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
+        self._first_share = random.random()  # noqa: S311 (not a secret)
+        """Of the first interval: what thousands of mailboxes do, once begun together, is spread from then on."""
         self._missing: Sequence[int] = ()
         self._woken = asyncio.Event()
         self._idling: asyncio.Future[Woken] | None = None
@@ -276,20 +278,32 @@ class ImapReader:
         if self._woken.is_set():
             return True
         deadline = time.monotonic() + timeout_seconds
-        poll_at = self._polled_at + self._access.poll_seconds
         folder = await self._watched()
         session = await self._connection.open()
-        until = min(deadline, poll_at)
-        if folder is not None and "IDLE" in session.capabilities and await self._idle(folder, until):
-            return True
+        if folder is not None and "IDLE" in session.capabilities:
+            poll_at = self._polled_at + self._beneath_idle() * self._first_share
+            if await self._idle(folder, min(deadline, poll_at)):
+                return True
+            if (now := time.monotonic()) >= min(deadline, poll_at):
+                return self._is_polled(now >= poll_at)
+        # There is no IDLE, or it is refused.
+        poll_at = self._polled_at + self._access.poll_seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+            async with asyncio.timeout(max(0.0, min(deadline, poll_at) - time.monotonic())):
                 await self._woken.wait()
                 return True
-        if time.monotonic() < poll_at:
-            return False
-        self._polled_at = time.monotonic()
-        return True
+        return self._is_polled(time.monotonic() >= poll_at)
+
+    def _is_polled(self, is_due: bool) -> bool:
+        if is_due:
+            self._polled_at, self._first_share = time.monotonic(), 1.0
+        return is_due
+
+    def _beneath_idle(self) -> float:
+        """Return how often all folders are looked at while IDLE tells of the first one."""
+        if len(self._plan.folders) == 1 and self._access.idle_poll_seconds is not None:
+            return self._access.idle_poll_seconds
+        return self._access.poll_seconds
 
     async def _idle(self, folder: str, until: float) -> bool:
         """Stay in IDLE; return True where something may have come, False at the end, or where IDLE is refused."""

@@ -57,6 +57,8 @@ class ImapAccess:
     """The share of that time by which renewals are spread."""
     poll_seconds: float = 120.0
     """The slow poll beneath IDLE, and the only one where there is no IDLE."""
+    idle_poll_seconds: float | None = None
+    """The poll beneath IDLE where the folder that it watches is the only one; None: as `poll_seconds`."""
     session_ends_with_token: bool = False
     """Whether the provider drops a connection when the token ends that opened it."""
     token_margin_seconds: float = 120.0

@@ -10,10 +10,11 @@ from connectors.base import ReadPlan, TokenSource
 from connectors.egress import EgressGuard
 from connectors.imap import ImapReader
 from connectors.imap_access import ImapAccess, ImapEndpoint, SmtpEndpoint
+from connectors.imap_places import HostPlaces
 from connectors.imap_session import ImapTools
 from connectors.smtp import SmtpSender
 
-__all__ = ["ImapAccess", "ImapEndpoint", "SmtpEndpoint", "imap_reader", "smtp_sender"]
+__all__ = ["HostPlaces", "ImapAccess", "ImapEndpoint", "SmtpEndpoint", "imap_reader", "smtp_sender"]
 
 
 def imap_reader(
@@ -23,10 +24,13 @@ def imap_reader(
     ssl_context: ssl.SSLContext,
     guard: EgressGuard,
     executor: Executor,
+    places: HostPlaces | None = None,
     alerted: Callable[[int], None] = lambda _: None,
     plan: ReadPlan,
 ) -> ImapReader:
-    return ImapReader(access, token_source, ImapTools(ssl_context, guard, executor, alerted), plan)
+    return ImapReader(
+        access, token_source, ImapTools(ssl_context, guard, executor, alerted, places or HostPlaces()), plan
+    )
 
 
 def smtp_sender(
@@ -36,6 +40,7 @@ def smtp_sender(
     ssl_context: ssl.SSLContext,
     guard: EgressGuard,
     executor: Executor,
+    places: HostPlaces | None = None,
     alerted: Callable[[int], None] = lambda _: None,
 ) -> SmtpSender:
-    return SmtpSender(access, token_source, ImapTools(ssl_context, guard, executor, alerted))
+    return SmtpSender(access, token_source, ImapTools(ssl_context, guard, executor, alerted, places or HostPlaces()))

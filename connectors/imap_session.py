@@ -18,7 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from connectors.egress import EgressGuard, dial
 from connectors.imap_access import ImapAccess
 from connectors.imap_errors import FolderExists, TargetMissing, command_refusal, login_refusal
 from connectors.imap_folders import ListedFolder, find_folder, is_listed, name_to_create, personal_prefix
+from connectors.imap_places import HostPlaces
 from connectors.imap_thread import run_in_thread
 from connectors.imap_wire import Wire, WireClient
 
@@ -54,6 +55,8 @@ class ImapTools:
     """The bounded pool that blocking commands run in."""
     alerted: Callable[[int], None] = lambda _: None
     """Told in the event loop how many [ALERT]s a server has sent; never what they say."""
+    places: HostPlaces = field(default_factory=HostPlaces)
+    """How many of its threads one server may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class FolderMissing(PermanentError):
 class ImapSession:
     """An authenticated connection. Use `open_session`."""
 
-    def __init__(self, client: WireClient, tools: ImapTools, where: str, command_seconds: float) -> None:
+    def __init__(self, client: WireClient, tools: ImapTools, access: ImapAccess) -> None:
         self.client = client
         self.capabilities: frozenset[str] = frozenset()
         self.selected: Selected | None = None
@@ -90,9 +93,10 @@ class ImapSession:
         """Whether IDLE was offered and refused."""
         self.compared: set[str] = set()
         """Folders that were found to be, on this connection, those that were read (see imap_changed)."""
-        self.where = where
+        self.where = f"{access.imap.host}:{access.imap.port}"
         self._tools = tools
-        self._command_seconds = command_seconds
+        self._places = tools.places.threads(access.imap)
+        self._command_seconds = access.command_seconds
         self._lock = asyncio.Lock()
         self._folders: list[ListedFolder] = []
         self._prefix: str | None = None
@@ -111,6 +115,7 @@ class ImapSession:
                     self._tools.executor,
                     lambda: work(self.client),
                     wire=self.client.wire,
+                    places=self._places,
                     said=f"{command} at {self.where}",
                     seconds=self._command_seconds,
                     refusal=lambda text: command_refusal(command, text, self.where),
@@ -272,6 +277,14 @@ async def open_session(access: ImapAccess, token_source: TokenSource, tools: Ima
 
 
 async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -> ImapSession:
+    async with tools.places.logins(access.imap):
+        session = await _log_in(access, token, tools)
+    await session.enable_condstore()
+    session.renew_at = time.monotonic() + access.lasts_seconds(token, datetime.now(UTC))
+    return session
+
+
+async def _log_in(access: ImapAccess, token: AccessToken, tools: ImapTools) -> ImapSession:
     endpoint = access.imap
     where = f"{endpoint.host}:{endpoint.port}"
     sock = await dial(tools.guard, endpoint.host, endpoint.port, connect_seconds=access.connect_seconds)
@@ -286,15 +299,14 @@ async def _open_with(access: ImapAccess, token: AccessToken, tools: ImapTools) -
         tools.executor,
         open_in_thread,
         wire=wire,
+        places=tools.places.threads(endpoint),
         said=f"connect to {where}",
         seconds=access.connect_seconds + access.read_seconds,
         refusal=lambda text: command_refusal("connect", text, where),
         close_on_refusal=True,
     )
-    session = ImapSession(client, tools, where, access.command_seconds)
+    session = ImapSession(client, tools, access)
     session.capabilities = capabilities
-    await session.enable_condstore()
-    session.renew_at = time.monotonic() + access.lasts_seconds(token, datetime.now(UTC))
     return session
 
 

@@ -7,6 +7,8 @@ answer could be taken for that of another command, or of another mailbox.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import imaplib
 import ssl
 from collections.abc import Callable
@@ -29,13 +31,14 @@ async def run_in_thread(
     work: Callable[[], T],
     *,
     wire: Wire,
+    places: asyncio.Semaphore,
     said: str,
     seconds: float,
     refusal: Callable[[str], ConnectorError],
     close_on_refusal: bool = False,
 ) -> T:
-    """Run `work` in the pool and turn what it raises into our errors."""
-    running = executor.submit(work)
+    """Run `work` in the pool, in one of its server's places, and turn what it raises into our errors."""
+    running = await _submit(executor, work, wire, places)
 
     def discard() -> None:
         # The socket is closed only when its thread has left it: a closed descriptor can be given to
@@ -69,6 +72,27 @@ async def run_in_thread(
         raise
     finally:
         wire.report_alerts()
+
+
+async def _submit(
+    executor: Executor, work: Callable[[], T], wire: Wire, places: asyncio.Semaphore
+) -> concurrent.futures.Future[T]:
+    """Hand `work` to the pool once there is a place for it."""
+    try:
+        await places.acquire()
+    except BaseException:
+        wire.close()  # nobody is at work on it
+        raise
+    loop = asyncio.get_running_loop()
+
+    def leave(_: object) -> None:
+        # Only when the thread has left, however long ago it was given up.
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(places.release)
+
+    running = executor.submit(work)
+    running.add_done_callback(leave)
+    return running
 
 
 class OversizeLiteral(TemporaryError):

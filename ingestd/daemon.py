@@ -61,15 +61,24 @@ class Role(enum.StrEnum):
 class Daemon:
     """All of it, in one TaskGroup: what fails in one mailbox ends there, what fails here ends the daemon."""
 
-    def __init__(self, settings: Settings, read: Callable[[], Settings], role: Role = Role.ALL) -> None:
-        """`read` reads the configuration again, at SIGHUP; it raises ConfigError where that is wrong."""
+    def __init__(
+        self,
+        settings: Settings,
+        read: Callable[[], Settings],
+        role: Role = Role.ALL,
+        notifier: Notifier | None = None,
+    ) -> None:
+        """`read` reads the configuration again, at SIGHUP; it raises ConfigError where that is wrong.
+
+        Without a `notifier` it is systemd that is told, where the environment names it.
+        """
         self._settings = settings
         self._read = read
         self._role = role
         self._serving = asyncio.Event()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._notifier = Notifier.from_environment()
+        self._notifier = notifier or Notifier.from_environment()
 
     def stop(self) -> None:
         """Begin to drain, as SIGTERM does; asked a second time, end at once."""

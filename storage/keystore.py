@@ -361,6 +361,11 @@ def put_fact(conn: Connection, name: str, value: str) -> None:
     meta.put(conn, keystore_meta, name, value)
 
 
+def raise_fact(conn: Connection, name: str, number: int) -> None:
+    """Set a fact that is a number, unless it is as high already."""
+    meta.raise_to(conn, keystore_meta, name, number)
+
+
 def _entry_hash(
     previous: bytes,
     sequence: int,

@@ -29,7 +29,8 @@ def postgres_engine(url: URL, *, pool_size: int, statement_seconds_max: float) -
             "server_settings": {
                 "statement_timeout": str(max(1, int(statement_seconds_max * 1000))),
                 "lock_timeout": "30s",
-                "idle_in_transaction_session_timeout": "60s",
+                # Of a process that sleeps: sooner than its lease, or its locks would keep its mailboxes from others.
+                "idle_in_transaction_session_timeout": "10s",
             },
         },
     )

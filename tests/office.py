@@ -4,7 +4,7 @@ daemon's own functions, on real databases."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -47,7 +47,9 @@ LEASE_SECONDS = 60.0
 class HereParser:
     """Parses in the test's own process; a subject of "poison" is given up on."""
 
-    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+    async def transform(
+        self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> Transformed:
         if b"Subject: poison" in raw:
             raise ParserRejected("timeout")
         return transform(raw, masked=masked)

@@ -7,6 +7,8 @@ from bench.figures import (
     delivering,
     disconnecting,
     enqueuing,
+    failing,
+    fairness,
     fetching,
     filling,
     gmail,
@@ -23,6 +25,7 @@ from bench.figures import (
     streaming,
     transforming,
     verifying,
+    waiting,
 )
 from bench.harness import Figure
 
@@ -42,6 +45,9 @@ FIGURES: tuple[Figure, ...] = (
     *delivering.FIGURES,
     *streaming.FIGURES,
     *verifying.FIGURES,
+    *waiting.FIGURES,
+    *failing.FIGURES,
+    *fairness.FIGURES,
     *seeding.FIGURES,
     *reading.FIGURES,
     *growing.FIGURES,

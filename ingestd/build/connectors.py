@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,6 +98,7 @@ class Connectors:
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,
+            places=self._outside.imap_places,
             alerted=partial(note_alerts, self._metrics, one.mailbox_id),
             plan=plan,
         )
@@ -125,6 +127,7 @@ class Connectors:
             ssl_context=self._outside.ssl_context(one.provider),
             guard=self._outside.guard,
             executor=self._outside.executor,
+            places=self._outside.imap_places,
             alerted=partial(note_alerts, self._metrics, one.mailbox_id),
         )
 
@@ -196,6 +199,7 @@ class Connectors:
             idle_renew_seconds=inbound.idle_renew_seconds,
             idle_renew_jitter=inbound.idle_renew_jitter,
             poll_seconds=inbound.poll_seconds,
+            idle_poll_seconds=inbound.idle_poll_seconds * random.uniform(0.8, 1.0),  # noqa: S311  (not a secret)
             connection_idle_seconds=outbound.connection_idle_seconds,
         )
 

@@ -22,6 +22,7 @@ from connectors.egress import EgressGuard
 from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_mailbox import GraphAccess, graph_subscriptions
 from connectors.graph_transport import GraphTransport
+from connectors.imap_mailbox import HostPlaces
 from connectors.tls import client_context
 from ingestd.build.parsing import new_rewriter
 from ingestd.build.store import Store
@@ -72,7 +73,9 @@ class Outside:
             discovery_seconds=linking.discovery_seconds,
             threads=linking.threads,
         )
-        self.executor = ThreadPoolExecutor(settings.inbound.imap_threads, thread_name_prefix="imap")
+        inbound = settings.inbound
+        self.executor = ThreadPoolExecutor(inbound.imap_threads, thread_name_prefix="imap")
+        self.imap_places = HostPlaces(inbound.imap_threads_per_host_max, inbound.logins_per_host_max)
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._graphs: dict[str, GraphTransport] = {}

@@ -160,7 +160,7 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
     mail, rejected, came = None, "withheld" if message.withheld and not raw else None, None
     if rejected is None:
         try:
-            transformed = await parser.transform(raw, live=live, masked=masked)
+            transformed = await parser.transform(raw, live=live, masked=masked, owner=key.mailbox_id)
             mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
             size_bytes, came = transformed.size_bytes, transformed.came
         except ParserRejected as rejection:

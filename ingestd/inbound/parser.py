@@ -13,13 +13,13 @@ import contextlib
 import fcntl
 import math
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ingestd.inbound.parser_main import LENGTH, READY, REQUEST, Header
+from ingestd.inbound.parser_places import Places
 from ingestd.mail.blobs import CHUNK_BYTES
 from ingestd.mail.transform import Transformed
 
@@ -153,54 +153,6 @@ class _Worker:
             await self.process.communicate()
 
 
-class _Slots:
-    """The places for processes: who gets one, and who waits. A place holds a process, or None to start one in."""
-
-    def __init__(self, count: int) -> None:
-        self._free: list[_Worker | None] = []
-        self._old_max = max(1, count - 1)
-        """Places that old mail may take at the same time."""
-        self._old = 0
-        self._waiting: dict[bool, deque[asyncio.Future[_Worker | None]]] = {True: deque(), False: deque()}
-
-    def waiting(self, *, live: bool) -> int:
-        return sum(not one.done() for one in self._waiting[live])
-
-    async def take(self, *, live: bool) -> _Worker | None:
-        """Return what a free place holds; wait for one, behind those of the same kind, old mail behind all."""
-        future: asyncio.Future[_Worker | None] = asyncio.get_running_loop().create_future()
-        self._waiting[live].append(future)
-        self._deal()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.give(future.result(), live=live)
-            raise
-
-    def give(self, worker: _Worker | None, *, live: bool) -> None:
-        self._old -= not live
-        self.add(worker)
-
-    def add(self, worker: _Worker | None) -> None:
-        self._free.append(worker)
-        self._deal()
-
-    def _deal(self) -> None:
-        while self._free and (live := self._next()) is not None:
-            self._old += not live
-            self._waiting[live].popleft().set_result(self._free.pop(0))
-
-    def _next(self) -> bool | None:
-        """Return whose turn it is: live or not; None where nobody waits that may be served."""
-        for queue in self._waiting.values():
-            while queue and queue[0].done():  # cancelled while it waited
-                queue.popleft()
-        if self._waiting[True]:
-            return True
-        return False if self._waiting[False] and self._old < self._old_max else None
-
-
 async def _decode(answer: bytes) -> Header:
     def decode() -> Header:
         return msgspec.msgpack.decode(memoryview(answer)[1:], type=Header)
@@ -238,7 +190,7 @@ class ParserPool:
         alarm_seconds = math.ceil(seconds_max) + 5
         self._command = [*(command or parser_command()), str(memory_bytes_max), str(alarm_seconds)]
         self._processes = processes
-        self._slots = _Slots(processes)
+        self._places: Places[_Worker] = Places(processes)
         self._running: set[_Worker] = set()
         self._started = False
         self._replaced = replaced
@@ -250,7 +202,7 @@ class ParserPool:
         self._started = True
         try:
             for _ in range(self._processes):
-                self._slots.add(await self._start_worker())
+                self._places.add(await self._start_worker())
         except BaseException:
             await self.aclose()
             raise
@@ -270,12 +222,15 @@ class ParserPool:
 
     def waiting(self, *, live: bool) -> int:
         """Return how many messages wait for a process."""
-        return self._slots.waiting(live=live)
+        return self._places.waiting(live=live)
 
-    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+    async def transform(
+        self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> Transformed:
         """Transform one message, or a header alone, in a free process; waits for one.
 
         New mail is `live` and goes before all that is not. Where it is to be `masked`, card numbers are.
+        Those of an `owner` take turns with those of others.
 
         Raises ParserRejected for a message that the parser cannot survive, and
         ParserUnavailable where no process can be had.
@@ -285,16 +240,19 @@ class ParserPool:
         if not self._started:
             raise ParserUnavailable("parser pool is not running")
         try:
-            return await self._in_free_worker(raw, fresh=False, live=live, masked=masked)
+            return await self._in_free_worker(raw, fresh=False, live=live, masked=masked, owner=owner)
         except ParserRejected as rejected:
             if rejected.reason != "crash":
                 raise
         # The process may have died of something else (an operator, the kernel): only a message that kills a
         # fresh one too is guilty.
-        return await self._in_free_worker(raw, fresh=True, live=live, masked=masked)
+        return await self._in_free_worker(raw, fresh=True, live=live, masked=masked, owner=owner)
 
-    async def _in_free_worker(self, raw: bytes, *, fresh: bool, live: bool, masked: bool) -> Transformed:
-        worker = await self._slots.take(live=live)
+    async def _in_free_worker(
+        self, raw: bytes, *, fresh: bool, live: bool, masked: bool, owner: Hashable
+    ) -> Transformed:
+        place = await self._places.take(live=live, owner=owner)
+        worker = place.process
         try:
             if fresh and worker is not None and worker.messages:
                 await self._discard(worker)
@@ -312,7 +270,7 @@ class ParserPool:
         else:
             return transformed
         finally:
-            self._slots.give(worker, live=live)
+            self._places.give(place, worker)
 
     async def _unless_old(self, worker: _Worker) -> _Worker | None:
         """Return the worker, or None where it has done its messages: what a library leaks goes with the process."""

@@ -160,7 +160,8 @@ class MailboxReader:
             await self._note_folders()
             self.caught_up.set()
             edit_in = await self._edits.run_due()
-            poll = self._tools.settings.poll_seconds
+            # Those that poll do so by themselves, in between.
+            poll = max(self._tools.settings.poll_seconds, self._tools.settings.idle_poll_seconds)
             await self._reader.wait(poll if edit_in is None else min(poll, edit_in))
             self._attempts = 0
         except ConnectorError as error:

@@ -1,24 +1,31 @@
 """Which mailboxes this process works on, and a task for each.
 
-The process shows by its heartbeat that it lives, takes mailboxes that nobody holds, and
-stops at once with those that it holds no more. What goes wrong in one mailbox's task
-ends that task alone; it is started again after a pause.
+The process shows by its heartbeat that it lives, takes its share of the mailboxes that
+nobody holds, and stops at once with those that it holds no more. What goes wrong in one
+mailbox's task ends that task alone; it is started again after a pause.
+
+A mailbox that goes to another process is let go of first, and given back then: the
+other one never waits for us, and finds nothing under way. When a process joins, the
+others give back few at a time, as each change of hands costs a login; a process that
+ends gives back all that is idle at once, and the rest as its sends end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
 from uuid import UUID
 
 import structlog
 
 from config import Inbound
 from ingestd.inbound.lease import Lease
+from ingestd.inbound.running import MailboxWork, Running
 from ingestd.outbound import steps
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
@@ -33,6 +40,16 @@ _CLAIM_SECONDS = 5.0
 """How often free mailboxes are looked for, beneath the wakes."""
 _CLAIMS_MAX = 200
 """Mailboxes taken in one transaction."""
+_STARTS_MAX = 16
+"""Mailboxes whose work is begun at the same time."""
+_HANDOVERS_MAX = 50
+"""Mailboxes given back at once to a process that has joined."""
+_HANDOVER_SECONDS = 1.0
+"""How long until the next of them: those are to be read again by then."""
+_ENDS_MAX = 200
+"""Mailboxes that are given back together at the end of a process."""
+_SPREAD_SECONDS = 0.5
+"""The processes that wait for one's lease to run out do not look all at once."""
 _CRASH_PAUSE_SECONDS = 30.0
 _OUTBOX_SECONDS = 5.0
 _RENEW_SECONDS = 30.0
@@ -48,44 +65,6 @@ _PUSHES_SECONDS = 60.0
 _PUSHES_MAILBOXES = 500
 
 
-class MailboxWork(Protocol):
-    """A mailbox that this process holds: reading it, its old mail, and its outbox."""
-
-    async def read(self) -> None:
-        """Read until cancelled, or until there is nothing more to do without a person."""
-        ...
-
-    async def backfill(self) -> None:
-        """Read old mail until cancelled, or until there is nothing more to do."""
-        ...
-
-    def edit_due(self) -> None:
-        """People's actions have made edits due: do them soon."""
-        ...
-
-    async def send_due(self) -> None: ...
-
-    async def push_due(self) -> None:
-        """Look at what the provider told, and have it go on to tell of news."""
-        ...
-
-    def stop_sending(self) -> None:
-        """Begin no step more, and keep a mail back that can still be kept back."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Running:
-    held: Held
-    work: MailboxWork
-    reading: asyncio.Task[None]
-    sending: asyncio.Task[None] | None = None
-    backfilling: asyncio.Task[None] | None = None
-    pushing: asyncio.Task[None] | None = None
-
-
 @dataclass(slots=True)
 class Supervisor:
     """Runs the mailboxes of one process. Build it in the composition root."""
@@ -97,14 +76,15 @@ class Supervisor:
     health: Health
     begin: Callable[[Held], Awaitable[MailboxWork]]
     """Builds the work on a mailbox that was just taken."""
-    _running: dict[UUID, _Running] = field(default_factory=dict)
-    _outdated: list[_Running] = field(default_factory=list)
+    _running: dict[UUID, Running] = field(default_factory=dict)
+    _outdated: list[Running] = field(default_factory=list)
     _stopping: bool = False
+    _handed_at: float = float("-inf")
 
     async def register(self) -> None:
         """Take the lease. Raises StorageUnavailable."""
         asked_at = self.lease.asking()
-        await self.content.transaction(None, leases.register, self.lease.worker_id)
+        await self.content.transaction(None, leases.register, self.lease.worker_id, self.settings.mailboxes_max)
         self.lease.renewed(asked_at)
         log.info("lease.taken", worker_id=self.lease.worker_id)
 
@@ -125,18 +105,28 @@ class Supervisor:
             group.create_task(self._pushes_loop())
 
     async def drain(self, seconds: float) -> None:
-        """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over."""
+        """Stop reading, let sends in flight end within `seconds`, and hand every mailbox over as soon as it can be."""
         self._stopping = True
-        sending = [one.sending for one in self._running.values() if one.sending]
+        with contextlib.suppress(StorageUnavailable):
+            await self.content.transaction(None, leases.stand_down, self.lease.worker_id)
         for one in self._running.values():
             one.reading.cancel()
             if one.backfilling:
                 one.backfilling.cancel()
-        if sending:
-            await asyncio.wait(sending, timeout=seconds)
-        await asyncio.gather(*(self._end(one) for one in list(self._running.values())))
+        sending = [one for one in self._running.values() if one.is_sending()]
+        idle = [one for one in self._running.values() if not one.is_sending()]
+        groups = [idle[at : at + _ENDS_MAX] for at in range(0, len(idle), _ENDS_MAX)]
+        await asyncio.gather(*map(self._hand_over, groups), *(self._hand_over([one], seconds) for one in sending))
         with contextlib.suppress(StorageUnavailable):
             await self.content.transaction(None, leases.release, self.lease.worker_id)
+
+    async def _hand_over(self, group: Sequence[Running], seconds: float = 0.0) -> None:
+        """End the work on some mailboxes, their sends within `seconds`, and give them to whoever has room."""
+        if sending := [one.sending for one in group if one.sending]:
+            await asyncio.wait(sending, timeout=seconds)
+        await asyncio.gather(*(self._end(one) for one in group))
+        with contextlib.suppress(StorageUnavailable):  # then they are free when the lease runs out
+            await self.content.transaction(None, leases.give_back, self.lease.worker_id, [one.held for one in group])
 
     # -- the lease -------------------------------------------------------------------------------
 
@@ -169,25 +159,61 @@ class Supervisor:
     async def _claim_loop(self) -> None:
         with self.bell.subscribe("mailboxes") as listener:
             while True:
+                pause = _CLAIM_SECONDS
                 try:
-                    await self._sync()
+                    pause = await self._sync()
                 except StorageUnavailable as error:
                     log.warning("storage.unavailable", exc_info=error)
-                await listener.wait(_CLAIM_SECONDS)
+                await listener.wait(pause)
 
-    async def _sync(self) -> None:
+    async def _sync(self) -> float:
+        """Take what is ours to take, begin and end what has changed; return when to look again."""
         if self._stopping:
-            return
-        room = min(self.settings.mailboxes_max - len(self._running), _CLAIMS_MAX)
-        if room > 0:
-            await self.content.transaction(None, leases.claim, self.lease.worker_id, self.settings.lease_seconds, room)
-        held = {one.mailbox_id: one for one in await self.content.read(None, leases.list_held, self.lease.worker_id)}
+            return _CLAIM_SECONDS
+        known = len(self._running), sum(one.held.fence for one in self._running.values())
+        look = await self.content.transaction(
+            None, leases.look, self.lease.worker_id, self.settings.lease_seconds, _CLAIMS_MAX, known
+        )
+        working_on = [one.held for one in self._running.values()]
+        held = {one.mailbox_id: one for one in (working_on if look.held is None else look.held)}
         gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
         outdated, self._outdated = [one for one in self._outdated if one not in gone], []
         await asyncio.gather(*(self._let_go(one) for one in gone), *(self._renew(one) for one in outdated))
-        for mailbox_id, one in held.items():
-            if mailbox_id not in self._running:
-                await self._start(one)
+        await self._start_all([one for mailbox_id, one in held.items() if mailbox_id not in self._running])
+        if look.above:
+            return await self._make_room(look.above)
+        if look.more:
+            return 0.0
+        if look.next_end is None:
+            return _CLAIM_SECONDS
+        spread = random.random() * _SPREAD_SECONDS  # noqa: S311  (jitter, not a secret)
+        return min(_CLAIM_SECONDS, max(look.next_end.total_seconds(), 0.0) + spread)
+
+    async def _make_room(self, above: int) -> float:
+        """Give some mailboxes back to a process that has joined; return when it is time for the next."""
+        wait = self._handed_at + _HANDOVER_SECONDS - time.monotonic()
+        if wait > 0:
+            return wait
+        idle_first = sorted(self._running.values(), key=Running.is_busy)
+        group = idle_first[: min(above, _HANDOVERS_MAX)]
+        log.info("mailbox.handed_over", mailboxes=len(group))
+        for one in group:
+            one.work.stop_sending()
+        await self._hand_over(group, _LET_GO_SECONDS)
+        self._handed_at = time.monotonic()
+        return _HANDOVER_SECONDS
+
+    async def _start_all(self, wanted: Sequence[Held]) -> None:
+        places = asyncio.Semaphore(_STARTS_MAX)
+
+        async def start(held: Held) -> None:
+            async with places:
+                await self._start(held)
+
+        done = await asyncio.gather(*map(start, wanted), return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
 
     async def _start(self, held: Held) -> None:
         try:
@@ -201,9 +227,12 @@ class Supervisor:
             # This mailbox cannot be worked on (no key, no such provider): the others can.
             log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
             return
+        if self._stopping:
+            await work.close()
+            return
         log.info("mailbox.claimed", mailbox_id=str(held.mailbox_id), fence=held.fence, replies=lost)
         reading = asyncio.create_task(self._guarded(held, work))
-        self._running[held.mailbox_id] = _Running(held, work, reading)
+        self._running[held.mailbox_id] = Running(held, work, reading)
         self.bell.ring(["outbox", "backfills", "pushes"])
 
     async def _guarded(self, held: Held, work: MailboxWork) -> None:
@@ -214,19 +243,19 @@ class Supervisor:
                 log.exception("task.failed", component="mailbox", mailbox_id=held.mailbox_id, exc_info=error)
             await asyncio.sleep(_CRASH_PAUSE_SECONDS)
 
-    async def _let_go(self, one: _Running) -> None:
+    async def _let_go(self, one: Running) -> None:
         """End the work on a mailbox that was paused, is being disconnected, or is somebody else's."""
         one.work.stop_sending()
         await self._renew(one, _LET_GO_SECONDS)
 
-    async def _renew(self, one: _Running, seconds: float = _RENEW_SECONDS) -> None:
+    async def _renew(self, one: Running, seconds: float = _RENEW_SECONDS) -> None:
         """End the work on a mailbox that stays ours. A send that is cut off would be one of unknown outcome."""
         one.reading.cancel()
         if one.sending:
             await asyncio.wait([one.sending], timeout=seconds)
         await self._end(one)
 
-    async def _end(self, one: _Running) -> None:
+    async def _end(self, one: Running) -> None:
         if self._running.get(one.held.mailbox_id) is one:
             del self._running[one.held.mailbox_id]
         tasks = [task for task in (one.reading, one.sending, one.backfilling, one.pushing) if task]
@@ -256,7 +285,7 @@ class Supervisor:
 
     def _send(self, held: Held) -> None:
         one = self._running.get(held.mailbox_id)
-        if self._stopping or one is None or one.held != held or (one.sending and not one.sending.done()):
+        if self._stopping or one is None or one.held != held or one.is_sending():
             return
         one.sending = asyncio.create_task(self._send_guarded(held, one.work))
 

@@ -65,9 +65,10 @@ async def reconcile(content: Database, keys: Database) -> int:
     known = await content.read(None, known_ledger)
     entries = await keys.read(None, keystore.list_ledger)
     refuse_stale(known, entries)
-    restored = await _is_restored(content, keys)
-    if restored:
-        unknown = await content.transaction(None, begin_epoch)
+    # The key store first: processes that start together raise the content database's number first.
+    noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
+    restored = await content.read(None, _is_restored, noted)
+    if restored and (unknown := await content.transaction(None, _begin_epoch_once, noted)) is not None:
         log.warning("restore.detected", replies=unknown)
     again = 0
     for entry in entries:
@@ -99,12 +100,16 @@ def refuse_stale(known: LedgerPosition, entries: list[LedgerEntry]) -> None:
         )
 
 
-async def _is_restored(content: Database, keys: Database) -> bool:
-    if await content.read(None, meta.get, store_meta, _RESTORED):
+def _is_restored(conn: Connection, noted: int) -> bool:
+    """Whether this content database is a restored copy; `noted` is the generation that the key store knows."""
+    if meta.get(conn, store_meta, _RESTORED):
         return True
-    mine = int(await content.read(None, meta.get, store_meta, _GENERATION) or 0)
-    noted = int(await keys.read(None, keystore.get_fact, _GENERATION) or 0)
-    return mine < noted
+    return int(meta.get(conn, store_meta, _GENERATION) or 0) < noted
+
+
+def _begin_epoch_once(conn: Connection, noted: int) -> int | None:
+    """As `begin_epoch`; None where a process that started together with us has done it, and may be at work."""
+    return begin_epoch(conn) if _is_restored(conn, noted) else None
 
 
 async def _raise_generation(content: Database, keys: Database) -> None:
@@ -113,11 +118,11 @@ async def _raise_generation(content: Database, keys: Database) -> None:
     generation = max(mine, noted) + 1
     # The content database first: a crash in between must not look like a restore.
     await content.transaction(None, _begin_generation, generation)
-    await keys.transaction(None, keystore.put_fact, _GENERATION, str(generation))
+    await keys.transaction(None, keystore.raise_fact, _GENERATION, generation)
 
 
 def _begin_generation(conn: Connection, generation: int) -> None:
-    meta.put(conn, store_meta, _GENERATION, str(generation))
+    meta.raise_to(conn, store_meta, _GENERATION, generation)
     # Last, when everything is done that a restored copy needs: a crash before does it again.
     conn.execute(delete(store_meta).where(store_meta.c.name == _RESTORED))
 

@@ -50,6 +50,10 @@ class Notifier:
     def stopping(self, status: str) -> None:
         self._send("STOPPING=1", _status(status))
 
+    def alive(self) -> None:
+        """Give a sign of life."""
+        self._send("WATCHDOG=1")
+
     async def keep_alive(self, is_live: Callable[[], bool]) -> None:
         """Give a sign of life twice in each watchdog time, as long as `is_live` says so, until cancelled.
 
@@ -57,7 +61,7 @@ class Notifier:
         """
         while self.watchdog_seconds is not None:
             if is_live():
-                self._send("WATCHDOG=1")
+                self.alive()
             await asyncio.sleep(self.watchdog_seconds / 2)
 
     def _send(self, *assignments: str) -> None:

@@ -15,6 +15,9 @@ DAEMON_STOPPING: Final = "daemon.stopping"
 DAEMON_STOPPED: Final = "daemon.stopped"
 DAEMON_FAILED: Final = "daemon.failed"
 DAEMON_KILLED: Final = "daemon.killed"
+PROCESS_STARTED: Final = "process.started"
+PROCESS_ENDED: Final = "process.ended"
+PROCESS_SILENT: Final = "process.silent"
 TASK_FAILED: Final = "task.failed"
 CONFIG_RELOADED: Final = "config.reloaded"
 CONFIG_KEPT: Final = "config.kept"
@@ -22,6 +25,7 @@ CONFIG_REFUSED: Final = "config.refused"
 MAILBOX_CLAIMED: Final = "mailbox.claimed"
 MAILBOX_LOST: Final = "mailbox.lost"
 MAILBOX_RELEASED: Final = "mailbox.released"
+MAILBOX_HANDED_OVER: Final = "mailbox.handed_over"
 MAILBOX_BATCH_COMMITTED: Final = "mailbox.batch_committed"
 MAILBOX_STATE_CHANGED: Final = "mailbox.state_changed"
 MAILBOX_READ_FAILED: Final = "mailbox.read_failed"
@@ -87,6 +91,9 @@ EVENTS: Final[Mapping[str, str]] = {
     DAEMON_STOPPED: "The daemon has stopped; nothing of it runs any more.",
     DAEMON_FAILED: "The daemon stops because of an error that it cannot live with.",
     DAEMON_KILLED: "The daemon was asked to stop a second time, and ends at once, as in a crash.",
+    PROCESS_STARTED: "The parent of several processes has started one of them.",
+    PROCESS_ENDED: "One of them has ended, and is started again after the delay; without one, all end.",
+    PROCESS_SILENT: "One of them gave no sign of life, or took too long to stop: it is killed.",
     TASK_FAILED: "A background task ended with an error and is started again.",
     CONFIG_RELOADED: "The configuration was read again; these sections are in force now.",
     CONFIG_KEPT: "These settings changed in the file, and wait for a restart.",
@@ -94,6 +101,7 @@ EVENTS: Final[Mapping[str, str]] = {
     MAILBOX_CLAIMED: "This process now works on the mailbox.",
     MAILBOX_LOST: "The mailbox is not ours any more: taken over, paused, linked again or being disconnected.",
     MAILBOX_RELEASED: "This process gave the mailbox back.",
+    MAILBOX_HANDED_OVER: "Another process has joined: mailboxes above our share are given to it.",
     MAILBOX_BATCH_COMMITTED: "A batch of messages and its cursor were committed.",
     MAILBOX_STATE_CHANGED: "The mailbox changed between active, failing, reauth_required and the rest.",
     MAILBOX_READ_FAILED: "A reading failed; it is repeated from the same cursor after a pause.",

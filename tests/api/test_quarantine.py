@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 import pytest
@@ -28,7 +28,9 @@ class Mended(ParserPool):
     def __init__(self) -> None:
         self.rejects = ""
 
-    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+    async def transform(
+        self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> Transformed:
         if self.rejects:
             raise ParserRejected(self.rejects)
         return transform(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -302,7 +302,9 @@ def test_the_first_sender_is_offered_where_an_agent_forwarded(sender: str, verdi
 
 async def test_who_is_offered_stays_with_the_ticket(light: Stores) -> None:
     class Forwarded(HereParser):
-        async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+        async def transform(
+            self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+        ) -> Transformed:
             found = await super().transform(raw, live=live)
             first = Address("mia@example.net", "Mia")
             return msgspec.structs.replace(found, mail=msgspec.structs.replace(found.mail, forwarded_from=first))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -93,7 +94,9 @@ async def test_what_is_in_quarantine_is_known_under_another_limit(stores: Stores
     (row,) = await stores.content.read(office.held.account_id, quarantine.list_quarantined)
 
     class Mended(HereParser):
-        async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+        async def transform(
+            self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+        ) -> Transformed:
             return await super().transform(raw.replace(b"Subject: poison", b"Subject: mended"), live=live)
 
     replayed = await replay(office.desk, office.context, Mended(), row)  # type: ignore[arg-type]

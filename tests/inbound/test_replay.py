@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 import sys
+from collections.abc import Hashable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,7 +38,9 @@ class Parser:
     def __init__(self, rejects: str = "") -> None:
         self._rejects = rejects
 
-    async def transform(self, raw: bytes, *, live: bool = True, masked: bool = False) -> Transformed:
+    async def transform(
+        self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> Transformed:
         if self._rejects:
             raise ParserRejected(self._rejects)
         return transform(raw, masked=masked)

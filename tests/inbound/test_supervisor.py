@@ -8,7 +8,8 @@ import pytest
 
 from config import Inbound
 from ingestd.inbound.lease import Lease
-from ingestd.inbound.supervisor import MailboxWork, Supervisor
+from ingestd.inbound.running import MailboxWork
+from ingestd.inbound.supervisor import Supervisor
 from ingestd.telemetry.health import Health
 from ingestd.wakes import Bell
 from storage import leases

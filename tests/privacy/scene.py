@@ -124,7 +124,7 @@ def _mail(witness: Witness, customer: str, address: str, number: int) -> bytes:
 class _RejectingParser:
     """What the pool does with a mail that no parser survives."""
 
-    async def transform(self, raw: bytes, *, live: bool, masked: bool) -> object:
+    async def transform(self, raw: bytes, *, live: bool, masked: bool, owner: object) -> object:
         raise ParserRejected("timeout")
 
 

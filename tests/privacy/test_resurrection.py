@@ -52,7 +52,7 @@ async def test_a_worker_that_slept_writes_nothing(world: World, stop: Point) -> 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_worker_that_slept_within_its_commit_writes_nothing(postgres: PostgresServer, tmp_path: Path) -> None:
-    """It holds the mailbox's row, so the disconnect waits: PostgreSQL ends such a transaction after a minute."""
+    """It holds the mailbox's row, so the disconnect waits: PostgreSQL ends such a transaction after ten seconds."""
     async with open_world("postgresql", tmp_path, postgres, houses_max=1) as world, world.house() as house:
         daemon = Process(house)
         daemon.at, daemon.signal = Point("content", "commit_batch", "committing"), signal.SIGSTOP

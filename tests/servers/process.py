@@ -23,6 +23,17 @@ def free_port() -> int:
         return port
 
 
+def free_ports(count: int) -> int:
+    """Return the first of `count` ports in a row that are free."""
+    for _ in range(100):
+        first = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise OSError(f"no {count} free ports in a row")
+
+
 def private_folder(name: str) -> Path:
     """Make a folder with a short path (unix sockets take 107 bytes) that the server's own users can enter."""
     path = Path(tempfile.mkdtemp(prefix=f"ingestd-{name}-"))

@@ -123,6 +123,92 @@ async def test_two_claimers_never_share(stores: Stores, account: UUID) -> None:
         assert {one.mailbox_id for one in held} == set(share)
 
 
+async def _look(stores: Stores, worker_id: UUID, limit: int = 100) -> leases.Look:
+    return await stores.content.transaction(None, leases.look, worker_id, LEASE, limit)
+
+
+async def _held(stores: Stores, worker_id: UUID) -> list[leases.Held]:
+    found = (await _look(stores, worker_id)).held
+    assert found is not None
+    return found
+
+
+async def test_what_is_known_already_is_not_listed(stores: Stores, account: UUID) -> None:
+    for _ in range(3):
+        await add_mailbox(stores, account)
+    worker = await _worker(stores)
+    held = await _held(stores, worker)
+
+    async def look() -> leases.Look:
+        known = len(held), sum(one.fence for one in held)
+        return await stores.content.transaction(None, leases.look, worker, LEASE, 100, known)
+
+    assert (await look()).held is None
+    one = held[0]
+    await stores.content.transaction(account, mailboxes.start_disconnect, one.mailbox_id)
+    assert (await look()).held == held[1:]
+
+
+async def test_mailboxes_are_divided_evenly_and_follow_who_comes_and_goes(stores: Stores, account: UUID) -> None:
+    for _ in range(10):
+        await add_mailbox(stores, account)
+    first = await _worker(stores)
+    alone = await _look(stores, first)
+    assert (len(alone.held or ()), alone.above, alone.next_end) == (10, 0, None)
+    second = await _worker(stores)
+    assert (await _look(stores, second)).held == []  # all of them are somebody's
+    now_shared = await _look(stores, first)
+    assert now_shared.above == 5
+    assert now_shared.held is not None
+    assert now_shared.next_end is not None
+    assert 0 < now_shared.next_end.total_seconds() <= LEASE
+    await stores.content.transaction(None, leases.give_back, first, now_shared.held[:5])
+    assert await _held(stores, first) == now_shared.held[5:]  # and takes nothing back
+    taken = await _look(stores, second)
+    assert {one.mailbox_id: one.fence for one in taken.held or ()} == {
+        one.mailbox_id: one.fence + 2 for one in now_shared.held[:5]
+    }
+    await stores.content.transaction(None, _let_run_out, first)
+    assert len(await _held(stores, second)) == 10
+
+
+async def test_who_stands_down_keeps_what_it_has_and_leaves_the_rest_to_others(stores: Stores, account: UUID) -> None:
+    for _ in range(4):
+        await add_mailbox(stores, account)
+    first, second = await _worker(stores), await _worker(stores)
+    held = await _held(stores, first)
+    assert len(held) == 2
+    await stores.content.transaction(None, leases.stand_down, first)
+    assert (await _look(stores, first)).above == 2
+    assert len(await _held(stores, second)) == 2
+    await stores.content.transaction(None, leases.give_back, first, held)
+    assert len(await _held(stores, second)) == 4
+
+
+async def test_who_has_less_room_leaves_the_rest_to_others(stores: Stores, account: UUID) -> None:
+    for _ in range(10):
+        await add_mailbox(stores, account)
+    small, large = new_id(), new_id()
+    await stores.content.transaction(None, leases.register, small, 2)
+    await stores.content.transaction(None, leases.register, large, 7)
+    assert len(await _held(stores, small)) == 2
+    assert len(await _held(stores, large)) == 7  # one stays without: there is no room for it
+
+
+async def test_what_is_given_back_with_an_old_fence_stays_where_it_is(
+    stores: Stores, account: UUID, mailbox: UUID
+) -> None:
+    worker = await _worker(stores)
+    (held,) = await _claim(stores, worker)
+    old = leases.Held(held.account_id, held.mailbox_id, held.fence - 1)
+    await stores.content.transaction(None, leases.give_back, worker, [old])
+    assert await stores.content.read(None, leases.list_held, worker) == [held]
+
+
+async def test_who_has_lost_its_lease_takes_nothing(stores: Stores, account: UUID, mailbox: UUID) -> None:
+    assert await _claim(stores, new_id()) == []
+
+
 async def test_clearing_fences_everybody_out(stores: Stores, account: UUID, mailbox: UUID) -> None:
     first = await _worker(stores)
     (held,) = await _claim(stores, first)

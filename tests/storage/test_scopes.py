@@ -66,8 +66,6 @@ FREE: dict[str, Executable] = {
     "deleted": delete(tickets).where(tickets.c.number == 1),
     "another's": select(tickets.c.number).where(tickets.c.account_id == OTHER),
     "another's rows": delete(events).where(tuple_(events.c.account_id, events.c.sequence).in_([(MINE, 1), (OTHER, 2)])),
-        _PLACE.in_(select(_PLACE).select_from(tickets).where(_mine))
-    ),
     "written for another": insert(events).values(account_id=OTHER, sequence=1),
 }
 

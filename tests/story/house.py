@@ -257,13 +257,14 @@ async def open_house(
     provider: dict[str, Any] | None = None,
     by_cli: bool = False,
     program: Sequence[str] = (),
+    port: int | None = None,
     **sections: Any,
 ) -> AsyncIterator[House]:
     """Set an installation up, not started yet. At its end every promise and the logs are checked.
 
     `by_cli` makes the store by `ingestd init`, else it is made in this process. `program` runs `ingestd`.
     """
-    port = free_port()
+    port = port or free_port()
     client = Client(f"ingestd-{port}", f"story-secret-{port}", (f"http://127.0.0.1:{port}/oauth/callback",))
     servers.auth.clients[client.client_id] = client
     assert client.client_secret is not None

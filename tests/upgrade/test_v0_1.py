@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, column, insert, select, table
 
 from ingestd.backup.folder import open_backup
 from ingestd.backup.progress import quiet
 from ingestd.backup.restore import fill, put_blobs
 from ingestd.lock import StoreLock
-from storage import erasures, leases, schema
+from storage import erasures, schema
 from storage.blobs import FolderBlobs
-from storage.database import Database, open_database
-from storage.tables import accounts
+from storage.database import Database, now, open_database
+from storage.tables import accounts, workers
 from storage.types import new_id
 from tests.backup.desk import configure, daemon, done, ingestd
 from tests.stores import StoreUrls
@@ -94,6 +94,15 @@ def test_what_0_1_wrote_is_read_on(store_urls: StoreUrls, tmp_path: Path) -> Non
     assert json.loads(done(config, "verify", "--json"))["violations"] == []
 
 
+def _register_as_before(conn: Connection) -> None:
+    """Take a lease as a release did that knew no shares."""
+    at = now(conn)
+    columns = (workers.c.worker_id, workers.c.started_at, workers.c.heartbeat_at)
+    conn.execute(
+        insert(table(workers.name, *(column(one.name, one.type) for one in columns))).values((new_id(), at, at))
+    )
+
+
 @contextlib.contextmanager
 def _an_older_daemon(urls: StoreUrls) -> Iterator[None]:
     """What the other processes see of a daemon that runs on the store."""
@@ -101,7 +110,7 @@ def _an_older_daemon(urls: StoreUrls) -> Iterator[None]:
     async def register() -> None:
         database = _open(urls, schema.CONTENT)
         try:
-            await database.transaction(None, leases.register, new_id())
+            await database.transaction(None, _register_as_before)
         finally:
             await database.close()
 
