@@ -27,7 +27,7 @@ ALWAYS = {
 }
 """Where each run kills."""
 EXPECTED = {
-    *("register", "claim", "bind_read_way", "settle_warnings", "recover"),
+    *("register", "look", "bind_read_way", "settle_warnings", "recover"),
     *("commit_batch", "change_state", "take", "settle", "file_copy"),
     *ALWAYS,
     *("destroy_key", "set_step", "end_revocation", "delete_chunk", "append_ledger", "finish", "release"),
