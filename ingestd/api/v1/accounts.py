@@ -51,6 +51,10 @@ class AccountReceiptShown(Shown):
     mailboxes: list[UUID] = Field(description="All that were ever forgotten: each has a receipt of its own.")
     deleted: dict[str, int] = Field(examples=[{"webhooks": 1, "events": 40}], description="Rows, by table.")
     left: dict[str, int] = Field(description="Rows that a scan found afterwards; empty when all is well.")
+    blob_versions: str = Field(
+        examples=["none"],
+        description="Older versions of large mails: none, not_deleted or unknown, as in the receipts of its mailboxes.",
+    )
 
 
 class ClosingShown(Shown):
