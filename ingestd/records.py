@@ -402,6 +402,8 @@ class AccountReceipt(msgspec.Struct, frozen=True):
     deleted: dict[str, int]
     left: dict[str, int]
     """Rows that a scan after the deletion still found; empty when all is well."""
+    blob_versions: str = "unknown"
+    """As a mailbox's receipt tells."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -423,3 +425,6 @@ class Receipt(msgspec.Struct, frozen=True):
     no_refresh_token: there was none, as the access was our application's own."""
     removal_page: str | None = None
     """Where the owner can take our access away, as we could not; None where it is revoked, pending, or not known."""
+    blob_versions: str = "unknown"
+    """none: where the blobs lay, nothing keeps versions of them. not_deleted: they lay in a bucket, and versions that
+    it may keep stay there, as ciphertext without a key. unknown: the receipt is older than this word."""

@@ -63,8 +63,9 @@ def insert_account(conn: Connection, account_id: UUID, sealed: bytes, *, locatio
             created_at=now(conn),
             next_ticket_number=1,
             next_event_sequence=1,
-            location=location,
             sealed=sealed,
+            # Not named where there is none: an upgrade writes before there is such a column.
+            **({"location": location} if location is not None else {}),
         )
     )
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 from uuid import UUID
 
 from storage.errors import NotFound, SealBroken
@@ -26,6 +26,9 @@ from storage.errors import NotFound, SealBroken
 _LENGTH = struct.Struct(">I")
 _CHUNK_BYTES_MAX = 64 * 1024 * 1024
 _TEMPORARY = ".tmp-"
+
+Versions = Literal["none", "not_deleted"]
+"""Older versions of what is deleted: none are kept, or the place may keep some, which we cannot delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class StoredBlob:
 class Blobs(Protocol):
     """Where blobs are kept. All calls block: run them in a thread. What cannot be reached raises StorageUnavailable,
     a folder OSError."""
+
+    versions: ClassVar[Versions]
 
     @property
     def place(self) -> str:
@@ -86,6 +91,8 @@ class Blobs(Protocol):
 
 class FolderBlobs:
     """Blobs in a folder: one folder a mailbox, one file a message. As `Blobs`."""
+
+    versions: ClassVar[Versions] = "none"
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -146,8 +146,8 @@ def list_due(
     return found, None if first is None else first - at
 
 
-def due_by_people(conn: Connection, worker_id: UUID, *, limit: int) -> list[Held]:
-    """Return the mailboxes that this process holds and that people's actions have made edits due in."""
+def due_by_others(conn: Connection, worker_id: UUID, *, limit: int) -> list[Held]:
+    """Return the mailboxes that this process holds and in which edits are due."""
     held = (
         select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence)
         .select_from(
@@ -156,9 +156,7 @@ def due_by_people(conn: Connection, worker_id: UUID, *, limit: int) -> list[Held
                 and_(mailboxes.c.account_id == edits.c.account_id, mailboxes.c.mailbox_id == edits.c.mailbox_id),
             )
         )
-        # What was planned at the import is done by the task that imported, without being told.
         .where(mailboxes.c.worker_id == worker_id, mailboxes.c.state.in_(WORKED), edits.c.due_at <= now(conn))
-        .where(edits.c.cause != EditCause.IMPORT)
         .distinct()
         .limit(limit)
     )
@@ -225,7 +223,7 @@ def revive(conn: Connection, account_id: UUID, mailbox_id: UUID) -> int:
 
 
 def announce(conn: Connection) -> None:
-    """Let the tasks that hold the mailboxes do what people's actions have made due."""
+    """Let the tasks that hold the mailboxes do what others have made due: people's actions, a replay."""
     wake(conn, "edits")
 
 

@@ -268,11 +268,12 @@ def _scoped(run: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def marked(conn: Connection, *args: Any, **kwargs: Any) -> Any:
-            conn.info[_ACCOUNT] = account_id
+            info = conn.info  # of a connection that is lost meanwhile, none can be had
+            info[_ACCOUNT] = account_id
             try:
                 return function(conn, *args, **kwargs)
             finally:
-                conn.info.pop(_ACCOUNT, None)
+                info.pop(_ACCOUNT, None)
 
         return await run(self, read_only, account_id, marked, *rest)
 

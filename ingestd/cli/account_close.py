@@ -48,7 +48,10 @@ async def closing_fields(store: Store, account_id: UUID, as_json: bool) -> dict[
     fields: dict[str, object] = {"closing": erasure.step, "requested": erasure.requested_at, "mailboxes_left": left}
     if as_json:
         return {**fields, "receipt": None if receipt is None else msgspec.to_builtins(receipt)}
-    return fields if receipt is None else {**fields, "deleted": told(receipt.deleted), "left": told(receipt.left)}
+    if receipt is None:
+        return fields
+    told_of = {"deleted": told(receipt.deleted), "left": told(receipt.left), "blob_versions": receipt.blob_versions}
+    return {**fields, **told_of}
 
 
 async def _close(store: Store, account_id: UUID, wait_seconds: float) -> AccountReceipt:

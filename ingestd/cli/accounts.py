@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
 import click
+from sqlalchemy import Connection
 
 from config import NOWHERE, is_location
-from ingestd.account_states import MEANINGS
-from ingestd.account_states import hold as hold_account
-from ingestd.account_states import release as release_account
-from ingestd.account_states import resume as resume_account
-from ingestd.account_states import suspend as suspend_account
+from ingestd import account_states
 from ingestd.accounts import create_account, name_of
 from ingestd.build.store import Store
 from ingestd.cli.account_close import close, closing_fields
@@ -73,7 +71,7 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
     """Show an account: its status, since when, and what that means."""
     one = await store.content.read(account_id, accounts.get_account)
     linked = await store.content.read(account_id, mailboxes.list_mailboxes)
-    row = {**await _row(store, one), "meaning": MEANINGS[one.status], "mailboxes": len(linked)}
+    row = {**await _row(store, one), "meaning": account_states.MEANINGS[one.status], "mailboxes": len(linked)}
     row |= await _solved(store, one)
     row["mask_cards"] = one.mask_cards
     if one.status is AccountStatus.SUSPENDED:
@@ -89,8 +87,7 @@ async def show(store: Store, account_id: UUID, as_json: bool) -> None:
 @with_store
 async def suspend(store: Store, account_id: UUID, as_json: bool) -> None:
     """Stop reading and sending for an account whose paid term is over. Its data are kept, and its replies wait."""
-    changed = await store.content.transaction(account_id, suspend_account)
-    _say(account_id, changed, "suspended" if changed else "it was suspended already", as_json)
+    await _change(store, account_id, account_states.suspend, "suspended", "it was suspended already", as_json)
 
 
 @account.command()
@@ -99,8 +96,7 @@ async def suspend(store: Store, account_id: UUID, as_json: bool) -> None:
 @with_store
 async def resume(store: Store, account_id: UUID, as_json: bool) -> None:
     """Let a suspended account go on where it stopped: what came meanwhile is read, what waits is sent."""
-    changed = await store.content.transaction(account_id, resume_account)
-    _say(account_id, changed, "resumed" if changed else "it was not suspended", as_json)
+    await _change(store, account_id, account_states.resume, "resumed", "it was not suspended", as_json)
 
 
 @account.command()
@@ -109,8 +105,7 @@ async def resume(store: Store, account_id: UUID, as_json: bool) -> None:
 @with_store
 async def hold(store: Store, account_id: UUID, as_json: bool) -> None:
     """Keep an account from being erased, however long it is suspended, until it is released."""
-    changed = await store.content.transaction(account_id, hold_account)
-    _say(account_id, changed, "held" if changed else "it was held already", as_json)
+    await _change(store, account_id, account_states.hold, "held", "it was held already", as_json)
 
 
 @account.command()
@@ -119,12 +114,20 @@ async def hold(store: Store, account_id: UUID, as_json: bool) -> None:
 @with_store
 async def release(store: Store, account_id: UUID, as_json: bool) -> None:
     """Take the hold of an account back. Where its time is over, it is warned again before it is erased."""
-    changed = await store.content.transaction(account_id, release_account)
-    _say(account_id, changed, "released" if changed else "it was not held", as_json)
+    await _change(store, account_id, account_states.release, "released", "it was not held", as_json)
 
 
-def _say(account_id: UUID, changed: bool, words: str, as_json: bool) -> None:
-    print_done({"account": account_id, "changed": changed}, as_json, words=words)
+async def _change(
+    store: Store,
+    account_id: UUID,
+    change: Callable[[Connection, UUID], bool],
+    done: str,
+    already: str,
+    as_json: bool,
+) -> None:
+    """Make a change that returns whether there was anything to change, and say which it was."""
+    changed = await store.content.transaction(account_id, change)
+    print_done({"account": account_id, "changed": changed}, as_json, words=done if changed else already)
 
 
 @account.command("set")

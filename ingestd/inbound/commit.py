@@ -147,9 +147,11 @@ def commit_missed(
         raise Conflict(f"mailbox {context.mailbox_id} is not being read: nothing is taken from it")
     remembers = imported or backfills.is_unfinished(conn, account_id, context.mailbox_id)
     status = ticket_status if imported else "open"
-    return _commit(
-        conn, account_id, context, prepared, Draft(remembers=remembers, imported=imported, ticket_status=status)
-    )
+    draft = Draft(remembers=remembers, imported=imported, ticket_status=status)
+    committed = _commit(conn, account_id, context, prepared, draft)
+    if draft.new_edits:
+        edits.announce(conn)
+    return committed
 
 
 def _commit(
@@ -195,6 +197,8 @@ def write_understood(
     draft = Draft(remembers=remembers, imported=imported, ticket_status=ticket_status)
     _take(conn, context, draft, one, one.read.mail)
     _write(conn, account_id, context, draft)
+    if draft.new_edits:
+        edits.announce(conn)
     return draft.new_messages[0].ticket_id
 
 

@@ -300,12 +300,12 @@ class Supervisor:
     # -- edits in the mailbox --------------------------------------------------------------------
 
     async def _edits_loop(self) -> None:
-        """Wake those that wait for mail where an agent's action is to be mirrored; they look by themselves, too."""
+        """Wake those that wait for mail where others have made edits due; they look by themselves, too."""
         with self.bell.subscribe("edits") as listener:
             while True:
                 try:
                     due = await self.content.read(
-                        None, edits.due_by_people, self.lease.worker_id, limit=_EDITS_MAILBOXES
+                        None, edits.due_by_others, self.lease.worker_id, limit=_EDITS_MAILBOXES
                     )
                     for held in due:
                         one = self._running.get(held.mailbox_id)

@@ -101,6 +101,7 @@ class Closer:
             mailboxes=tuple(mine),
             deleted=erasure.deleted,
             left=await tools.content.read(account_id, closures.count_rows),
+            blob_versions=tools.blobs.versions,
         )
         await tools.keystore.transaction(
             account_id, keystore.append_once, account_id, "receipt", msgspec.to_builtins(receipt)

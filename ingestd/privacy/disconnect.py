@@ -222,6 +222,7 @@ class Eraser:
             left=await tools.content.read(account_id, erasures.count_rows, mailbox_id),
             refresh_after=revoked.get("refresh_after", "not_tried"),
             removal_page=revoked.get("removal_page"),
+            blob_versions=tools.blobs.versions,
         )
         await tools.keystore.transaction(
             account_id, keystore.append_ledger, mailbox_id, "receipt", msgspec.to_builtins(receipt)

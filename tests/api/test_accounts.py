@@ -85,6 +85,7 @@ async def test_close(desk: ApiDesk) -> None:
     assert (shown["status"], shown["name"]) == ("closed", None)
     assert shown["closing"]["receipt"]["mailboxes"] == [str(desk.office.held.mailbox_id)]
     assert shown["closing"]["receipt"]["left"] == {}
+    assert shown["closing"]["receipt"]["blob_versions"] == "none"
     (receipt,) = (await desk.get("/receipts", token=operator))["items"]
     assert receipt["mailbox_id"] == str(desk.office.held.mailbox_id)
     (listed,) = (await desk.get("/v1/accounts", token=operator))["items"]

@@ -65,6 +65,7 @@ async def test_what_came_of_a_revocation_later_is_told(desk: ApiDesk) -> None:
     # As version 0.2 wrote it, without what came of a refresh.
     receipt = (await desk.get(path))["receipt"]
     assert (receipt["revocation"], receipt["refresh_after"]) == ("pending", "not_tried")
+    assert receipt["blob_versions"] == "unknown"
     await store.transaction(
         held.account_id,
         keystore.append_ledger,

@@ -23,7 +23,9 @@ def test_a_receipt_is_signed_and_checked_by_its_key_alone(tmp_path: Path) -> Non
 
     signed = desk.run("receipt", "show", desk.mailbox_id, "--signed").output
     (tmp_path / "receipt.jws").write_text(signed)
-    assert desk.json("receipt", "verify", tmp_path / "receipt.jws")["deleted"] == shown["deleted"]
+    verified = desk.json("receipt", "verify", tmp_path / "receipt.jws")
+    assert verified["deleted"] == shown["deleted"]
+    assert verified["blob_versions"] == shown["blob_versions"] == "none"
     (tmp_path / "key.pem").write_text(desk.run("receipt", "key").output)
     elsewhere = ["receipt", "verify", str(tmp_path / "receipt.jws"), "--key", str(tmp_path / "key.pem")]
     checked = CliRunner().invoke(main, elsewhere)  # no store, no configuration

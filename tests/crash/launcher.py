@@ -1,7 +1,8 @@
 """`python -m tests.crash.launcher …`: the real command line, with a signal to itself at a chosen commit.
 
 The hooks of `Database` are the only thing that is patched, and what has no commit: the blob store's `put`, and what
-an export writes. The signal is SIGKILL unless the environment names another: nothing of the process runs after it.
+an export writes and answers. The signal is SIGKILL unless the environment names another: nothing of the process runs
+after it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import os
 import signal
 import threading
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ingestd.cli import main
-from ingestd.privacy.export import Export
+from ingestd.desk import MessageView
+from ingestd.privacy.export import Export, Walk
 from storage import keystore_tables
 from storage.blobs import FolderBlobs
 from storage.database import Database
@@ -70,12 +73,20 @@ class Hooks:
             await ticket(export, *args)
             self.passes("export", "ticket", "committing")
 
+        messages = Walk.messages
+
+        async def walk_messages(walk: Walk, number: int) -> AsyncIterator[MessageView]:
+            async for one in messages(walk, number):
+                yield one
+                self.passes("export", "message", "committed")
+
         for target, attribute, function in (
             (Database, "committing", committing),
             (Database, "committed", committed),
             (FolderBlobs, "put", put_blob),
             (Export, "_settle", settle_export),
             (Export, "_ticket", export_ticket),
+            (Walk, "messages", walk_messages),
         ):
             setattr(target, attribute, function)
 

@@ -218,6 +218,12 @@ async def check_told(world: World, house: House, told: Told) -> None:
     assert Counter(told.delivered) == known["in"], "a mail is no ticket message, or is one twice"
     assert known["out"] == Counter([told.reply_id])
     await _check_imported(house)
+    await check_sent(world, house, told)
+    await check_store(house)
+
+
+async def check_sent(world: World, house: House, told: Told) -> None:
+    """What the customer and Sent have of the reply is what its status says."""
     came = [_token_of(one) for one in await world.provider.mails(CUSTOMER)].count(told.token)
     filed = [_token_of(one) for one in await world.provider.mails(house.address, "Sent")].count(told.token)
     if told.reply.status is ReplyStatus.SENT:
@@ -227,7 +233,6 @@ async def check_told(world: World, house: House, told: Told) -> None:
         assert came <= 1
         assert filed <= came
         assert world.way == "imap" or came == 0, "the provider filed it, and it was not found"
-    await check_store(house)
 
 
 async def _check_imported(house: House) -> None:

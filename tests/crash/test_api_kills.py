@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ import httpx2
 import pytest
 
 from ingestd.access import Scope, make_token
-from storage import accounts, tokens, webhooks
+from storage import accounts, events, tokens, webhooks
+from storage.accounts import AccountStatus
 from tests.crash import campaign, story
 from tests.crash.campaign import Iteration
 from tests.crash.points import Point, spread
@@ -40,6 +42,8 @@ class Helpdesk:
     process: Process
     token: str
     kills: int = 0
+    cut_short: list[bytes] = field(default_factory=list)
+    """What there was of answers that broke off."""
 
     async def start(self) -> None:
         await self.process.start()
@@ -53,13 +57,36 @@ class Helpdesk:
                 async with httpx2.AsyncClient(base_url=self._base, trust_env=False, headers=headers) as client:
                     answer = await client.request(method, path, timeout=60, **body)
             except httpx2.TransportError:
-                assert await self.process.end() == -signal.SIGKILL, self.process.tail()
-                self.kills += 1
-                self.process.at = None
-                await self.start()
+                await self._start_again()
                 continue
             assert answer.is_success, answer.text
             return answer.json() if answer.content else None
+
+    async def read(self, path: str, **params: int) -> bytes:
+        """Return an answer that has come to its end; one that breaks off is asked for again."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        while True:
+            had = b""
+            try:
+                async with (
+                    httpx2.AsyncClient(base_url=self._base, trust_env=False, headers=headers) as client,
+                    client.stream("GET", path, params=params, timeout=60) as answer,
+                ):
+                    assert answer.is_success
+                    async for portion in answer.aiter_bytes():
+                        had += portion
+            except httpx2.TransportError:
+                assert had, "it was killed before it answered"
+                self.cut_short.append(had)
+                await self._start_again()
+                continue
+            return had
+
+    async def _start_again(self) -> None:
+        assert await self.process.end() == -signal.SIGKILL, self.process.tail()
+        self.kills += 1
+        self.process.at = None
+        await self.start()
 
     async def _listens(self) -> bool:
         assert self.process.returncode is None, self.process.tail()
@@ -87,7 +114,10 @@ async def helpdesk(world: World, process: Process) -> AsyncIterator[Helpdesk]:
 async def tell(house: House, desk: Helpdesk) -> None:
     """Every kind of write: what belongs to an account, to the operator, to the key store as well, and to no body."""
     here = f"/accounts/{house.account_id}"
-    await desk.write("POST", "/accounts", json={"name": "Example Ltd"})
+    other = (await desk.write("POST", "/accounts", json={"name": "Example Ltd"}))["account_id"]
+    for verb in ("suspend", "hold", "release", "resume"):
+        await desk.write("POST", f"/accounts/{other}/{verb}")
+    await desk.write("DELETE", f"/accounts/{other}")
     await desk.write("POST", "/tokens", json={"label": "console", "scopes": ["read"]})
     await desk.write("POST", f"{here}/tokens", json={"label": "reports", "scopes": ["read"]})
     hook = (await desk.write("POST", f"{here}/webhooks", json={"url": "https://desk.example.com/hook"}))["webhook_id"]
@@ -103,7 +133,10 @@ async def tell(house: House, desk: Helpdesk) -> None:
 async def check(house: House) -> None:
     """Nothing lost, nothing twice."""
     content = house.store.content
-    assert len(await content.read(None, accounts.list_accounts)) == 2
+    (other,) = [one for one in await content.read(None, accounts.list_accounts) if one.account_id != house.account_id]
+    assert (other.status, other.held_since) == (AccountStatus.CLOSING, None)
+    log = await content.read(other.account_id, events.list_events, 0, 100)
+    assert [one.type for one in log] == ["account.suspended", "account.resumed", "account.closing"]
     assert sorted(one.label for one in await content.read(None, tokens.list_tokens, None)) == ["console", "helpdesk"]
     assert [one.label for one in await content.read(house.account_id, tokens.list_tokens)] == ["reports"]
     assert await content.read(house.account_id, webhooks.list_webhooks) == []
@@ -155,6 +188,54 @@ async def test_killed_over_a_request(world: World) -> None:
     tally = await campaign.run(world, [killed(one) for one in chosen])
     assert tally.failures == []
     assert tally.kills == KILLS
+
+
+@pytest.mark.postgresql_is_long
+async def test_an_export_that_breaks_off_is_asked_for_again(world: World) -> None:
+    async with world.house() as house:
+        daemon = Daemon(house)
+        try:
+            await story.begin(world, house, daemon)
+            await daemon.stop()
+        finally:
+            await daemon.process.kill()
+        made = await make_token(house.store.content, None, label="helpdesk", scopes=list(Scope), tokens_max=10)
+        whole = await _export(house, made.text, None)
+        mails = story.MAILS + story.OLD_MAILS
+        assert whole.lines.count(b'"type":"message"') == mails
+        assert sum(one.startswith(b"From ") for one in whole.mail.splitlines()) == mails
+        for at in (2, mails + 2):  # among the lines, and among the mails
+            assert await _export(house, made.text, Point("export", "message", "committed", at)) == whole
+
+
+@dataclass(frozen=True)
+class Exported:
+    lines: bytes
+    mail: bytes
+
+
+async def _export(house: House, token: str, at: Point | None) -> Exported:
+    """Return what the API exports, in pages of two tickets, without the last line of each."""
+    process = Process(house, "run", "--role", "api")
+    process.at = at
+    desk = Helpdesk(process, token)
+    path = f"/accounts/{house.account_id}/export"
+    pages, lines, after = [], b"", 0
+    try:
+        await desk.start()
+        while after is not None:
+            pages.append(after)
+            *page, last = (await desk.read(path, after=after, limit=2)).splitlines(keepends=True)
+            end = json.loads(last)
+            assert end["type"] == "end"
+            lines, after = lines + b"".join(page), end["after"]
+        mail = b"".join([await desk.read(f"{path}/mail", after=one, limit=2) for one in pages])
+    finally:
+        await process.kill()
+    assert len(pages) > 1
+    assert desk.kills == len(desk.cut_short) == (at is not None)
+    assert not any(b'"type":"end"' in one for one in desk.cut_short)
+    return Exported(lines, mail)
 
 
 @pytest.mark.long

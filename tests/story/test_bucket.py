@@ -48,5 +48,6 @@ async def test_large_mails_lie_in_the_bucket_and_go_with_their_mailbox(
 
             receipt = await house.daemon.cli("mailbox", "disconnect", mailbox_id)
             assert (receipt["deleted"]["blobs"], receipt["left"]) == (2, {})
+            assert receipt["blob_versions"] == "not_deleted"
             assert house.store.blobs.count(house.account_id, mailbox_id) == 0
             assert await house.daemon.stop() == 0

@@ -26,6 +26,8 @@ _CHECKS: Final = (
     "response_schema_conformance",
     "ignored_auth",
 )
+_LEFT_OUT: Final = "close_v1_accounts__account_id__delete"
+"""What closes the account: nothing would be there for the others."""
 SECONDS_MAX: Final = 1800
 _SUCCESS_MIN: Final = 0.6
 """Share of the routes that must have answered 2xx at least once: of some, nothing is there to be found."""
@@ -87,6 +89,7 @@ async def _run(
         str(Path(sys.executable).parent / "st"),
         *("--config-file", str(config), "run", f"{url}/v1/openapi.json", "--url", url, "--no-color"),
         *("--checks", ",".join(_CHECKS), "--seed", "1", "--generation-database", "none", "--request-timeout", "20"),
+        *("--exclude-operation-id", _LEFT_OUT),
         *options,
         cwd=folder,
         env={"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "LANG": "C.UTF-8"},

@@ -79,6 +79,10 @@ class AccountReceiptShown(Shown):
     mailboxes: list[UUID] = Field(description="All that were ever forgotten: each has a receipt of its own.")
     deleted: dict[str, int] = Field(examples=[{"webhooks": 1, "events": 40}], description="Rows, by table.")
     left: dict[str, int] = Field(description="Rows that a scan found afterwards; empty when all is well.")
+    blob_versions: str = Field(
+        examples=["none"],
+        description="Older versions of large mails: none, not_deleted or unknown, as in the receipts of its mailboxes.",
+    )
     signed: str = Field(
         examples=["eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"],
         description="The same as a JWS (RFC 7515), to be shown to others: `ingestd receipt key` prints the public key.",
@@ -253,5 +257,6 @@ def _receipt(backend: Backend, closed: Closed) -> AccountReceiptShown:
         mailboxes=list(one.mailboxes),
         deleted=one.deleted,
         left=one.left,
+        blob_versions=one.blob_versions,
         signed=signer_of(backend.keys).sign_account(closed, datetime.now(UTC)),
     )

@@ -26,6 +26,12 @@ class ReceiptShown(Shown):
     key_fingerprint: str = Field(description="Of the key that was destroyed; tells nothing about it.")
     deleted: dict[str, int] = Field(examples=[{"messages": 12, "tickets": 7}], description="Rows, by table; blobs.")
     left: dict[str, int] = Field(description="Rows that a scan found afterwards; empty when all is well.")
+    blob_versions: str = Field(
+        examples=["none"],
+        description="Older versions of large mails: none (they lay where nothing keeps any), not_deleted (they lay in "
+        "a bucket, and versions that it may keep stay there, as ciphertext without a key, until a lifecycle rule "
+        "deletes them) or unknown (the receipt is older than this field).",
+    )
     revocation: str = Field(
         examples=["revoked"],
         description="What came of the revocation of the grant: revoked, unsupported, pending, failed or "
@@ -106,6 +112,7 @@ def _receipt(here: Here, one: Forgetting) -> ReceiptShown | None:
         key_fingerprint=receipt.key_fingerprint,
         deleted=receipt.deleted,
         left=receipt.left,
+        blob_versions=receipt.blob_versions,
         revocation=one.revocation or receipt.revocation,
         refresh_after=one.refresh_after or receipt.refresh_after,
         signed=signer_of(here.backend.keys).sign(here.account_id, one, datetime.now(UTC)),
