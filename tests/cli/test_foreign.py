@@ -23,6 +23,8 @@ from tests.cli.test_webhooks import add
 from tests.office import mail
 
 NOTHING_FOUND: Final[Mapping[str, str]] = {
+    "audit": "{mailbox}",
+    "explain": "<q3@example.org> --stored",
     "mailbox backfill": "{mailbox} --from everything",
     "mailbox disconnect": "{mailbox}",
     "mailbox link": "local --again {mailbox} --wait 1",
@@ -70,6 +72,8 @@ ITS_OWN: Final[Mapping[str, tuple[str, ...]]] = {
 """Commands about all that an account has: they show what is its own, and no more."""
 BY_ARGUMENT: Final = ("show", "set", "suspend", "hold", "release", "resume", "close --yes")
 """The operator's commands about one account: they leave all others as they are. The last one closes it."""
+OF_PERSONS: Final = {"person erase", "person show"}
+"""They name the account first, as those do."""
 OF_THE_STORE: Final = {
     *("init", "check-config", "migrate", "run", "verify", "demo", "inspect", "completion", "retention", "keys rotate"),
     *("account create", "account list", "receipt key", "receipt verify"),
@@ -160,6 +164,7 @@ def scene(tmp_path: Path) -> Scene:
         "message": desk.json("ticket", "show", 1)["messages"][0]["message"],
         "reply": desk.json("ticket", "reply", 2, "--text", "Zeugin", "--undo", 300)["message"],
         "token": desk.json("token", "create", "zeuge")["token_id"],
+        "erasure": desk.json("person", "erase", account["account"], "zeugin@example.org", "--dry-run")["erasure"],
         "number": 2,
     }
     mine = stock_another(desk, mail("Mine", headers=part.replace("Zeugin", "mine")))
@@ -169,7 +174,7 @@ def scene(tmp_path: Path) -> Scene:
 def test_every_command_has_its_case() -> None:
     of_one = {f"account {one.split()[0]}" for one in BY_ARGUMENT}
     found = dict(commands())
-    assert set(found) == {*NOTHING_FOUND, *ITS_OWN, *OF_THE_STORE, *of_one}
+    assert set(found) == {*NOTHING_FOUND, *ITS_OWN, *OF_THE_STORE, *OF_PERSONS, *of_one}
     takes_account = {path for path, one in found.items() if any(param.name == "account" for param in one.params)}
     assert takes_account == {*NOTHING_FOUND, *ITS_OWN}
 
@@ -206,6 +211,17 @@ def test_what_an_account_has_is_only_its_own(scene: Scene) -> None:
     for command in ("event list", "mailbox list", "ticket list", "token list", "webhook list"):
         done = scene.mine.run(*command.split(), "--account", scene.other_id)
         assert scene.told(done.output), (command, "the control")
+
+
+def test_a_person_is_erased_from_the_account_that_was_named(scene: Scene) -> None:
+    before = scene.rows()
+    mine, erasure = scene.mine.account_id, scene.known["erasure"]
+    done = scene.mine.run("person", "erase", mine, "zeugin@example.org", "--yes", "--wait", 30)
+    assert done.exit_code == 0, done.output
+    refused = scene.mine.run("person", "show", mine, erasure)
+    assert (refused.exit_code, scene.told(refused.output.replace(str(erasure), ""))) == (1, [])
+    assert scene.rows() == before
+    assert scene.mine.run("person", "show", scene.other_id, erasure).exit_code == 0, "the control"
 
 
 def test_the_operator_changes_the_account_that_was_named(scene: Scene) -> None:

@@ -218,6 +218,8 @@ async def test_who_lost_the_mailbox_settles_nothing(stores: Stores) -> None:
 class QuietServer(ScriptedServer):
     """A mailbox to which nothing comes: whoever waits waits for its full time."""
 
+    reads_ahead = False
+
     def __init__(self, *answers: Exception | None) -> None:
         super().__init__(*answers)
         self.waits: list[float] = []
@@ -230,7 +232,7 @@ class QuietServer(ScriptedServer):
 
     async def wait(self, timeout_seconds: float) -> bool:
         self.waits.append(timeout_seconds)
-        if timeout_seconds == SETTINGS.poll_seconds:
+        if timeout_seconds == max(SETTINGS.poll_seconds, SETTINGS.idle_poll_seconds):
             self.settled.set()
         await asyncio.sleep(timeout_seconds)
         return False

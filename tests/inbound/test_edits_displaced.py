@@ -58,7 +58,7 @@ class Unwilling:
 
     def __init__(self, reader: Reader) -> None:
         self.changes, self.wait, self.close = reader.changes, reader.wait, reader.close
-        self.missing_folders = reader.missing_folders
+        self.missing_folders, self.reads_ahead = reader.missing_folders, reader.reads_ahead
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         raise RateLimited("STORE: throttled", retry_after=3600)

@@ -271,7 +271,8 @@ async def build(stores: Stores) -> World:
         await stores.content.transaction(account_id, request_close, "retention")
         if done:
             await _close(world, ring, account_id)
-    await _erase_person(world, account_key)
+    await stores.content.transaction(world.account, accounts.set_location, "eu")
+    await _erase_person(world, await ring.account(world.other_account))
     await _disconnect(world, ring, world.leaving_mailbox, done=False)
     await _disconnect(world, ring, world.gone_mailbox, done=True)
     return world
@@ -283,12 +284,12 @@ async def _erase_person(world: World, key: DataKey) -> None:
     for erasure_id, step in ((world.erased_person, "done"), (world.person, "messages")):
         sealed = key.seal_record(records.PersonRecord.place(erasure_id), records.PersonRecord(("anna@example.com",)))
         asked = {"address_key": hashed, "until_id": new_id(), "sealed": sealed, "dry_run": False}
-        await stores.content.transaction(world.account, persons.request, erasure_id, **asked)  # type: ignore[arg-type]
-        at = await stores.content.read(world.account, persons.get_erasure, erasure_id)
-        await stores.keystore.transaction(world.account, keystore.append_ledger, erasure_id, "person", {})
+        await stores.content.transaction(world.other_account, persons.request, erasure_id, **asked)  # type: ignore[arg-type]
+        at = await stores.content.read(world.other_account, persons.get_erasure, erasure_id)
+        await stores.keystore.transaction(world.other_account, keystore.append_ledger, erasure_id, "person", {})
         if step == "done":
-            await stores.keystore.transaction(world.account, keystore.append_ledger, erasure_id, "receipt", {})
-        await stores.content.transaction(world.account, persons.advance, at, step=step)
+            await stores.keystore.transaction(world.other_account, keystore.append_ledger, erasure_id, "receipt", {})
+        await stores.content.transaction(world.other_account, persons.advance, at, step=step)
 
 
 async def _close(world: World, ring: KeyRing, account_id: UUID) -> None:
