@@ -44,18 +44,21 @@ from tests.crash import story
 from tests.crash.world import Daemon, House, Tuning, World, open_world
 from tests.privacy.witness import Witness, take_slices
 from tests.servers.postgres import PostgresServer
+from tests.servers.s3 import S3
 
 _MAILS = 3
 _TUNING = Tuning(http_timeout_seconds=1, attempts_max=1)
 
 
 @asynccontextmanager
-async def open_scene(engine: str, folder: Path, postgres: PostgresServer | None) -> AsyncIterator[World]:
+async def open_scene(
+    engine: str, folder: Path, postgres: PostgresServer | None, s3: S3 | None = None
+) -> AsyncIterator[World]:
     """As `open_world`, with addresses that occur nowhere else on this machine."""
     mark = secrets.token_hex(5)
     customers = [f"zeugin-{mark}@example.org"]
     async with open_world(
-        engine, folder, postgres, houses_max=3, name=f"postfach-{mark}-", customers=customers, tuning=_TUNING
+        engine, folder, postgres, houses_max=3, name=f"postfach-{mark}-", customers=customers, tuning=_TUNING, s3=s3
     ) as world:
         yield world
 
@@ -96,7 +99,8 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     known_by = mailbox_key.hash("identity", b"<old@example.org>")
     await house.store.content.transaction(house.account_id, _forget_a_message, house.mailbox_id, known_by)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
-    witness.slices = await take_slices(house)
+    witness.slices = await take_slices(world, house)
+    witness.keys = [mailbox_key._key, (await house.store.keys.account(house.account_id))._key]
     empty = await house.store.content.read(None, _empty_tables, house)
     assert not empty, empty
     return witness
