@@ -1,7 +1,8 @@
 """`python -m tests.crash.launcher …`: the real command line, with a signal to itself at a chosen commit.
 
-The hooks of `Database` are the only thing that is patched, and the blob store's `put`, which has no
-commit. The signal is SIGKILL unless the environment names another: nothing of the process runs after it.
+The hooks of `Database` are the only thing that is patched, and what the blob store does without a commit: to put
+a blob, and to delete those of a mailbox. The signal is SIGKILL unless the environment names another: nothing of the
+process runs after it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from ingestd.cli import main
 from storage import keystore_tables
 from storage.blobs import FolderBlobs
+from storage.bucket import BucketBlobs
 from storage.database import Database
 from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, Point
 
@@ -51,17 +54,23 @@ class Hooks:
         def committed(database: Database, name: str) -> None:
             self.passes(name_of(database), name, "committed")
 
-        put = FolderBlobs.put
+        def passing(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def hooked(*args: Any) -> Any:
+                self.passes("blobs", name, "committing")
+                done = call(*args)
+                self.passes("blobs", name, "committed")
+                return done
 
-        def put_blob(blobs: FolderBlobs, *args: Any) -> None:
-            self.passes("blobs", "put", "committing")
-            put(blobs, *args)
-            self.passes("blobs", "put", "committed")
+            return hooked
 
         for target, attribute, function in (
             (Database, "committing", committing),
             (Database, "committed", committed),
-            (FolderBlobs, "put", put_blob),
+            *(
+                (store, name, passing(name, getattr(store, name)))
+                for store in (FolderBlobs, BucketBlobs)
+                for name in ("put", "delete_mailbox")
+            ),
         ):
             setattr(target, attribute, function)
 

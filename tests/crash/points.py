@@ -30,7 +30,7 @@ class Point:
     """The `ordinal`-th time (from 1) that a process passes this place."""
 
     database: str
-    """content or keystore; `blobs` for the storing of a blob."""
+    """content or keystore; `blobs` for the storing of a blob, and the deleting of a mailbox's."""
     name: str
     """Of the storage function."""
     phase: str
