@@ -257,6 +257,7 @@ set_up_servers() {
     command -v mbsync >/dev/null 2>&1 || missing="$missing isync" # a yardstick of `make bench`
     command -v curl >/dev/null 2>&1 || missing="$missing curl"
     command -v jq >/dev/null 2>&1 || missing="$missing jq"
+    command -v strace >/dev/null 2>&1 || missing="$missing strace"
     if [ -n "$missing" ] && can_apt; then
         # shellcheck disable=SC2086  # a list of names
         apt_install $missing

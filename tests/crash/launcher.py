@@ -1,8 +1,8 @@
 """`python -m tests.crash.launcher …`: the real command line, with a signal to itself at a chosen commit.
 
-The hooks of `Database` are the only thing that is patched, and what has no commit: the blob store's `put`, and what
-an export writes and answers. The signal is SIGKILL unless the environment names another: nothing of the process runs
-after it.
+The hooks of `Database` are the only thing that is patched, and what has no commit: to put a blob and to delete those
+of a mailbox, and what an export writes and answers. The signal is SIGKILL unless the environment names another:
+nothing of the process runs after it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from ingestd.cli import main
@@ -19,6 +19,7 @@ from ingestd.desk import MessageView
 from ingestd.privacy.export import Export, Walk
 from storage import keystore_tables
 from storage.blobs import FolderBlobs
+from storage.bucket import BucketBlobs
 from storage.database import Database
 from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, Point
 
@@ -45,6 +46,17 @@ class Hooks:
         if point == self._chosen:
             os.kill(os.getpid(), self._signal)
 
+    def _passing(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what a blob store does, with its points."""
+
+        def hooked(*args: Any) -> Any:
+            self.passes("blobs", name, "committing")
+            done = call(*args)
+            self.passes("blobs", name, "committed")
+            return done
+
+        return hooked
+
     def install(self) -> None:
         def name_of(database: Database) -> str:
             return "keystore" if database.metadata is keystore_tables.metadata else "content"
@@ -54,13 +66,6 @@ class Hooks:
 
         def committed(database: Database, name: str) -> None:
             self.passes(name_of(database), name, "committed")
-
-        put = FolderBlobs.put
-
-        def put_blob(blobs: FolderBlobs, *args: Any) -> None:
-            self.passes("blobs", "put", "committing")
-            put(blobs, *args)
-            self.passes("blobs", "put", "committed")
 
         settle, ticket = Export._settle, Export._ticket
 
@@ -83,7 +88,11 @@ class Hooks:
         for target, attribute, function in (
             (Database, "committing", committing),
             (Database, "committed", committed),
-            (FolderBlobs, "put", put_blob),
+            *(
+                (store, name, self._passing(name, getattr(store, name)))
+                for store in (FolderBlobs, BucketBlobs)
+                for name in ("put", "delete_mailbox")
+            ),
             (Export, "_settle", settle_export),
             (Export, "_ticket", export_ticket),
             (Walk, "messages", walk_messages),

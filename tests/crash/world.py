@@ -39,6 +39,7 @@ from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, Point
 from tests.secrecy import SECRECY
 from tests.servers import warm
 from tests.servers.postgres import PostgresServer
+from tests.servers.s3 import S3, StoredObject
 from tests.servers.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,7 @@ storage:
   database: {content}
   keystore: {keystore}
   blobs_dir: {folder}/blobs
+  {bucket}
   blob_bytes_min: 16384
   data_version_poll_seconds: 0.05
 keys:
@@ -130,6 +132,9 @@ class World:
     tuning: Tuning = field(default_factory=Tuning)
     way: str = "imap"
     """What leads to the mailboxes: imap, gmail or graph."""
+    s3: S3 | None = None
+    bucket: str = ""
+    """Of `s3`, where blobs lie in one: each store's below its folder's name."""
     _template: str = ""
 
     @contextlib.asynccontextmanager
@@ -172,6 +177,10 @@ class World:
         content, keystore = self._names(name)
         return f"{server}/{content}", f"{server}/{keystore}"
 
+    def objects(self, house: House) -> list[StoredObject]:
+        """Return what a store has in the bucket."""
+        return [] if self.s3 is None else self.s3.objects(self.bucket, _prefix(house.folder))
+
     def _names(self, name: str) -> tuple[str, ...]:
         return () if self.postgres is None else (f"c{name}", f"k{name}")
 
@@ -207,6 +216,7 @@ async def open_world(
     files_sent_copy: bool = False,
     access_token_seconds: float = 3600,
     tuning: Tuning | None = None,
+    s3: S3 | None = None,
 ) -> AsyncIterator[World]:
     addresses = [f"{name}{number}@example.com" for number in range(houses_max)]
     (folder / "provider").mkdir()
@@ -218,7 +228,9 @@ async def open_world(
         access_token_seconds=access_token_seconds,
     )
     async with provider.running():
-        world = World(engine, folder, provider, addresses, postgres, tuning or Tuning(), way)
+        world = World(engine, folder, provider, addresses, postgres, tuning or Tuning(), way, s3)
+        if s3 is not None:
+            world.bucket = s3.make_bucket()
         await world.make_template()
         yield world
 
@@ -247,6 +259,10 @@ def _provider_document(world: World) -> dict[str, Any]:
     return document | {"sent_wait_seconds": 0.001, "oauth": oauth}
 
 
+def _prefix(folder: Path) -> str:
+    return f"{folder.name}/"
+
+
 def _write_config(world: World, folder: Path, name: str) -> None:
     content, keystore = world.urls(folder, name)
     text = _CONFIG.format(
@@ -255,6 +271,7 @@ def _write_config(world: World, folder: Path, name: str) -> None:
         folder=folder,
         public_url=_PUBLIC_URL,
         provider=json.dumps(_provider_document(world)),
+        bucket="" if world.s3 is None else f"bucket: {json.dumps(world.s3.settings(world.bucket, _prefix(folder)))}",
         **vars(world.tuning),
     )
     (folder / "ingestd.yaml").write_text(text)

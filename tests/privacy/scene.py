@@ -44,18 +44,21 @@ from tests.crash import story
 from tests.crash.world import Daemon, House, Tuning, World, open_world
 from tests.privacy.witness import Witness, take_slices
 from tests.servers.postgres import PostgresServer
+from tests.servers.s3 import S3
 
 _MAILS = 3
-_TUNING = Tuning(http_timeout_seconds=1, attempts_max=1)
 
 
 @asynccontextmanager
-async def open_scene(engine: str, folder: Path, postgres: PostgresServer | None) -> AsyncIterator[World]:
+async def open_scene(
+    engine: str, folder: Path, postgres: PostgresServer | None, s3: S3 | None = None, *, poll_seconds: float = 30
+) -> AsyncIterator[World]:
     """As `open_world`, with addresses that occur nowhere else on this machine."""
     mark = secrets.token_hex(5)
+    tuning = Tuning(poll_seconds=poll_seconds, http_timeout_seconds=1, attempts_max=1)
     customers = [f"zeugin-{mark}@example.org"]
     async with open_world(
-        engine, folder, postgres, houses_max=3, name=f"postfach-{mark}-", customers=customers, tuning=_TUNING
+        engine, folder, postgres, houses_max=3, name=f"postfach-{mark}-", customers=customers, tuning=tuning, s3=s3
     ) as world:
         yield world
 
@@ -68,10 +71,10 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     """Mail comes in, one is large and one is quarantined, a reply goes out; return what to look for."""
     witness = Witness(f"Zeugenwört{secrets.token_hex(5)}")
     for number in range(_MAILS):
-        await world.provider.deliver(house.address, _mail(witness, customer_of(world), house.address, number))
+        await world.provider.deliver(house.address, make_mail(witness, customer_of(world), house.address, number))
     await daemon.start()
     await daemon.until(lambda: _took(house, _MAILS), "the mails are taken in")
-    await _quarantine(house, _mail(witness, customer_of(world), house.address, _MAILS))
+    await _quarantine(house, make_mail(witness, customer_of(world), house.address, _MAILS))
     word = _word(witness)
     draft = ReplyDraft(
         f"Antwort {word}",
@@ -96,7 +99,8 @@ async def live(world: World, house: House, daemon: Daemon) -> Witness:
     known_by = mailbox_key.hash("identity", b"<old@example.org>")
     await house.store.content.transaction(house.account_id, _forget_a_message, house.mailbox_id, known_by)
     witness.words += [witness.stem, customer_of(world), house.address, told.reply_id, *await _tokens(house)]
-    witness.slices = await take_slices(house)
+    witness.slices = await take_slices(world, house)
+    witness.keys = [mailbox_key._key, (await house.store.keys.account(house.account_id))._key]
     empty = await house.store.content.read(None, _empty_tables, house)
     assert not empty, empty
     return witness
@@ -107,7 +111,7 @@ def _word(witness: Witness) -> str:
     return f"{witness.stem}{secrets.token_hex(3)}"
 
 
-def _mail(witness: Witness, customer: str, address: str, number: int) -> bytes:
+def make_mail(witness: Witness, customer: str, address: str, number: int) -> bytes:
     mail = EmailMessage()
     mail["From"] = f'"{_word(witness)}" <{customer}>'
     mail["To"] = address

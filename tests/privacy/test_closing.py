@@ -34,8 +34,8 @@ from tests.crash import campaign, story
 from tests.crash.points import Discovered, Point, spread
 from tests.crash.world import Daemon, House, Process, World, open_world, until
 from tests.office import Office, mail
-from tests.privacy.scene import live, open_scene
-from tests.privacy.witness import count_found, files_of, ours, search
+from tests.privacy.scene import live
+from tests.privacy.witness import look, ours, search
 from tests.servers.postgres import PostgresServer
 from tests.stores import Stores
 from tests.test_maintenance import maintenance
@@ -60,8 +60,9 @@ async def world(engine: tuple[str, PostgresServer | None], tmp_path: Path) -> As
         yield opened
 
 
-async def test_nothing_is_left_of_a_closed_account(engine: tuple[str, PostgresServer | None], tmp_path: Path) -> None:
-    async with open_scene(engine[0], tmp_path, engine[1]) as world, world.house() as house:
+async def test_nothing_is_left_of_a_closed_account(scene: World) -> None:
+    world = scene
+    async with world.house() as house:
         daemon = Daemon(house)
         try:
             witness = await live(world, house, daemon)
@@ -70,7 +71,7 @@ async def test_nothing_is_left_of_a_closed_account(engine: tuple[str, PostgresSe
                 house.store.content, house.account_id, label="desk", scopes=[Scope.READ], tokens_max=10
             )
             slices = {**witness.slices, **await _slices(house)}
-            before = await asyncio.to_thread(count_found, await files_of(world, house), slices)
+            before = await look(world, house, witness, slices)
             assert min(before.values()) > 0, "the control: all of it is found before"
             assert witness.stem in (await _command(house, "account", "list")).decode()
             assert set(await house.store.content.read(house.account_id, closures.count_rows)) >= {"tokens", "webhooks"}
@@ -88,11 +89,13 @@ async def test_nothing_is_left_of_a_closed_account(engine: tuple[str, PostgresSe
             again = await _command(house, "account", "close", str(house.account_id), "--yes", "--json")
             assert msgspec.json.decode(again, type=AccountReceipt) == receipt
             for command in (("account", "list"), ("account", "show", str(house.account_id))):
-                assert not [one for one in witness.needles() if one in await _command(house, *command)]
+                said = await _command(house, *command)
+                assert not [one for one in witness.needles() if one in said]
             assert not await _opens(house, token.text)
-            after = await asyncio.to_thread(count_found, await files_of(world, house), slices)
+            after = await look(world, house, witness, slices)
             print(f"{world.engine}: slices found before {before}, after {after}")
             assert after["blob"] == 0
+            assert world.objects(house) == []
             if world.engine == "sqlite":  # PostgreSQL's heap and WAL keep old bytes for a while
                 assert after["wrapped key"] == after["account's wrapped key"] == after["account"] == 0
             await daemon.stop()

@@ -7,6 +7,7 @@ that is freed is not always wiped, so a count of whole records would prove nothi
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import quopri
 import random
@@ -22,7 +23,9 @@ from sqlalchemy import Connection, LargeBinary, select
 from storage import keystore
 from storage.tables import MAILBOX_TABLES, mailboxes
 from tests.crash.world import House, World
+from tests.servers.s3 import StoredObject
 
+Kept = Path | StoredObject
 SLICE_BYTES = 28
 _OFFSETS = 3
 _SLICES_MAX = 40
@@ -60,19 +63,28 @@ class Witness:
     words: list[str] = field(default_factory=list)
     slices: dict[str, list[bytes]] = field(default_factory=dict)
     """By kind: sealed, chunks, blob, hashes, wrapped key."""
+    keys: list[bytes] = field(default_factory=list)
+    """Unwrapped: these are in memory alone."""
 
     def needles(self) -> list[bytes]:
-        return [one for word in self.words for one in forms(word)]
+        """Return what must be found nowhere, not even before."""
+        keys = [form for one in self.keys for form in (one, one.hex().encode(), base64.b64encode(one))]
+        return [*keys, *(one for word in self.words for one in forms(word))]
 
 
-async def take_slices(house: House) -> dict[str, list[bytes]]:
+async def take_slices(world: World, house: House) -> dict[str, list[bytes]]:
     """Return slices of everything sealed that the store holds of the mailbox."""
     found = await house.store.content.read(None, _sealed_values, house.mailbox_id)
     key = await house.store.keystore.read(house.account_id, keystore.get_key, house.mailbox_id)
-    folder = house.store.settings.storage.blobs_dir / str(house.account_id) / str(house.mailbox_id)
-    found["blob"] = [file.read_bytes() for file in folder.iterdir()]
+    found["blob"] = [one.read_bytes() for one in await _blobs(world, house)]
     found["wrapped key"] = [key.wrapped]
     return {kind: _some(_slices(values)) for kind, values in found.items()}
+
+
+async def _blobs(world: World, house: House) -> Sequence[Kept]:
+    if world.s3 is not None:
+        return await asyncio.to_thread(world.objects, house)
+    return [*(house.store.settings.storage.blobs_dir / str(house.account_id) / str(house.mailbox_id)).iterdir()]
 
 
 def _sealed_values(conn: Connection, mailbox_id: UUID) -> dict[str, list[bytes]]:
@@ -107,10 +119,11 @@ def ours(house: House) -> list[Path]:
     return [path for path in house.folder.rglob("*") if path.is_file()]
 
 
-async def files_of(world: World, house: House) -> list[Path]:
-    """Return every file in which something of the mailbox could lie: ours, and the database server's."""
+async def files_of(world: World, house: House) -> list[Kept]:
+    """Return all in which something of the mailbox could lie: our files, the bucket's and the database server's."""
+    objects = await asyncio.to_thread(world.objects, house)
     if world.postgres is None:
-        return ours(house)
+        return [*ours(house), *objects]
     conn = await asyncpg.connect(f"postgresql://ingestd@127.0.0.1:{world.postgres.port}/postgres")
     try:
         await conn.execute("CHECKPOINT")
@@ -122,10 +135,10 @@ async def files_of(world: World, house: House) -> list[Path]:
     # What was written before this store was made is other tests'.
     since = house.config.stat().st_mtime
     wal = [path for path in (data / "pg_wal").rglob("*") if path.stat().st_mtime >= since]
-    return [*ours(house), *(path for path in (*theirs, *wal) if path.is_file())]
+    return [*ours(house), *objects, *(path for path in (*theirs, *wal) if path.is_file())]
 
 
-def search(files: Iterable[Path], needles: Sequence[bytes]) -> dict[bytes, list[str]]:
+def search(files: Iterable[Kept], needles: Sequence[bytes]) -> dict[bytes, list[str]]:
     """Return which needles lie in which files, by the files' names."""
     found: dict[bytes, list[str]] = {}
     for path in files:
@@ -139,10 +152,20 @@ def search(files: Iterable[Path], needles: Sequence[bytes]) -> dict[bytes, list[
     return found
 
 
-def count_found(files: Sequence[Path], slices: dict[str, list[bytes]]) -> dict[str, int]:
+def count_found(files: Sequence[Kept], slices: dict[str, list[bytes]]) -> dict[str, int]:
     """Return how many slices of each kind are found."""
     found = search(files, [one for kind in slices.values() for one in kind])
     return dict(Counter({kind: sum(one in found for one in values) for kind, values in slices.items()}))
+
+
+async def look(
+    world: World, house: House, witness: Witness, slices: dict[str, list[bytes]] | None = None
+) -> dict[str, int]:
+    """Count the slices (the witness's own, or these) that are found; what is plain never is."""
+    files = await files_of(world, house)
+    found = await asyncio.to_thread(search, files, witness.needles())
+    assert found == {}, "plain text, or a key, lies on the disk"
+    return await asyncio.to_thread(count_found, files, slices or witness.slices)
 
 
 def environments(pid: int) -> dict[int, bytes]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import httpx2
+import obstore
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import BaseWSGIServer
 
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 ACCESS_KEY: Final = "AKIAEXAMPLE"
 SECRET_KEY: Final = "s3-example-secret"
 REGION: Final = "us-east-1"
+
+
+class StoredObject(NamedTuple):
+    """What a bucket holds, as a file would."""
+
+    name: str
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content
 
 
 class S3:
@@ -45,6 +56,17 @@ class S3:
         name = f"mail-{uuid4().hex[:12]}"
         httpx2.put(f"{self.endpoint}/{name}", trust_env=False).raise_for_status()
         return name
+
+    def objects(self, bucket: str, prefix: str) -> list[StoredObject]:
+        """Return all below a prefix, as it is stored."""
+        store = self.blobs(bucket)._store
+        listed = [one["path"] for page in obstore.list(store, prefix) for one in page]
+        return [StoredObject(name, obstore.get(store, name).bytes().to_bytes()) for name in listed]
+
+    def settings(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """Return what a configuration has below `storage.bucket`."""
+        keys = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, "region": REGION}
+        return {"endpoint": self.endpoint, "name": bucket, "prefix": prefix, "retries_max": 0, **keys}
 
     def blobs(self, bucket: str | None = None, *, prefix: str = "ingestd/", endpoint: str | None = None) -> BucketBlobs:
         return BucketBlobs(

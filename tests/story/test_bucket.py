@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers.s3 import ACCESS_KEY, REGION, SECRET_KEY, serving
+from tests.servers.s3 import serving
 from tests.stores import sqlite_urls
 from tests.story.house import Servers, open_house
 from tests.story.mails import mail
@@ -20,9 +20,7 @@ async def test_large_mails_lie_in_the_bucket_and_go_with_their_mailbox(
 ) -> None:
     user = new_user()
     with serving() as s3:
-        bucket = s3.make_bucket()
-        keys = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, "region": REGION}
-        storage = {"bucket": {"endpoint": s3.endpoint, "name": bucket, "prefix": "mail/", "retries_max": 0, **keys}}
+        storage = {"bucket": s3.settings(s3.make_bucket(), "mail/")}
         async with open_house(tmp_path, sqlite_urls(tmp_path), servers, storage=storage) as house:
             await house.daemon.start()
             mailbox_id = await house.linked(user)
