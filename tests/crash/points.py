@@ -30,8 +30,8 @@ class Point:
     """The `ordinal`-th time (from 1) that a process passes this place."""
 
     database: str
-    """content or keystore; `blobs` where a blob is stored or a mailbox's are deleted, `export` for what an export writes
-    and answers."""
+    """content or keystore; `blobs` where one is stored or a mailbox's are deleted, `export` where one is written or
+    answered."""
     name: str
     """Of the storage function."""
     phase: str
