@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 from ingestd.demo.grants import Tokens
 from ingestd.telemetry.metrics import Metrics
 
-_FORMS: Final = re.compile(rb"[\w.+-]+@[\w-]+\.\w+|whsec_\w|Bearer \S|\beyJ[\w-]{8}")
+_FORMS: Final = re.compile(rb"[\w.+-]+@[\w-]+\.\w+|whsec_\w|ingestd_[0-9a-f]{32}_\w|Bearer \S|\beyJ[\w-]{8}")
 _WORD_MIN: Final = 6
 """Shorter ones would be found in words that are not theirs."""
 _WORDS_MAX: Final = 5000

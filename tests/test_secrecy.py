@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from ingestd.access import draw_token
 from ingestd.demo.grants import Tokens
 from ingestd.telemetry import vocabulary
 from ingestd.telemetry.metrics import Metrics
@@ -26,7 +27,15 @@ def forgotten() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "shown", ["anna@example.org", "Bearer abcdef", "whsec_c2VjcmV0", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.x"]
+    "shown",
+    [
+        "anna@example.org",
+        "Bearer abcdef",
+        "whsec_c2VjcmV0",
+        draw_token()[0].text,
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.x",
+    ],
+    ids=["an address", "a header", "a webhook's secret", "a token of the API", "a token of a provider"],
 )
 def test_forms_are_found_whatever_was_remembered(shown: str) -> None:
     LOG.info(vocabulary.DAEMON_STARTED, reason=shown)

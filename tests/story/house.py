@@ -32,6 +32,7 @@ from ingestd.outbound.reply import ReplyDraft, create_reply
 from ingestd.verify.check import verify
 from storage import events, flows, schema
 from storage.events import Event
+from tests.secrecy import SECRECY
 from tests.servers.certs import Certificates
 from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
@@ -226,6 +227,15 @@ class House:
             report = await verify(store.content, store.keystore, store.blobs, store.keys)
         assert report.clean, report.violations
 
+    async def look_at_metrics(self) -> None:
+        """Have the page of metrics searched as the logs are, where the daemon runs yet."""
+        if not self.daemon.running:
+            return
+        async with httpx2.AsyncClient(trust_env=False, timeout=WAIT_SECONDS) as client:
+            with contextlib.suppress(httpx2.HTTPError):  # it may be stopped, or have metrics elsewhere
+                page = await client.get(f"http://127.0.0.1:{self.port}/metrics")
+                SECRECY.note("a daemon's metrics", page.content)
+
     def check_logs(self) -> None:
         """No log shows an address, subject, body or token that was used."""
         grants = self.servers.auth.grants
@@ -286,6 +296,7 @@ async def open_house(
             house = House(folder, servers, settings, daemon, store, account_id, port, {client.client_secret})
             yield house
             await house.verify()
+            await house.look_at_metrics()
             house.check_logs()
 
 
