@@ -70,7 +70,7 @@ class ImapReader:
         )
         self._read_upto: dict[str, FolderCursor] = {}
         self._polled_at = time.monotonic()
-        self._first_share = random.random()  # noqa: S311 (not a secret)
+        self._first_share = random.uniform(0.1, 1.0)  # noqa: S311 (not a secret)
         """Of the first interval: what thousands of mailboxes do, once begun together, is spread from then on."""
         self._missing: Sequence[int] = ()
         self._woken = asyncio.Event()
