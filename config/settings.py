@@ -229,8 +229,7 @@ class Inbound(Section):
     batches_max: Count = 4
     """Batches that are parsed and written at the same time, over all mailboxes."""
     bytes_max: Bytes = 96 * MIB
-    """Raw mail that is read by IMAP at the same time, over all mailboxes, in batches of more than 4 MiB; what is larger
-    waits until it is alone."""
+    """Raw mail that is read by IMAP at the same time, in batches of over 4 MiB; what is larger waits to be alone."""
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0
