@@ -13,6 +13,7 @@ from ingestd.demo.grants import Tokens
 from ingestd.telemetry import vocabulary
 from ingestd.telemetry.metrics import Metrics
 from tests import secrecy
+from tests.conftest import log_plainly
 from tests.office import mail
 from tests.secrecy import SECRECY, PersonalLogged, planted
 
@@ -22,6 +23,7 @@ LOG = structlog.get_logger()
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """What is planted here is this module's; what is left of it is not for the end of the test."""
+    log_plainly()  # a command that another test ran in this process may have set logging up for itself
     yield
     SECRECY.look()
 
