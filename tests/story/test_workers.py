@@ -38,7 +38,7 @@ async def _divided(house: House, shares: Collection[int]) -> Counter[UUID | None
         counted = Counter(await house.read(_holders))
         return counted if None not in counted and sorted(counted.values()) == sorted(shares) else None
 
-    return await until(look, f"mailboxes divided {shares}")
+    return await until(look, f"mailboxes divided {shares}", 60)
 
 
 def _replica(house: House, name: str) -> DaemonProcess:
