@@ -21,7 +21,7 @@ from storage import keystore
 from storage.tables import erasures, outbox
 from tests.crash import story
 from tests.crash.points import Discovered, Point
-from tests.crash.world import Daemon, House, Process, World, link
+from tests.crash.world import CUSTOMER, Daemon, House, Process, World, link
 
 TOGETHER = 3
 """Iterations at a time: mostly they wait for a process to start."""
@@ -238,6 +238,35 @@ async def export_by_command(world: World, house: House, process: Process) -> Non
     assert (whole / MAIL).stat().st_size > 0
     for name in FILES:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+async def erase_person_by_command(world: World, house: House, process: Process) -> None:
+    """`person erase`, killed perhaps, then again: nothing of the customer is left, and all else is."""
+    daemon = Daemon(house)
+    try:
+        await story.begin(world, house, daemon)
+        await daemon.stop()
+    finally:
+        await daemon.process.kill()
+    assert await _naming(house), "the control: there is somebody to erase"
+    await twice(process, "person", "erase", str(house.account_id), CUSTOMER, "--yes")
+    assert await _naming(house) == []
+    await _once(house, "verify")
+    # Their erasure is one, and has one receipt, however often it was begun.
+    entries = await house.store.keystore.read(None, keystore.list_ledger)
+    assert [one.entry for one in entries if one.account_id == house.account_id] == ["person", "receipt"]
+
+
+async def _naming(house: House) -> list[int]:
+    """Return the tickets that still name the customer: in a record, or in a raw mail."""
+    desk, found = house.store.desk, []
+    for one in await desk.tickets(house.account_id, limit=1000):
+        view = await desk.ticket(house.account_id, one.ticket.number)
+        texts = [repr(view.record).encode(), *(repr(message.record).encode() for message in view.messages)]
+        texts += [await desk.raw(house.account_id, message.row.message_id) for message in view.messages]
+        if any(CUSTOMER.encode() in text.lower() for text in texts):
+            found.append(one.ticket.number)
+    return found
 
 
 async def _once(house: House, *command: str) -> None:

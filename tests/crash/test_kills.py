@@ -106,6 +106,7 @@ async def test_a_command_that_is_killed_is_given_again(world: World) -> None:
         campaign.command_killed(Point("keystore", "rewrap_revocation", "committing"), campaign.rotate_by_command),
         campaign.command_killed(Point("export", "ticket", "committing", 3), campaign.export_by_command),
         campaign.command_killed(Point("export", "settle", "committed"), campaign.export_by_command),
+        campaign.command_killed(Point("content", "delete_requested", "committed"), campaign.erase_person_by_command),
     ]
     tally = await campaign.run(world, iterations)
     assert tally.failures == []
@@ -125,6 +126,7 @@ async def test_killed_everywhere(world: World) -> None:
         campaign.disconnect_by_command,
         campaign.rotate_by_command,
         campaign.export_by_command,
+        campaign.erase_person_by_command,
     ):
         points = await campaign.discover_command(world, told)
         assert points
