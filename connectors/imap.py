@@ -72,6 +72,8 @@ class ImapReader:
         self._polled_at = time.monotonic()
         self._first_share = random.uniform(0.1, 1.0)  # noqa: S311 (not a secret)
         """Of the first interval: what thousands of mailboxes do, once begun together, is spread from then on."""
+        self._stirred = False
+        """Whether the last reading found messages."""
         self._missing: Sequence[int] = ()
         self._woken = asyncio.Event()
         self._idling: asyncio.Future[Woken] | None = None
@@ -79,7 +81,7 @@ class ImapReader:
     async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
         """Yield what is new, folder by folder in the plan's order; see `Reader.changes`."""
         state = parse_cursor(cursor)
-        self._polled_at = time.monotonic()
+        self._polled_at, self._stirred = time.monotonic(), False
         failed: ConnectorError | None = None
         done: set[str] = set()
         missing: set[int] = set()
@@ -93,6 +95,7 @@ class ImapReader:
                     done.add(folder)
                     start_at = None if folder in state else await self._start_of(folder)
                     async for batch in self._folder_changes(folder, state, start_at):
+                        self._stirred = self._stirred or bool(batch.messages)
                         yield batch
             except FolderMissing:
                 missing.add(position)
@@ -300,8 +303,12 @@ class ImapReader:
         return is_due
 
     def _beneath_idle(self) -> float:
-        """Return how often all folders are looked at while IDLE tells of the first one."""
-        if len(self._plan.folders) == 1 and self._access.idle_poll_seconds is not None:
+        """Return how often all folders are looked at while IDLE tells of the first one.
+
+        Once mail has come, more may have come on its heels: servers announce what comes while they are in IDLE, and
+        some nothing that came in the moment before. So the look after it is as soon as without IDLE.
+        """
+        if len(self._plan.folders) == 1 and self._access.idle_poll_seconds is not None and not self._stirred:
             return self._access.idle_poll_seconds
         return self._access.poll_seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,9 +14,9 @@ from connectors.imap import ImapReader
 from connectors.imap_access import ImapAccess, ImapEndpoint, SmtpEndpoint
 from connectors.imap_idle import Woken, wait_in_idle
 from connectors.imap_session import ImapSession, ImapTools, open_session
-from tests.connectors.mailbox import Mailbox, until
+from tests.connectors.mailbox import Mailbox, raw_mail, read_all, read_messages, subjects, until
 from tests.servers.certs import Certificates
-from tests.servers.script import Peer, scripted, server_context
+from tests.servers.script import Peer, ScriptedFolder, scripted, server_context
 
 
 async def token(*, rejected: str | None = None) -> AccessToken:
@@ -277,6 +278,43 @@ async def test_the_slow_poll_ends_a_silent_wait(tools: ImapTools, certificates: 
         reader = ImapReader(access_to(port, poll_seconds=2.0), token, tools, ReadPlan())
         assert [batch.messages async for batch in reader.changes(None)] == [()]
         assert await reader.wait(20)
+        await reader.close()
+
+
+class _TellsNothing(ScriptedFolder):
+    """Takes IDLE, and announces nothing: as servers do with what came in the moment before it."""
+
+    async def __call__(self, peer: Peer) -> None:
+        await peer.greet_and_log_in()
+        while line := await peer.reader.readline():
+            tag, _, command = line.rstrip(b"\r\n").partition(b" ")
+            if command == b"IDLE":
+                await peer.say(b"+ idling\r\n")
+                await peer.hear(b"DONE")
+            else:
+                for answer in self._answers(command.upper()):
+                    await peer.say(b"* " + answer + b"\r\n")
+            await peer.say(tag + b" OK done\r\n")
+
+
+async def test_what_came_on_the_heels_of_a_mail_is_looked_for_soon(
+    tools: ImapTools, certificates: Certificates
+) -> None:
+    folder = _TellsNothing()
+    context = server_context(str(certificates.cert_file), str(certificates.key_file))
+    async with scripted(folder, context) as port:
+        tools.guard.permit("localhost", port)
+        access = access_to(port, poll_seconds=0.5, idle_poll_seconds=1500.0)
+        reader = ImapReader(access, token, tools, ReadPlan())
+        _, cursor = await read_all(reader, None)
+        folder.put(raw_mail("first"), datetime.now(UTC))
+        messages, cursor = await read_messages(reader, cursor)
+        folder.put(raw_mail("on its heels"), datetime.now(UTC))
+        assert await reader.wait(20), "nobody looked"
+        later, cursor = await read_messages(reader, cursor)
+        assert subjects(messages + later) == ["first", "on its heels"]
+        assert await read_messages(reader, cursor) == ([], cursor)
+        assert not await reader.wait(1.0), "a quiet mailbox is looked at seldom"
         await reader.close()
 
 
