@@ -227,7 +227,9 @@ class Inbound(Section):
     message_bytes_max: Bytes = 50 * MIB
     """Of a message that is larger only the header is taken; its ticket message says so."""
     batches_max: Count = 4
-    """Batches that are in memory at the same time, over all mailboxes."""
+    """Batches that are parsed and written at the same time, over all mailboxes."""
+    bytes_max: Bytes = 96 * MIB
+    """Raw mail that is read by IMAP at the same time, in batches of over 4 MiB; what is larger waits to be alone."""
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from connectors.room import Room
+
 
 class Trouble(enum.StrEnum):
     """Why a mailbox cannot be worked on: the error taxonomy that operators see."""
@@ -127,6 +129,8 @@ class ReadPlan:
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+    room: Room = field(default_factory=Room)
+    """For the raw mail of a batch, from before it is fetched until the next one is asked for."""
     readonly: bool = False
     """The mailbox is only looked at; a server that can be told so is (IMAP: EXAMINE)."""
 

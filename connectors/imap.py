@@ -44,7 +44,7 @@ from connectors.imap_claims import claimed_history
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
-from connectors.imap_fetch import Window, group, of_time, search_window
+from connectors.imap_fetch import Window, group, of_time, search_window, weight_of
 from connectors.imap_find import find_message
 from connectors.imap_folders import role_of
 from connectors.imap_history import parse_history, read_history
@@ -193,13 +193,14 @@ class ImapReader:
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                fetched = await self._connection.fetch(selected, items)
-                await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
-                at = at.advanced(items[-1].uid, end, items[-1].received_at)
-                at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
-                changed = False
-                last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
-                yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
+                async with self._plan.room.taken(weight_of(items, self._plan)):
+                    fetched = await self._connection.fetch(selected, items)
+                    await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
+                    at = at.advanced(items[-1].uid, end, items[-1].received_at)
+                    at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
+                    changed = False
+                    last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
+                    yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
             if at.uid < high:
                 at, changed = at.advanced(high, end), True
         at = at.advanced(end, end)

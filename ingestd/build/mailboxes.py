@@ -246,6 +246,7 @@ class Mailboxes:
             batch_messages_max=inbound.batch_messages_max,
             batch_bytes_max=inbound.batch_bytes_max,
             message_bytes_max=inbound.message_bytes_max,
+            room=self._outside.room,
         )
 
 
