@@ -20,6 +20,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -94,9 +95,11 @@ class ImapReader:
                 elif folder not in done:
                     done.add(folder)
                     start_at = None if folder in state else await self._start_of(folder)
-                    async for batch in self._folder_changes(folder, state, start_at):
-                        self._stirred = self._stirred or bool(batch.messages)
-                        yield batch
+                    batches = self._folder_changes(folder, state, start_at)
+                    async with aclosing(batches):  # type: ignore[type-var]  # or who ends us leaves its room taken
+                        async for batch in batches:
+                            self._stirred = self._stirred or bool(batch.messages)
+                            yield batch
             except FolderMissing:
                 missing.add(position)
             except (PermanentError, TemporaryError) as error:
@@ -155,8 +158,10 @@ class ImapReader:
             async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
                 at = state[folder] = behind
                 yield Batch(messages, format_cursor(state), more=True)
-        async for batch in self._new_messages(selected, at, uidnext, state, now, changed=changed):
-            yield batch
+        batches = self._new_messages(selected, at, uidnext, state, now, changed=changed)
+        async with aclosing(batches):  # type: ignore[type-var]
+            async for batch in batches:
+                yield batch
         async for messages, behind in ask_again(self._connection, selected, state[folder], self._plan, now):
             state[folder] = self._read_upto[folder] = behind
             yield Batch(messages, format_cursor(state), more=False)
@@ -193,7 +198,7 @@ class ImapReader:
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                async with self._plan.room.taken(weight_of(items, self._plan)):
+                async with self._plan.room.taken(weight_of(items, self._plan), self._connection.where):
                     fetched = await self._connection.fetch(selected, items)
                     await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
                     at = at.advanced(items[-1].uid, end, items[-1].received_at)

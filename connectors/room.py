@@ -1,62 +1,108 @@
-"""How much raw mail a process has in memory: what is large waits for room before it is fetched."""
+"""How much raw mail a process has in memory: what is to be fetched waits for room first.
+
+Small batches have a lane of their own, so that new mail never stands behind somebody's large one. Within a lane who
+asks first is let in first; but one server has at most half of it, so that one that is slow leaves room for the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 SMALL_BYTES: Final = 4 * 1024 * 1024
-"""What is not larger never waits: batches of ordinary mail must not stand behind a slow server's large one."""
+"""What is not larger is small."""
+_SMALL_SHARE: Final = 4
+"""One part in so many is for the small ones."""
 
 
-class Room:
-    """Bytes that all mailboxes of a process share. Who asks first is let in first."""
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    size_bytes: int
+    server: str
+    let_in: asyncio.Future[None]
 
-    def __init__(self, bytes_max: int | None = None) -> None:
-        """None: there is no limit."""
-        self._bytes_max = bytes_max
-        self._held = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def taken(self, size_bytes: int) -> AsyncIterator[None]:
-        """Hold so many bytes of it, or all of it where they are more; waits until they are free."""
-        if self._bytes_max is None or size_bytes <= SMALL_BYTES:
-            yield
+@dataclass(slots=True)
+class _Lane:
+    bytes_max: int
+    held: int = 0
+    held_of: Counter[str] = field(default_factory=Counter)
+    waiting: deque[_Waiting] = field(default_factory=deque)
+
+    async def take(self, size_bytes: int, server: str) -> None:
+        if not self.waiting and self._has_room(size_bytes, server):
+            self._hold(size_bytes, server)
             return
-        size_bytes = min(size_bytes, self._bytes_max)
-        await self._take(size_bytes)
-        try:
-            yield
-        finally:
-            self._give(size_bytes)
-
-    async def _take(self, size_bytes: int) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size_bytes, future))
+        mine = _Waiting(size_bytes, server, asyncio.get_running_loop().create_future())
+        self.waiting.append(mine)
         self._let_in()
         try:
-            await future
+            await mine.let_in
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._give(size_bytes)
+            if mine.let_in.done() and not mine.let_in.cancelled():
+                self.give(size_bytes, server)
             self._let_in()
             raise
 
-    def _give(self, size_bytes: int) -> None:
-        self._held -= size_bytes
+    def give(self, size_bytes: int, server: str) -> None:
+        self.held -= size_bytes
+        self.held_of[server] -= size_bytes
+        if not self.held_of[server]:
+            del self.held_of[server]
         self._let_in()
 
+    def _hold(self, size_bytes: int, server: str) -> None:
+        self.held += size_bytes
+        self.held_of[server] += size_bytes
+
+    def _has_room(self, size_bytes: int, server: str) -> bool:
+        """Whether it fits; what never would is let in alone."""
+        fits = not self.held or self.held + size_bytes <= self.bytes_max
+        return fits and self._is_its_share(size_bytes, server)
+
+    def _is_its_share(self, size_bytes: int, server: str) -> bool:
+        own = self.held_of.get(server, 0)
+        return not own or own + size_bytes <= self.bytes_max // 2
+
     def _let_in(self) -> None:
-        assert self._bytes_max is not None
-        while self._waiting:
-            size_bytes, future = self._waiting[0]
-            if not future.done():
-                if self._held + size_bytes > self._bytes_max:
-                    return
-                self._held += size_bytes
-                future.set_result(None)
-            self._waiting.popleft()
+        still: deque[_Waiting] = deque()
+        while self.waiting:
+            one = self.waiting.popleft()
+            if one.let_in.done():
+                continue
+            if self._has_room(one.size_bytes, one.server):
+                self._hold(one.size_bytes, one.server)
+                one.let_in.set_result(None)
+                continue
+            still.append(one)
+            if self._is_its_share(one.size_bytes, one.server):
+                break  # the lane is full: who comes later waits behind it
+        self.waiting.extendleft(reversed(still))
+
+
+class Room:
+    """Bytes that all mailboxes of a process share. Use it from one event loop."""
+
+    def __init__(self, bytes_max: int | None = None) -> None:
+        """None: there is no limit."""
+        self._lanes: tuple[_Lane, _Lane] | None = None
+        if bytes_max is not None:
+            small = bytes_max // _SMALL_SHARE
+            self._lanes = _Lane(small), _Lane(bytes_max - small)
+
+    @asynccontextmanager
+    async def taken(self, size_bytes: int, server: str) -> AsyncIterator[None]:
+        """Hold so many bytes for mail of a server (its host and port, say); waits until they are free."""
+        if self._lanes is None:
+            yield
+            return
+        lane = self._lanes[size_bytes > SMALL_BYTES]
+        await lane.take(size_bytes, server)
+        try:
+            yield
+        finally:
+            lane.give(size_bytes, server)

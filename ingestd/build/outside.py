@@ -78,6 +78,7 @@ class Outside:
         self.executor = ThreadPoolExecutor(inbound.imap_threads, thread_name_prefix="imap")
         self.imap_places = HostPlaces(inbound.imap_threads_per_host_max, inbound.logins_per_host_max)
         self.room = Room(inbound.bytes_max)
+        self.room_of_old = Room(settings.backfill.bytes_max)
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._graphs: dict[str, GraphTransport] = {}

@@ -1,4 +1,4 @@
-"""Large batches wait for room, in their order; small ones never do."""
+"""Mail waits for room before it is fetched: large and small apart, in its order, and no server has all of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 from connectors.room import SMALL_BYTES, Room
 
 LARGE = 2 * SMALL_BYTES
+FOR_TWO = 8 * LARGE // 3
+"""So that the lane of large ones holds two of them, and that of small ones one."""
+HERE, THERE = "imap.example.com:993", "imap.example.org:993"
 
 
 async def settled() -> None:
@@ -17,64 +20,86 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-class Holder:
-    """A task that holds room until it is told to let go."""
+class Holders:
+    """Tasks that hold room until they are told to let go."""
 
-    def __init__(self, room: Room, size_bytes: int, order: list[str], name: str) -> None:
-        self.release = asyncio.Event()
-        self.task = asyncio.create_task(self._hold(room, size_bytes, order, name))
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.order: list[str] = []
+        self._release: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def _hold(self, room: Room, size_bytes: int, order: list[str], name: str) -> None:
-        async with room.taken(size_bytes):
-            order.append(name)
-            await self.release.wait()
+    async def ask(self, name: str, size_bytes: int, server: str) -> None:
+        self._release[name] = asyncio.Event()
+        self.tasks[name] = asyncio.create_task(self._hold(name, size_bytes, server))
+        await settled()
 
-    async def end(self) -> None:
-        self.release.set()
-        await self.task
+    async def end(self, name: str) -> None:
+        self._release[name].set()
+        await self.tasks[name]
+        await settled()
+
+    async def _hold(self, name: str, size_bytes: int, server: str) -> None:
+        async with self.room.taken(size_bytes, server):
+            self.order.append(name)
+            await self._release[name].wait()
 
 
-async def test_who_asks_first_is_let_in_first_and_small_ones_at_once() -> None:
-    room, order = Room(2 * LARGE), list[str]()
-    one, two = Holder(room, LARGE, order, "one"), Holder(room, LARGE, order, "two")
-    await settled()
-    huge, small = Holder(room, 100 * LARGE, order, "huge"), Holder(room, SMALL_BYTES, order, "small")
-    behind = Holder(room, LARGE, order, "behind")
-    await settled()
-    assert order == ["one", "two", "small"]
-    await one.end()
-    await settled()
-    assert order == ["one", "two", "small"], "what is larger than the room waits until it is alone"
-    await two.end()
-    await settled()
-    assert order == ["one", "two", "small", "huge"]
-    await huge.end()
-    await settled()
-    assert order[-1] == "behind"
-    await small.end()
-    await behind.end()
+async def test_who_asks_first_is_let_in_first_and_small_ones_have_room_of_their_own() -> None:
+    holders = Holders(Room(FOR_TWO))
+    await holders.ask("one", LARGE, HERE)
+    await holders.ask("two", LARGE, THERE)
+    await holders.ask("huge", 100 * LARGE, "imap.example.net:993")
+    await holders.ask("small", SMALL_BYTES, HERE)
+    await holders.ask("behind", LARGE, "imap.example.edu:993")
+    assert holders.order == ["one", "two", "small"]
+    await holders.end("one")
+    assert holders.order == ["one", "two", "small"], "what is larger than the room waits until it is alone"
+    await holders.end("two")
+    assert holders.order == ["one", "two", "small", "huge"]
+    await holders.ask("small, too", SMALL_BYTES, THERE)
+    assert holders.order[-1] == "huge", "the room of the small ones has its limit, too"
+    await holders.end("small")
+    assert holders.order[-1] == "small, too"
+    await holders.end("huge")
+    assert holders.order[-1] == "behind"
+    await holders.end("behind")
+    await holders.end("small, too")
+
+
+async def test_one_server_has_half_of_it() -> None:
+    holders = Holders(Room(FOR_TWO))
+    await holders.ask("one", LARGE, HERE)
+    await holders.ask("slow, too", LARGE, HERE)
+    assert holders.order == ["one"]
+    await holders.ask("elsewhere", LARGE, THERE)
+    assert holders.order == ["one", "elsewhere"], "it does not stand behind a server that has its share"
+    await holders.end("one")
+    assert holders.order == ["one", "elsewhere", "slow, too"]
+    await holders.end("slow, too")
+    await holders.end("elsewhere")
 
 
 @pytest.mark.parametrize("is_let_in", [False, True])
 async def test_who_is_cancelled_takes_nothing_along(is_let_in: bool) -> None:
-    room, order = Room(LARGE), list[str]()
-    one = Holder(room, LARGE, order, "one")
-    await settled()
-    waiting, last = Holder(room, LARGE, order, "waiting"), Holder(room, LARGE, order, "last")
-    await settled()
+    holders = Holders(Room(FOR_TWO))
+    await holders.ask("one", 2 * LARGE, HERE)
+    await holders.ask("waiting", 2 * LARGE, HERE)
+    await holders.ask("last", 2 * LARGE, THERE)
     if is_let_in:
-        one.release.set()
-        await one.task
-    waiting.task.cancel()
-    await asyncio.gather(waiting.task, return_exceptions=True)
-    await one.end()
-    await settled()
-    assert order[-1] == "last"
-    await last.end()
+        holders._release["one"].set()
+        await holders.tasks["one"]  # "waiting" is let in, and does not know it yet
+    holders.tasks["waiting"].cancel()
+    await asyncio.gather(holders.tasks["waiting"], return_exceptions=True)
+    await holders.end("one")
+    assert holders.order[-1] == "last"
+    await holders.end("last")
+    async with asyncio.timeout(1), holders.room.taken(100 * LARGE, HERE):
+        pass  # all of it is free again
 
 
 async def test_without_a_limit_nobody_waits() -> None:
     room = Room()
     async with AsyncExitStack() as stack:
         for _ in range(10):
-            await stack.enter_async_context(room.taken(100 * LARGE))
+            await stack.enter_async_context(room.taken(100 * LARGE, HERE))
