@@ -198,14 +198,14 @@ class ImapReader:
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                async with self._plan.room.taken(weight_of(items, self._plan), self._connection.where):
+                async with self._plan.room.taken(weight_of(items, self._plan), self._connection.where) as hold:
                     fetched = await self._connection.fetch(selected, items)
                     await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
                     at = at.advanced(items[-1].uid, end, items[-1].received_at)
                     at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
                     changed = False
                     last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
-                    yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
+                    yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering, hold=hold)
             if at.uid < high:
                 at, changed = at.advanced(high, end), True
         at = at.advanced(end, end)

@@ -84,6 +84,32 @@ class _Lane:
         self.waiting.extendleft(reversed(still))
 
 
+class Hold:
+    """Room that somebody has."""
+
+    def __init__(self, lane: _Lane | None = None, size_bytes: int = 0, server: str = "") -> None:
+        """None: of a room without a limit."""
+        self._lane = lane
+        self._size_bytes = size_bytes
+        self._server = server
+        self._is_taken_over = False
+
+    def take_over(self) -> None:
+        """Have it beyond the block that took it: who says so must release it."""
+        self._is_taken_over = True
+
+    def release(self) -> None:
+        """Give it back; again does nothing."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.give(self._size_bytes, self._server)
+
+    def end(self) -> None:
+        """Give it back where nobody has taken it over."""
+        if not self._is_taken_over:
+            self.release()
+
+
 class Room:
     """Bytes that all mailboxes of a process share. Use it from one event loop."""
 
@@ -95,14 +121,15 @@ class Room:
             self._lanes = _Lane(small), _Lane(bytes_max - small)
 
     @asynccontextmanager
-    async def taken(self, size_bytes: int, server: str) -> AsyncIterator[None]:
+    async def taken(self, size_bytes: int, server: str) -> AsyncIterator[Hold]:
         """Hold so many bytes for mail of a server (its host and port, say); waits until they are free."""
         if self._lanes is None:
-            yield
+            yield Hold()
             return
         lane = self._lanes[size_bytes > SMALL_BYTES]
         await lane.take(size_bytes, server)
+        hold = Hold(lane, size_bytes, server)
         try:
-            yield
+            yield hold
         finally:
-            lane.give(size_bytes, server)
+            hold.end()
