@@ -1,4 +1,4 @@
-"""Reading ahead: while one batch is committed, the next one is parsed, and the one behind it fetched.
+"""Reading ahead: while one batch is committed, the next ones are fetched and parsed.
 
 What was not committed at a failure is dropped, and read again.
 """
@@ -6,14 +6,16 @@ What was not committed at a failure is dropped, and read again.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final
 
 from connectors.base import Batch
 from ingestd.inbound.intake import Prepared, Read
 
-T = TypeVar("T")
+_AHEAD: Final = 2
+"""So many batches are under way behind the one that is being committed."""
 
 
 class Slot:
@@ -65,50 +67,37 @@ class Ahead:
         self._batches = batches
         self._prepare = prepare
         self._connection = connection
-        self._reads_ahead = reads_ahead
-        self._fetching: asyncio.Task[Batch | None] | None = None
-        self._preparing: asyncio.Task[Ready | None] | None = None
+        self._ahead = _AHEAD if reads_ahead else 0
+        self._coming: deque[asyncio.Task[Ready | None]] = deque()
 
     async def next(self) -> Ready | None:
         """Return the next batch, and begin with those behind it; None where there is none."""
-        if not self._reads_ahead:
-            batch = await anext(self._batches, None)
-            return None if batch is None else await self._prepare(batch)
-        if self._preparing is None:
-            self._preparing = asyncio.create_task(self._prepare_next())
-        ready = await self._preparing
-        self._preparing = None if ready is None else asyncio.create_task(self._prepare_next())
+        self._begin(max(self._ahead, 1))
+        ready = await self._coming[0]
+        self._coming.popleft()
+        if ready is not None:
+            self._begin(self._ahead)
         return ready
 
     async def aclose(self) -> None:
         """Drop what was not asked for; nothing is under way afterwards."""
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.wait([self._preparing])
-            if (ready := _result(self._preparing)) is not None:
+        for task in self._coming:
+            task.cancel()
+        if self._coming:
+            await asyncio.wait(self._coming)
+        for task in self._coming:
+            if not task.cancelled() and task.exception() is None and (ready := task.result()) is not None:
                 ready.release()
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait([self._fetching])
-            if (batch := _result(self._fetching)) is not None:
-                batch.hold.release()
 
-    async def _prepare_next(self) -> Ready | None:
-        if self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch())
-        batch = await asyncio.shield(self._fetching)
+    def _begin(self, count: int) -> None:
+        while len(self._coming) < count:
+            self._coming.append(asyncio.create_task(self._come()))
+
+    async def _come(self) -> Ready | None:
+        async with self._connection:  # whose turn it is: it lets them in as they came
+            batch = await anext(self._batches, None)
         if batch is None:
             return None
-        self._fetching = asyncio.create_task(self._fetch())
-        return await self._prepare(batch)
-
-    async def _fetch(self) -> Batch | None:
-        async with self._connection:
-            batch = await anext(self._batches, None)
-        if batch is not None:
+        if self._ahead:
             batch.hold.take_over()
-        return batch
-
-
-def _result(task: asyncio.Task[T]) -> T | None:
-    return None if task.cancelled() or task.exception() is not None else task.result()
+        return await self._prepare(batch)
