@@ -326,15 +326,16 @@ class ImapReader:
                 return True
             if session.refuses_idle:
                 return False
-            # Renewals are spread out: a thousand DONEs at once upset a real server.
+            # Renewals are spread out: a thousand DONEs at once upset a real server. A poll is one, too.
             share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
-            renew = self._access.idle_renew_seconds * share
+            renew = self._access.idle_renew_seconds
+            renew = left if left <= renew else renew * share
             ends = max(0.0, session.renew_at - time.monotonic())
             if self._woken.is_set():
                 return True
             self._idling = asyncio.get_running_loop().create_future()
             try:
-                woken = await wait_in_idle(session, min(left, renew, ends), woken=self._idling)
+                woken = await wait_in_idle(session, min(renew, ends), woken=self._idling)
             finally:
                 self._idling = None
             # After a loss, what came in between is found by reading again.
