@@ -88,6 +88,8 @@ class MailboxReader:
         self._missing = folders.missing if folders else ()
         self.caught_up = asyncio.Event()
         """Set while new mail can be read and has been: then its old mail may be."""
+        self._edits_wait = True
+        """Whether edits may be waiting: who makes one wakes us."""
         self._healthy = False
         self._waited_out = False
         self._noted_at = 0.0
@@ -110,6 +112,7 @@ class MailboxReader:
 
     def wake(self) -> None:
         """Look for edits that are due; what is under way goes on first."""
+        self._edits_wait = True
         self._reader.wake()
 
     async def _round(self) -> bool:
@@ -121,7 +124,7 @@ class MailboxReader:
             await self._note_success()
             await self._note_folders()
             self.caught_up.set()
-            edit_in = await self._edits.run_due()
+            edit_in = await self._edit()
             # Those that poll do so by themselves, in between.
             poll = max(self._tools.settings.poll_seconds, self._tools.settings.idle_poll_seconds)
             await self._reader.wait(poll if edit_in is None else min(poll, edit_in))
@@ -134,6 +137,18 @@ class MailboxReader:
             self.caught_up.clear()
             await self._pause(error)
         return True
+
+    async def _edit(self) -> float | None:
+        """Do the edits that are due; return in how many seconds more are, None where none waits."""
+        if not self._edits_wait:
+            return None
+        self._edits_wait = False  # before it is looked: who wakes us meanwhile is heard
+        edit_in: float | None = 0.0
+        try:
+            edit_in = await self._edits.run_due()
+        finally:
+            self._edits_wait = self._edits_wait or edit_in is not None
+        return edit_in
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -208,6 +223,7 @@ class MailboxReader:
             cursor=batch.cursor,
             seen=ready.seen,
         )
+        self._edits_wait = True
         self._count_repaired(batch, committed)
         seconds = ready.seconds + time.monotonic() - started
         self._taker.count(batch.messages, committed, seconds, live=self._repair is None)
