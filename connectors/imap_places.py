@@ -2,8 +2,8 @@
 
 Commands block a thread of a bounded pool. A server that answers slowly would in the end have all of them, and new
 mail on every other server would wait for it; so a server has at most as many places as the settings say, and at most
-twice as many as are free. By the second rule several slow ones leave some, too: each takes a smaller share of what
-those before it left, and who comes with few wishes finds a place at once.
+as many as are left free. By the second rule several slow ones leave some, too: each takes half of what those before it
+left, in the end all have the same, and who comes with few wishes finds a place at once.
 
 Logins are fewer still: thousands of mailboxes that come back after an outage must not knock all at once.
 """
@@ -11,6 +11,7 @@ Logins are fewer still: thousands of mailboxes that come back after an outage mu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 
 from connectors.imap_access import ImapEndpoint
@@ -32,7 +33,10 @@ class ServerThreads:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if place.cancelled():
+                with contextlib.suppress(ValueError):  # it was its turn just then
+                    self.waiting.remove(place)
+            else:
                 self.release()
             raise
 
