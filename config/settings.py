@@ -227,7 +227,9 @@ class Inbound(Section):
     message_bytes_max: Bytes = 50 * MIB
     """Of a message that is larger only the header is taken; its ticket message says so."""
     batches_max: Count = 4
-    """Batches that are in memory at the same time, over all mailboxes."""
+    """Batches that are parsed and written at the same time, over all mailboxes."""
+    bytes_max: Bytes = 128 * MIB
+    """New mail in memory at once, a quarter of it in batches of up to 4 MiB; a larger mail waits until it is alone."""
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0
@@ -315,6 +317,8 @@ class Backfill(Section):
 
     mailboxes_max: Annotated[int, Field(ge=1, le=1000)] = 2
     """Mailboxes whose old mail one worker process reads at the same time; the others wait their turn."""
+    bytes_max: Bytes = 32 * MIB
+    """Old mail in memory at once, divided as `inbound.bytes_max` is for new mail."""
     batch_messages_max: Annotated[int, Field(ge=1, le=1000)] = 50
     """Messages in one transaction; new mail waits for one such transaction at most."""
     order: Literal["newest", "oldest"] = "newest"

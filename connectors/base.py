@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from connectors.room import Hold, Room
+
 
 class Trouble(enum.StrEnum):
     """Why a mailbox cannot be worked on: the error taxonomy that operators see."""
@@ -110,6 +112,8 @@ class Batch:
     recovering: bool = False
     """Whether these are read again, because the server numbered its messages anew or was restored from a
     backup. The caller has most of them already and keeps one message once; what is new to it was recovered."""
+    hold: Hold = field(default_factory=Hold, compare=False)
+    """The room of the messages, for who asks for the next batch before this one is done with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,9 @@ class ReadPlan:
     batch_messages_max: int = 50
     batch_bytes_max: int = 32 * 1024 * 1024
     message_bytes_max: int = 50 * 1024 * 1024
+    room: Room = field(default_factory=Room)
+    """For the raw mail of a batch, from before it is fetched until the next one is asked for, or as long as its hold is
+    taken over."""
     readonly: bool = False
     """The mailbox is only looked at; a server that can be told so is (IMAP: EXAMINE)."""
 
@@ -285,7 +292,7 @@ class Reader(Protocol):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether `changes` may be asked for a batch while the one before it is still being committed: what is not
+        """Whether `changes` may be asked for a batch while those before it are still being committed: what is not
         committed in the end is read again, as nothing but the cursor tells what was."""
         ...
 

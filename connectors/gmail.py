@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -45,8 +46,8 @@ from connectors.gmail_cursor import (
 from connectors.gmail_edit import edit_messages
 from connectors.gmail_fetch import (
     Fetched,
-    fetch_messages,
     fetch_one,
+    fetch_parts,
     group,
     list_ids,
     minimal,
@@ -186,22 +187,22 @@ class GmailReader:
             return
         ids = [one for one in await self._wanted_ids(label, at) if order_of(one) > order_of(at.listed)]
         name = await self._labels.name_of(label, _NEW)
-        for some in chunks(ids, min(self._plan.batch_messages_max, self._session.access.batch_calls_max)):
-            fetched = await fetch_messages(self._session, some, self._plan, _NEW)
-            wanted = [
-                one
-                for key in some
-                if (one := fetched.get(key)) is not None
-                and lies_in(label, one.labels)
-                and at.is_wanted(key, one.received_at)
-            ]
-            for messages in group(wanted, self._plan):
-                is_last = some[-1] == ids[-1] and messages[-1] is wanted[-1]
-                listed = None if is_last else messages[-1].message_id
-                behind = replace(at, listed=listed, recovering=at.recovering and not is_last)
-                state = state.with_label(label, behind)
-                raw = [one.as_raw(label, name) for one in messages]
-                yield Batch(raw, format_cursor(state), more=not is_last, recovering=at.recovering), state
+        async with aclosing(fetch_parts(self._session, ids, self._plan, _NEW)) as parts:  # type: ignore[type-var]
+            async for some, fetched in parts:
+                wanted = [
+                    one
+                    for key in some
+                    if (one := fetched.get(key)) is not None
+                    and lies_in(label, one.labels)
+                    and at.is_wanted(key, one.received_at)
+                ]
+                for messages in group(wanted, self._plan):
+                    is_last = some[-1] == ids[-1] and messages[-1] is wanted[-1]
+                    listed = None if is_last else messages[-1].message_id
+                    behind = replace(at, listed=listed, recovering=at.recovering and not is_last)
+                    state = state.with_label(label, behind)
+                    raw = [one.as_raw(label, name) for one in messages]
+                    yield Batch(raw, format_cursor(state), more=not is_last, recovering=at.recovering), state
         if state.labels[label].listed is not None:
             state = state.with_label(label, replace(at, listed=None, recovering=False))
             yield Batch((), format_cursor(state), more=False, recovering=at.recovering), state
@@ -265,19 +266,21 @@ class GmailReader:
         records = {one.message_id: one.record for one in happened.arrivals}
         ids = list(records)
         next_of = dict(itertools.pairwise(ids))
-        for some in chunks(ids, min(self._plan.batch_messages_max, self._session.access.batch_calls_max)):
-            fetched = await fetch_messages(self._session, some, self._plan, _NEW)
-            found = [one for key in some if (one := fetched.get(key)) is not None and _place(one, labels) is not None]
-            for messages in group(found, self._plan):
-                last = messages[-1].message_id
-                following = next_of.get(last)
-                # A record can tell of several messages: it is behind us once all of them are.
-                record = records[last] - (1 if following and records[following] == records[last] else 0)
-                record = record if following else int(happened.upto)
-                if record > int(state.history):
-                    state = state.up_to(str(record), datetime.now(UTC))
-                raw = [one.as_raw(*(await self._where(one, labels))) for one in messages]
-                yield Batch(raw, format_cursor(state), more=happened.more or following is not None), state
+        async with aclosing(fetch_parts(self._session, ids, self._plan, _NEW)) as parts:  # type: ignore[type-var]
+            async for some, fetched in parts:
+                found = [
+                    one for key in some if (one := fetched.get(key)) is not None and _place(one, labels) is not None
+                ]
+                for messages in group(found, self._plan):
+                    last = messages[-1].message_id
+                    following = next_of.get(last)
+                    # A record can tell of several messages: it is behind us once all of them are.
+                    record = records[last] - (1 if following and records[following] == records[last] else 0)
+                    record = record if following else int(happened.upto)
+                    if record > int(state.history):
+                        state = state.up_to(str(record), datetime.now(UTC))
+                    raw = [one.as_raw(*(await self._where(one, labels))) for one in messages]
+                    yield Batch(raw, format_cursor(state), more=happened.more or following is not None), state
 
     async def _where(self, one: Fetched, labels: Sequence[str]) -> tuple[str, str]:
         label = _place(one, labels) or ALL_MAIL

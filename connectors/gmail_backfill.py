@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from connectors.base import HistoryBatch, HistoryPlan, RawMessage, ReadPlan
 from connectors.gmail_cursor import ALL_MAIL, order_of
-from connectors.gmail_fetch import fetch_messages, group, list_ids, sorted_ids
+from connectors.gmail_fetch import fetch_parts, group, list_ids, sorted_ids
 from connectors.gmail_labels import Labels, lies_in
 from connectors.gmail_quota import Urgency
 from connectors.gmail_session import GmailSession
@@ -148,24 +149,22 @@ async def _read_label(
 ) -> AsyncIterator[Sequence[RawMessage]]:
     left = state[label].left(ids, newest_first=wanted.newest_first)
     name = await labels.name_of(label, _OLD)
-    size = min(plan.batch_messages_max, session.access.batch_calls_max)
-    while left:
-        some = left[-size:] if wanted.newest_first else left[:size]
-        left = left[: -len(some)] if wanted.newest_first else left[len(some) :]
-        fetched = await fetch_messages(session, some, plan, _OLD)
-        there = [
-            one
-            for key in some
-            if (one := fetched.get(key)) is not None
-            and lies_in(label, one.labels)
-            and (limits[0] is None or one.received_at >= limits[0])
-            and one.received_at < limits[1]
-        ]
-        for messages in group(there, plan, from_end=wanted.newest_first):
-            at = messages[0] if wanted.newest_first else messages[-1]
-            state[label] = state[label].counted(len(messages), at.message_id)
-            yield [one.as_raw(label, name) for one in messages]
-        state[label] = state[label].counted(0, some[0] if wanted.newest_first else some[-1])
+    parts = fetch_parts(session, left, plan, _OLD, from_end=wanted.newest_first)
+    async with aclosing(parts):  # type: ignore[type-var]
+        async for some, fetched in parts:
+            there = [
+                one
+                for key in some
+                if (one := fetched.get(key)) is not None
+                and lies_in(label, one.labels)
+                and (limits[0] is None or one.received_at >= limits[0])
+                and one.received_at < limits[1]
+            ]
+            for messages in group(there, plan, from_end=wanted.newest_first):
+                at = messages[0] if wanted.newest_first else messages[-1]
+                state[label] = state[label].counted(len(messages), at.message_id)
+                yield [one.as_raw(label, name) for one in messages]
+            state[label] = state[label].counted(0, some[0] if wanted.newest_first else some[-1])
     state[label] = replace(state[label], done=True, total=state[label].seen)
     yield ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from connectors.gmail_errors import NotThere, ResponseTooLarge
 from connectors.gmail_labels import HIDDEN
 from connectors.gmail_quota import Urgency
 from connectors.gmail_session import GmailSession, chunks
+from connectors.room import SMALL_BYTES
 
 PAGE_MESSAGES = 500
 """Ids of one page: the most that Google gives."""
@@ -23,6 +24,8 @@ LISTED_MESSAGES_MAX = 2_000_000
 _OVERHEAD_BYTES = 64 * 1024
 """What an answer has beside the message."""
 _SIZES_BYTES_MAX = 4 * 1024 * 1024
+_EXPECTED_BYTES = 128 * 1024
+"""What a message is taken for whose size is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +90,68 @@ async def list_ids(
     return list(dict.fromkeys(found))
 
 
-async def fetch_messages(
-    session: GmailSession, ids: Sequence[str], plan: ReadPlan, urgency: Urgency
-) -> dict[str, Fetched]:
-    """Return messages whole, by id; those that are gone are left out, and of too large ones only the header is read."""
-    found: dict[str, Fetched] = {}
-    for some in chunks(ids, session.access.batch_calls_max):
-        if len(some) == 1:
-            found |= await _fetch_one(session, some[0], plan, urgency)
-            continue
+async def fetch_parts(
+    session: GmailSession, ids: Sequence[str], plan: ReadPlan, urgency: Urgency, *, from_end: bool = False
+) -> AsyncIterator[tuple[Sequence[str], dict[str, Fetched]]]:
+    """Yield messages whole, in parts: the next of the ids, from their end where that is asked for, and those of them
+    that are there, by id. Of too large ones only the header is read.
+
+    Ordinary mail comes by batches, what is large one by one; a part holds its room until the next one is asked for.
+    """
+    size = min(plan.batch_messages_max, session.access.batch_calls_max)
+    for some in _cut(ids, size, from_end=from_end):
         limit = min(session.access.batch_response_bytes_max, _encoded(plan.batch_bytes_max) + 1024 * 1024)
         try:
-            answers = await _get_batch(session, some, urgency, "raw", limit)
+            # How large they are, nobody knows yet.
+            async with plan.room.taken(min(len(some) * _EXPECTED_BYTES, SMALL_BYTES), session.api.root_url):
+                yield some, await _fetch_small(session, some, plan, urgency, limit)
+            continue
         except ResponseTooLarge:
-            found |= await _fetch_by_size(session, some, plan, urgency, limit)
-        else:
-            for key, answer in answers.items():
-                found[key] = _whole(key, answer, plan)
-    return found
+            found = await minimal(session, some, urgency)
+        sizes = {key: int(found[key].get("sizeEstimate", 0)) if key in found else 0 for key in some}
+        # A quarter is left for sizes that were estimated too low.
+        for part in _parts(some, sizes, limit * 3 // 4, from_end=from_end):
+            async with plan.room.taken(sum(sizes[key] for key in part), session.api.root_url):
+                there = [key for key in part if key in found]
+                if len(there) == 1:
+                    yield part, await _fetch_one(session, there[0], plan, urgency, size=sizes[there[0]])
+                else:
+                    yield part, await _fetch_some(session, there, plan, urgency, limit)
+
+
+def _cut(ids: Sequence[str], size: int, *, from_end: bool) -> Iterator[Sequence[str]]:
+    """Cut into parts of at most `size`; within each, the order is that of the ids.
+
+    >>> list(_cut("abcde", 2, from_end=True))
+    ['de', 'bc', 'a']
+    """
+    if from_end:
+        return (ids[max(at - size, 0) : at] for at in range(len(ids), 0, -size))
+    return (ids[at : at + size] for at in range(0, len(ids), size))
+
+
+def _parts(
+    ids: Sequence[str], sizes: Mapping[str, int], encoded_bytes_max: int, *, from_end: bool
+) -> Iterator[list[str]]:
+    """Cut into parts whose answers fit; what does not, and what is large, is one by itself.
+
+    >>> list(_parts("abcde", {"a": 3, "b": 3, "c": 90, "d": 3, "e": 3}, 24, from_end=False))
+    [['a', 'b'], ['c'], ['d', 'e']]
+    """
+    part: list[str] = []
+    held = 0
+    for key in reversed(ids) if from_end else ids:
+        size = _encoded(sizes[key])
+        if part and held + size > encoded_bytes_max:
+            yield part[::-1] if from_end else part
+            part, held = [], 0
+        part.append(key)
+        held += size
+        if size > encoded_bytes_max // 3:
+            yield part[::-1] if from_end else part
+            part, held = [], 0
+    if part:
+        yield part[::-1] if from_end else part
 
 
 async def fetch_one(session: GmailSession, message_id: str, plan: ReadPlan, urgency: Urgency) -> Fetched | None:
@@ -169,28 +216,20 @@ async def _get_batch(
     return found
 
 
-async def _fetch_by_size(
+async def _fetch_small(
     session: GmailSession, ids: Sequence[str], plan: ReadPlan, urgency: Urgency, limit: int
 ) -> dict[str, Fetched]:
-    """Read messages that are too large together: small ones by batches that fit, large ones by themselves."""
-    sizes = {key: int(one.get("sizeEstimate", 0)) for key, one in (await minimal(session, ids, urgency)).items()}
-    found: dict[str, Fetched] = {}
-    some: list[str] = []
-    held = 0
-    for key in (one for one in ids if one in sizes):
-        size = _encoded(sizes[key])
-        if size > limit // 4:
-            found |= await _fetch_one(session, key, plan, urgency, size=sizes[key])
-            continue
-        # A quarter is left for sizes that were estimated too low.
-        if some and held + size > limit * 3 // 4:
-            found |= await _fetch_some(session, some, plan, urgency, limit)
-            some, held = [], 0
-        some.append(key)
-        held += size
-    if some:
-        found |= await _fetch_some(session, some, plan, urgency, limit)
-    return found
+    """Read messages together, or the only one. Raises ResponseTooLarge where they are more than ordinary."""
+    if len(ids) > 1:
+        answers = await _get_batch(session, ids, urgency, "raw", limit)
+    else:
+        request = session.api.messages.get(userId="me", id=ids[0], format="raw")
+        limit = min(limit, _encoded(SMALL_BYTES))
+        try:
+            answers = {ids[0]: await session.call("messages.get", request, urgency, response_bytes_max=limit)}
+        except NotThere:
+            return {}
+    return {key: _whole(key, _checked(key, answer), plan) for key, answer in answers.items()}
 
 
 async def _fetch_some(

@@ -21,9 +21,11 @@ from connectors.graph_errors import CallRefused, ItemMissing
 from connectors.graph_folders import Folder
 from connectors.graph_listing import Listed
 from connectors.imap_fetch import header_of
+from connectors.room import SMALL_BYTES
 
 AHEAD: Final = 4
 """Messages that are asked for together, and kept while the first of them is awaited."""
+_EXPECTED_BYTES: Final = 128 * 1024
 _TRIES: Final = 2
 _SIZE: Final = "Integer 0x0E08"
 """PidTagMessageSize."""
@@ -42,14 +44,20 @@ class Fetched:
 
 async def fetch_message(client: GraphClient, folder: Folder, item: Listed, bytes_max: int) -> Fetched:
     """Fetch one message; where it is over the limit, its header."""
+    try:
+        return await _fetch_whole(client, folder, item, bytes_max)
+    except TooLarge as error:
+        return Fetched(item, await fetch_header(client, folder, item, size_min=error.size))
+
+
+async def _fetch_whole(client: GraphClient, folder: Folder, item: Listed, bytes_max: int) -> Fetched:
+    """Fetch one message. Raises TooLarge where it is over the limit."""
     for attempt in range(1, _TRIES + 1):
         try:
             content = await read_content(client, item.id, bytes_max)
             return Fetched(item, _message(folder, item, content))
         except ItemMissing:
             return Fetched(item, None)
-        except TooLarge as error:
-            return Fetched(item, await fetch_header(client, folder, item, size_min=error.size))
         except CallRefused:
             if attempt == _TRIES:
                 return Fetched(item, None, withheld=True)
@@ -135,23 +143,41 @@ async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], *, ahe
 async def fetch_groups(
     client: GraphClient, folder: Folder, items: Sequence[Listed], plan: ReadPlan
 ) -> AsyncIterator[list[Fetched]]:
-    """Fetch messages and yield them in groups within the plan's limits, in their order; each item is in one of them."""
+    """Fetch messages and yield them in groups within the plan's limits, in their order; each item is in one of them.
+
+    What is large is a group of its own, and holds its room until the next one is asked for.
+    """
+    small_bytes = min(SMALL_BYTES, plan.message_bytes_max)
+    batch_bytes = min(2 * SMALL_BYTES, plan.batch_bytes_max)
     group: list[Fetched] = []
     size = count = 0
 
-    async def fetch(item: Listed) -> Fetched:
-        return await fetch_message(client, folder, item, plan.message_bytes_max)
+    async def fetch(item: Listed) -> Fetched | Listed:
+        try:
+            return await _fetch_whole(client, folder, item, small_bytes)
+        except TooLarge:
+            return item
 
-    async with aclosing(in_order(items, fetch)) as fetched:  # type: ignore[type-var]
+    # How large those that are small will be, nobody knows yet.
+    expected = min(len(items), AHEAD) * _EXPECTED_BYTES
+    async with plan.room.taken(expected, client.where), aclosing(in_order(items, fetch)) as fetched:  # type: ignore[type-var]
         async for one in fetched:
+            if isinstance(one, Listed):
+                if group:
+                    yield group
+                    group, size, count = [], 0, 0
+                # Again, and whole: it waits for room, and those behind it for their turn.
+                async with plan.room.taken(plan.message_bytes_max, client.where):
+                    yield [await fetch_message(client, folder, one, plan.message_bytes_max)]
+                continue
             more = len(one.message.content or one.message.header) if one.message else 0
-            if group and (count == plan.batch_messages_max or size + more > plan.batch_bytes_max):
+            if group and (count == plan.batch_messages_max or size + more > batch_bytes):
                 yield group
                 group, size, count = [], 0, 0
             group.append(one)
             size, count = size + more, count + 1
-    if group:
-        yield group
+        if group:
+            yield group
 
 
 def _number(text: object) -> int:

@@ -20,6 +20,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -44,7 +45,7 @@ from connectors.imap_claims import claimed_history
 from connectors.imap_connection import Connection
 from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_cursor, start
 from connectors.imap_edit import edit_messages
-from connectors.imap_fetch import Window, group, of_time, search_window
+from connectors.imap_fetch import Window, group, of_time, search_window, weight_of
 from connectors.imap_find import find_message
 from connectors.imap_folders import role_of
 from connectors.imap_history import parse_history, read_history
@@ -94,9 +95,11 @@ class ImapReader:
                 elif folder not in done:
                     done.add(folder)
                     start_at = None if folder in state else await self._start_of(folder)
-                    async for batch in self._folder_changes(folder, state, start_at):
-                        self._stirred = self._stirred or bool(batch.messages)
-                        yield batch
+                    batches = self._folder_changes(folder, state, start_at)
+                    async with aclosing(batches):  # type: ignore[type-var]  # or who ends us leaves its room taken
+                        async for batch in batches:
+                            self._stirred = self._stirred or bool(batch.messages)
+                            yield batch
             except FolderMissing:
                 missing.add(position)
             except (PermanentError, TemporaryError) as error:
@@ -155,8 +158,10 @@ class ImapReader:
             async for messages, behind in ask_again(self._connection, selected, at, self._plan, now):
                 at = state[folder] = behind
                 yield Batch(messages, format_cursor(state), more=True)
-        async for batch in self._new_messages(selected, at, uidnext, state, now, changed=changed):
-            yield batch
+        batches = self._new_messages(selected, at, uidnext, state, now, changed=changed)
+        async with aclosing(batches):  # type: ignore[type-var]
+            async for batch in batches:
+                yield batch
         async for messages, behind in ask_again(self._connection, selected, state[folder], self._plan, now):
             state[folder] = self._read_upto[folder] = behind
             yield Batch(messages, format_cursor(state), more=False)
@@ -193,13 +198,14 @@ class ImapReader:
                 witness = None
             listed = of_time([item for item in listed if item.uid >= low], wanted_from)
             for items in group(listed, self._plan):
-                fetched = await self._connection.fetch(selected, items)
-                await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
-                at = at.advanced(items[-1].uid, end, items[-1].received_at)
-                at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
-                changed = False
-                last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
-                yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering)
+                async with self._plan.room.taken(weight_of(items, self._plan), self._connection.where) as hold:
+                    fetched = await self._connection.fetch(selected, items)
+                    await require_others(self._connection, selected, fetched, at.last[0] if at.last else None)
+                    at = at.advanced(items[-1].uid, end, items[-1].received_at)
+                    at = state[folder] = put_aside(at, fetched.withheld, now, self._connection.where)
+                    changed = False
+                    last = items[-1].uid == (listed[-1].uid if listed else 0) and high >= end
+                    yield Batch(fetched.messages, format_cursor(state), more=not last, recovering=recovering, hold=hold)
             if at.uid < high:
                 at, changed = at.advanced(high, end), True
         at = at.advanced(end, end)
@@ -320,15 +326,16 @@ class ImapReader:
                 return True
             if session.refuses_idle:
                 return False
-            # Renewals are spread out: a thousand DONEs at once upset a real server.
+            # Renewals are spread out: a thousand DONEs at once upset a real server. A poll is one, too.
             share = random.uniform(1.0 - self._access.idle_renew_jitter, 1.0)  # noqa: S311 (not a secret)
-            renew = self._access.idle_renew_seconds * share
+            renew = self._access.idle_renew_seconds
+            renew = left if left <= renew else renew * share
             ends = max(0.0, session.renew_at - time.monotonic())
             if self._woken.is_set():
                 return True
             self._idling = asyncio.get_running_loop().create_future()
             try:
-                woken = await wait_in_idle(session, min(left, renew, ends), woken=self._idling)
+                woken = await wait_in_idle(session, min(renew, ends), woken=self._idling)
             finally:
                 self._idling = None
             # After a loss, what came in between is found by reading again.

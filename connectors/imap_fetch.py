@@ -94,8 +94,7 @@ def group(listed: Iterable[Listed], plan: ReadPlan) -> list[list[Listed]]:
     groups: list[list[Listed]] = []
     weight = 0
     for item in listed:
-        size_bytes = plan.message_bytes_max if item.size_bytes is None else item.size_bytes
-        weighs = size_bytes if size_bytes <= plan.message_bytes_max else HEADER_BYTES_MAX
+        weighs = _weight(item, plan)
         full = not groups or len(groups[-1]) >= plan.batch_messages_max or weight + weighs > plan.batch_bytes_max
         if full:
             groups.append([])
@@ -103,6 +102,16 @@ def group(listed: Iterable[Listed], plan: ReadPlan) -> list[list[Listed]]:
         groups[-1].append(item)
         weight += weighs
     return groups
+
+
+def weight_of(items: Sequence[Listed], plan: ReadPlan) -> int:
+    """Return how many bytes a batch may have."""
+    return sum(_weight(item, plan) for item in items)
+
+
+def _weight(item: Listed, plan: ReadPlan) -> int:
+    size_bytes = plan.message_bytes_max if item.size_bytes is None else item.size_bytes
+    return size_bytes if size_bytes <= plan.message_bytes_max else HEADER_BYTES_MAX
 
 
 def date_criteria(since: datetime | None, before: datetime | None = None) -> list[object]:

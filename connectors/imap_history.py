@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
 from connectors.aside import ASIDE_MAX
 from connectors.base import HistoryBatch, HistoryPlan, RawMessage, ReadPlan, TemporaryError
 from connectors.imap_aside import require_others, with_withheld
 from connectors.imap_connection import Connection
-from connectors.imap_fetch import Listed, Window, date_criteria, group, of_time, search_window
+from connectors.imap_fetch import Listed, Window, date_criteria, group, of_time, search_window, weight_of
 from connectors.imap_session import FolderMissing, ImapSession, Selected
 
 _VERSION = 1
@@ -114,8 +115,10 @@ async def read_history(
         yield _batch((), state)
     for name, of_folder in plans.items():
         with contextlib.suppress(FolderMissing):
-            async for batch in _read_folder(connection, plan, of_folder, name, state):
-                yield batch
+            batches = _read_folder(connection, plan, of_folder, name, state)
+            async with aclosing(batches):  # type: ignore[type-var]  # or who ends us leaves its room taken
+                async for batch in batches:
+                    yield batch
 
 
 async def folder_plans(connection: Connection, plan: ReadPlan, wanted: HistoryPlan) -> dict[str, HistoryPlan]:
@@ -160,12 +163,13 @@ async def _read_folder(
         uids, low, high = window.cut(uids, low, high, from_end=newest_first)
         listed = of_time(await connection.describe(selected, uids), wanted.since, wanted.before)
         for items in _groups(listed, plan, newest_first=newest_first):
-            fetched = await connection.fetch(selected, items)
-            await require_others(connection, selected, fetched, None)
-            left = state[name].behind(items[0].uid, items[-1].uid, newest_first=newest_first)
-            left = replace(left, aside=(*left.aside, *(item.uid for item in fetched.withheld)))
-            state[name] = left.counted(len(fetched.messages))
-            yield _batch(fetched.messages, state)
+            async with plan.room.taken(weight_of(items, plan), connection.where):
+                fetched = await connection.fetch(selected, items)
+                await require_others(connection, selected, fetched, None)
+                left = state[name].behind(items[0].uid, items[-1].uid, newest_first=newest_first)
+                left = replace(left, aside=(*left.aside, *(item.uid for item in fetched.withheld)))
+                state[name] = left.counted(len(fetched.messages))
+                yield _batch(fetched.messages, state)
             if len(state[name].aside) >= ASIDE_MAX:
                 async for messages in _read_aside(connection, selected, plan, name, state):
                     yield _batch(messages, state)

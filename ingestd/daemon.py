@@ -23,7 +23,7 @@ from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
 from ingestd.build.webhooks import new_courier, new_webhook_desk
 from ingestd.build.worker import new_worker
-from ingestd.garbage import keep_what_was_loaded
+from ingestd.garbage import keep_what_was_loaded, return_large_blocks
 from ingestd.inbound.notified import Notified
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
@@ -151,6 +151,7 @@ class Daemon:
             try:
                 await self._serving.wait()
                 keep_what_was_loaded()
+                return_large_blocks()
                 log.info("daemon.started", version=version("ingestd"), role=self._role.value)
                 self._notifier.ready("running")
                 await self._stop.wait()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+from contextlib import suppress
+
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 1024 * 1024
 
 
 def keep_what_was_loaded() -> None:
@@ -12,3 +17,12 @@ def keep_what_was_loaded() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def return_large_blocks() -> None:
+    """Have the C library give large blocks back to the system as soon as they are free (mallopt(3)).
+
+    Else glibc keeps, after the first large mail, room for the next ones in its heap, where it is never given back.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ class Blobs(Protocol):
         """Where that is, for an operator."""
         ...
 
-    def put(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, chunks: Sequence[bytes]) -> None:
+    def put(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, chunks: Iterable[bytes]) -> None:
         """Store a blob so that it survives a power cut, or not at all."""
         ...
 
@@ -106,7 +106,7 @@ class FolderBlobs:
         account_id: UUID,
         mailbox_id: UUID,
         owner_id: UUID,
-        chunks: Sequence[bytes],
+        chunks: Iterable[bytes],
     ) -> None:
         """Store a blob so that it survives a power cut, or not at all."""
         folder = self._folder(account_id, mailbox_id)

@@ -17,7 +17,7 @@ import contextlib
 import os
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 from uuid import UUID
@@ -75,8 +75,8 @@ class BucketBlobs:
                 retry_config={"max_retries": retries_max, "retry_timeout": timedelta(seconds=timeout_seconds)},
             )
 
-    def put(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, chunks: Sequence[bytes]) -> None:
-        name = self._name(account_id, mailbox_id, owner_id)
+    def put(self, account_id: UUID, mailbox_id: UUID, owner_id: UUID, chunks: Iterable[bytes]) -> None:
+        name, chunks = self._name(account_id, mailbox_id, owner_id), list(chunks)
         index = b"".join(_NUMBER.pack(number) for number in (len(chunks), *map(len, chunks)))
         with _told():
             # One request, however large: of parts that nobody completes, the store would keep what is there.

@@ -8,7 +8,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, and_, bindparam, case, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from storage.database import now
 from storage.errors import NotFound
@@ -129,6 +142,20 @@ _RECENTLY_RECEIVED = (
 )
 
 
+def _among(table: Table, column: ColumnElement[Any]) -> Select[Any]:
+    return select(column).where(
+        table.c.account_id == bindparam("account"),
+        table.c.mailbox_id == bindparam("mailbox"),
+        column.in_(bindparam("keys", expanding=True)),
+    )
+
+
+_KNOWN = [
+    (_among(table, table.c.identity_key), _among(table, table.c.header_key))
+    for table in (messages, quarantine, forgotten_messages)
+]
+
+
 def known_identities(
     conn: Connection,
     account_id: UUID,
@@ -138,13 +165,13 @@ def known_identities(
     """Return those of the keys that are a message or a quarantine row of the mailbox already, or of one that was
     deleted; a header key that is known as such comes back as `by_header` makes it."""
     found: set[bytes] = set()
-    for table in (messages, quarantine, forgotten_messages):
-        here = table.c.account_id == account_id, table.c.mailbox_id == mailbox_id
+    here = {"account": account_id, "mailbox": mailbox_id}
+    for by_identity, by_their_header in _KNOWN:
         if wanted.keys:
-            rows = conn.execute(select(table.c.identity_key).where(*here, table.c.identity_key.in_(wanted.keys)))
+            rows = conn.execute(by_identity, {**here, "keys": list(wanted.keys)})
             found.update(bytes(key) for (key,) in rows)
         if wanted.header_keys:
-            rows = conn.execute(select(table.c.header_key).where(*here, table.c.header_key.in_(wanted.header_keys)))
+            rows = conn.execute(by_their_header, {**here, "keys": list(wanted.header_keys)})
             found.update(by_header(bytes(key)) for (key,) in rows)
     return found
 

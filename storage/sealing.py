@@ -54,6 +54,10 @@ class Place:
     last: bool = True
 
 
+SEAL_BYTES = 1 + _NONCE_BYTES + 16
+"""What sealing adds: version, nonce, and the tag of AES-GCM."""
+
+
 class DataKey:
     """The key of one mailbox (or, with `mailbox_id` None, of one account). Never printed, never pickled."""
 
@@ -75,12 +79,13 @@ class DataKey:
         raise TypeError("a data key does not leave its process")
 
     def seal(self, place: Place, plain: bytes) -> bytes:
+        """Return the sealed bytes: SEAL_BYTES more."""
         nonce = os.urandom(_NONCE_BYTES)
         return bytes([_VERSION]) + nonce + self._aead.encrypt(nonce, plain, self._associated(place))
 
     def open(self, place: Place, sealed: bytes) -> bytes:
         """Return the plain bytes. Raises SealBroken."""
-        if len(sealed) < 1 + _NONCE_BYTES + 16 or sealed[0] != _VERSION:
+        if len(sealed) < SEAL_BYTES or sealed[0] != _VERSION:
             raise SealBroken(f"a record of {place.table} is damaged or of an unknown version")
         nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:

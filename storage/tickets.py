@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     false,
     func,
     insert,
@@ -69,6 +70,8 @@ class Ticket:
     sealed: bytes
 
 
+_ASKED: Final = 50
+"""Requesters of one statement."""
 _COLUMNS = [tickets.c[name] for name in Ticket.__dataclass_fields__]
 _READABLE = tickets.join(
     mailboxes,
@@ -173,6 +176,13 @@ def touch_ticket(conn: Connection, account_id: UUID, ticket_id: UUID, *, status:
     conn.execute(_SET_STATUS, values | {"new_status": status, "new_closed_at": closed_at})
 
 
+def touch_tickets(conn: Connection, account_id: UUID, ticket_ids: Collection[UUID]) -> None:
+    """Note a change of several tickets, in one order whoever asks for it."""
+    if ticket_ids:
+        values = {"of_account": account_id, "new_updated_at": now(conn)}
+        conn.execute(_TOUCH, [{**values, "of_ticket": one} for one in sorted(ticket_ids)])
+
+
 def get_ticket(conn: Connection, account_id: UUID, number: int) -> Ticket:
     """Return the ticket with this number. Raises NotFound, also while its mailbox is being forgotten."""
     row = conn.execute(_BY_NUMBER, {"account": account_id, "number": number}).one_or_none()
@@ -191,8 +201,7 @@ def get_ticket_by_id(conn: Connection, account_id: UUID, ticket_id: UUID) -> Tic
 
 def list_by_id(conn: Connection, account_id: UUID, ticket_ids: Collection[UUID]) -> list[Ticket]:
     """Return those of these tickets that are there, in the order of their numbers."""
-    query = _select(account_id).where(tickets.c.ticket_id.in_(ticket_ids)).order_by(tickets.c.number)
-    return [Ticket(*row) for row in conn.execute(query)]
+    return [Ticket(*row) for row in conn.execute(_BY_IDS, {"account": account_id, "tickets": list(ticket_ids)})]
 
 
 def follow_ups(conn: Connection, account_id: UUID, ticket_id: UUID, limit: int) -> list[Ticket]:
@@ -224,6 +233,20 @@ def openings(conn: Connection, account_id: UUID, mailbox_id: UUID, requester_key
     values = {"account": account_id, "mailbox": mailbox_id, "requester": requester_key, "most": limit}
     rows = conn.execute(_OPENINGS, values)
     return [Opening(*row) for row in rows]
+
+
+def requesters_among(
+    conn: Connection, account_id: UUID, mailbox_id: UUID, requester_keys: Collection[bytes]
+) -> set[bytes]:
+    """Return which of these have a ticket in a mailbox."""
+    found: set[bytes] = set()
+    left = sorted(requester_keys)
+    for at in range(0, len(left), _ASKED):
+        some = left[at : at + _ASKED]
+        values = {f"requester_{place}": some[place] if place < len(some) else b"" for place in range(_ASKED)}
+        row = conn.execute(_ARE_REQUESTERS, {"account": account_id, "mailbox": mailbox_id, **values}).one()
+        found |= {key for key, is_there in zip(some, row, strict=False) if is_there}
+    return found
 
 
 def _select(account_id: UUID) -> Select[Any]:
@@ -258,12 +281,26 @@ _OPENINGS = (
     .order_by(tickets.c.number.desc())
     .limit(bindparam("most", type_=Integer))
 )
+# One look into the index for each, however many tickets they have.
+_ARE_REQUESTERS = select(
+    *(
+        exists()
+        .where(
+            tickets.c.account_id == bindparam("account"),
+            tickets.c.mailbox_id == bindparam("mailbox"),
+            tickets.c.requester_key == bindparam(f"requester_{place}"),
+        )
+        .label(f"is_{place}")
+        for place in range(_ASKED)
+    )
+)
 _OF_ACCOUNT = (
     select(*_COLUMNS)
     .select_from(_READABLE)
     .where(tickets.c.account_id == bindparam("account"), mailboxes.c.state != MailboxState.DISCONNECTING)
 )
 _BY_ID = _OF_ACCOUNT.where(tickets.c.ticket_id == bindparam("ticket"))
+_BY_IDS = _OF_ACCOUNT.where(tickets.c.ticket_id.in_(bindparam("tickets", expanding=True))).order_by(tickets.c.number)
 _BY_NUMBER = _OF_ACCOUNT.where(tickets.c.number == bindparam("number"))
 _INSERT_PARTICIPANTS = insert(participants)
 _STANDING = select(participants.c.ticket_id, participants.c.address_key).where(

@@ -50,7 +50,7 @@ AS_DEFAULT: dict[str, Any] = {
 class _Took:
     seconds: float
     cpu_seconds: float
-    """User and system, of the daemon and its processes."""
+    """User and system, of the daemon and its processes, those included that were replaced."""
 
 
 async def ingest_sqlite_vs_mbsync(workshop: Workshop) -> AsyncIterator[Run]:
@@ -163,12 +163,12 @@ def family(pid: int) -> list[int]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and of those below it that live."""
+    """Return the CPU time of a process and of those below it, also of those that have ended and been waited for."""
     total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
     for one in family(pid):
         with contextlib.suppress(FileNotFoundError):
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            total += sum(map(int, fields[11:13])) / ticks
+            total += sum(map(int, fields[11:15])) / ticks
     return total
 
 

@@ -21,7 +21,7 @@ _OF_MANY = 50
 _MAILBOXES = 11
 _LOOK_SECONDS = 0.02
 _AS_DEFAULT_BUT_LARGE = AS_DEFAULT | {"inbound": {**AS_DEFAULT["inbound"], "message_bytes_max": 128 * 1024 * 1024}}
-_RUNS = 3
+_RUNS = 2
 
 
 async def peak_large_mb(workshop: Workshop) -> AsyncIterator[Run]:

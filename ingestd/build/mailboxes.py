@@ -207,7 +207,8 @@ class Mailboxes:
 
     def _history(self, held: Held, one: _Opened, caught_up: asyncio.Event) -> MailboxBackfill:
         """On a connection of its own: new mail is waited for in the other one."""
-        plan = replace(self._plan(one), batch_messages_max=self._store.settings.backfill.batch_messages_max)
+        messages_max = self._store.settings.backfill.batch_messages_max
+        plan = replace(self._plan(one), batch_messages_max=messages_max, room=self._outside.room_of_old)
         reader = self._connectors.reader(one.reached, plan, name="history")
         return MailboxBackfill(held, one.context, reader, caught_up, self._backfill_tools)
 
@@ -246,6 +247,7 @@ class Mailboxes:
             batch_messages_max=inbound.batch_messages_max,
             batch_bytes_max=inbound.batch_bytes_max,
             message_bytes_max=inbound.message_bytes_max,
+            room=self._outside.room,
         )
 
 

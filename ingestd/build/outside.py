@@ -23,6 +23,7 @@ from connectors.graph_limiter import MailboxLimiter
 from connectors.graph_mailbox import GraphAccess, graph_subscriptions
 from connectors.graph_transport import GraphTransport
 from connectors.imap_mailbox import HostPlaces
+from connectors.room import Room
 from connectors.tls import client_context
 from ingestd.build.parsing import new_rewriter
 from ingestd.build.store import Store
@@ -78,6 +79,8 @@ class Outside:
         self.imap_places = HostPlaces(
             inbound.imap_threads_per_host_max, inbound.logins_per_host_max, threads=inbound.imap_threads
         )
+        self.room = Room(inbound.bytes_max)
+        self.room_of_old = Room(settings.backfill.bytes_max)
         # One context a certificate file: a context for each connection costs 25 times the memory.
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._graphs: dict[str, GraphTransport] = {}

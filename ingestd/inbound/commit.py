@@ -17,10 +17,10 @@ from connectors.base import HistoryBatch
 from ingestd.inbound.bounces import note_bounce, suspect
 from ingestd.inbound.draft import Draft
 from ingestd.inbound.edits import plan_edits
-from ingestd.inbound.floods import Flood, flood_of, note
+from ingestd.inbound.floods import Flood, flood_of, foresee_openings, note
 from ingestd.inbound.identity import address_key, thread_key
 from ingestd.inbound.intake import MailboxContext, Prepared, Read, identities
-from ingestd.inbound.joining import decide_for, is_own
+from ingestd.inbound.joining import decide_for, foresee, is_own
 from ingestd.inbound.mirroring import mirror_status
 from ingestd.inbound.relocating import relocate
 from ingestd.inbound.senders import offered_requester, requester_of
@@ -160,9 +160,9 @@ def _commit(
     """Write those messages of a batch that are new."""
     wanted = identities([one.read for one in prepared])
     known = messages.known_identities(conn, account_id, context.mailbox_id, wanted)
-    for one in prepared:
-        if one.read.is_among(known):
-            continue
+    new = [one for one in prepared if not one.read.is_among(known)]
+    _foresee(conn, context, draft, [one.read.mail for one in new if one.read.mail is not None])
+    for one in new:
         if one.read.mail is None:
             _quarantine(context, draft, one)
         else:
@@ -176,6 +176,13 @@ def _commit(
         bounced=draft.bounced,
         muted=draft.muted,
     )
+
+
+def _foresee(conn: Connection, context: MailboxContext, draft: Draft, mails: Sequence[ParsedMail]) -> None:
+    foresee(conn, context, draft, mails)
+    if not draft.imported:
+        requesters = (normalize(requester_of(context, mail).addr) for mail in mails)
+        foresee_openings(conn, context, draft, {address_key(context.key, one) for one in requesters})
 
 
 def write_understood(
@@ -203,7 +210,7 @@ def write_understood(
 
 
 def _take(conn: Connection, context: MailboxContext, draft: Draft, one: Prepared, mail: ParsedMail) -> None:
-    kind = Kind.OWN if is_own(conn, context, mail) else mail.kind
+    kind = Kind.OWN if is_own(conn, context, draft, mail) else mail.kind
     at = one.read.received_at
     decision = decide_for(conn, context, draft, mail, kind, at)
     if kind is Kind.BOUNCE and not draft.imported:
@@ -262,14 +269,16 @@ def _join_ticket(
     """Return where the ticket stands then."""
     if ticket_id in draft.new_tickets:
         return TicketStatus.OPEN  # opened by this batch, and not written yet
-    ticket = tickets.get_ticket_by_id(conn, context.account_id, ticket_id)
-    reopen = decision.reopen and ticket.status != TicketStatus.OPEN
-    if reopen:
-        limit = context.mirror_messages_max
-        mirror_status(conn, context.account_id, context.key, context.mirror, ticket, TicketStatus.OPEN, limit)
-        draft.new_events.append(events.NewEvent("ticket.reopened", context.mailbox_id, ticket_id))
-    tickets.touch_ticket(conn, context.account_id, ticket_id, status=TicketStatus.OPEN if reopen else None)
-    return TicketStatus.OPEN if reopen else TicketStatus(ticket.status)
+    ticket = draft.foreseen.ticket(conn, context, ticket_id)
+    if not decision.reopen or ticket.status == TicketStatus.OPEN:
+        draft.touched[ticket_id] = None
+        return TicketStatus(ticket.status)
+    limit = context.mirror_messages_max
+    mirror_status(conn, context.account_id, context.key, context.mirror, ticket, TicketStatus.OPEN, limit)
+    draft.new_events.append(events.NewEvent("ticket.reopened", context.mailbox_id, ticket_id))
+    tickets.touch_ticket(conn, context.account_id, ticket_id, status=TicketStatus.OPEN)
+    draft.foreseen.reopened(ticket)
+    return TicketStatus.OPEN
 
 
 def _news(
@@ -363,6 +372,7 @@ def _quarantine(context: MailboxContext, draft: Draft, one: Prepared) -> None:
 
 
 def _write(conn: Connection, account_id: UUID, context: MailboxContext, draft: Draft) -> None:
+    tickets.touch_tickets(conn, account_id, draft.touched)
     messages.insert_messages(conn, account_id, draft.new_messages)
     quarantine.insert_quarantine(conn, account_id, draft.new_quarantine)
     edits.insert_edits(conn, account_id, draft.new_edits)

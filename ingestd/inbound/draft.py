@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from ingestd.inbound.foreseen import Foreseen
 from ingestd.inbound.identity import thread_key
 from ingestd.inbound.intake import MailboxContext
 from ingestd.mail.thread import ancestors
@@ -45,6 +46,9 @@ class Draft:
     """Of tickets that were looked at: when their newest messages came in, newest first, and which are muted."""
     openings: dict[bytes, list[tickets.Opening]] = field(default_factory=dict)
     """Of senders that were looked at: their newest tickets, newest first."""
+    touched: dict[UUID, None] = field(default_factory=dict)
+    """Tickets that are changed by their messages alone."""
+    foreseen: Foreseen = field(default_factory=Foreseen)
 
     def remember(self, context: MailboxContext, mail: ParsedMail, message_id: UUID, ticket_id: UUID) -> None:
         """Keep the ids of a message that is being written, for those that come after it."""

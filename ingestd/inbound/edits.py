@@ -17,6 +17,7 @@ edit: `relocate` makes it due where the message is read again, and a folder that
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,13 +132,21 @@ class MailboxEdits:
     """Does the due edits of one held mailbox, with the connection that reads it."""
 
     def __init__(
-        self, held: Held, context: MailboxContext, reader: Reader, content: Database, settings: Inbound
+        self,
+        held: Held,
+        context: MailboxContext,
+        reader: Reader,
+        content: Database,
+        settings: Inbound,
+        connection: asyncio.Lock,
     ) -> None:
+        """While somebody has the `connection` of the reader, nothing is edited."""
         self._held = held
         self._key = context.key
         self._reader = reader
         self._content = content
         self._settings = settings
+        self._connection = connection
         self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
 
     async def run_due(self) -> float | None:
@@ -176,7 +185,8 @@ class MailboxEdits:
         rows = [row for row, _ in group]
         edit = Edit(EditKind(rows[0].kind), group[0][1].target)
         try:
-            after = await self._reader.edit([record.locator for _, record in group], edit)
+            async with self._connection:
+                after = await self._reader.edit([record.locator for _, record in group], edit)
         except ConnectorError as error:
             await self._failed(rows, error)
             return False

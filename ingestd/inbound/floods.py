@@ -14,7 +14,7 @@ nothing away and adds nothing: a message counts for the ticket that it came to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -88,6 +88,15 @@ def _of_sender(
     if not is_over(times, at, limit, context.rules.window):
         return None
     return Flood(SENDER, begins=collecting is None, ticket_id=collecting.ticket_id if collecting else None)
+
+
+def foresee_openings(
+    conn: Connection, context: MailboxContext, draft: Draft, requester_keys: Collection[bytes]
+) -> None:
+    """Ask together which of some senders have opened anything; most have not."""
+    if context.rules.sender_tickets_max and len(requester_keys) > 1:
+        known = tickets.requesters_among(conn, context.account_id, context.mailbox_id, requester_keys)
+        draft.openings.update({key: [] for key in requester_keys if key not in known})
 
 
 def note(draft: Draft, requester_key: bytes, ticket_id: UUID, at: datetime, *, opened: bool, muted: bool) -> None:

@@ -23,7 +23,7 @@ from ingestd.mirror import Mirror
 from ingestd.records import MailboxRecord, chunk_place
 from storage.blobs import Blobs
 from storage.messages import BLOB, ROWS, Identities, Raw, by_header
-from storage.sealing import DataKey
+from storage.sealing import SEAL_BYTES, DataKey
 from storage.types import new_id
 
 _RULES = Rules()
@@ -147,9 +147,10 @@ async def seal_raw(
     """Seal a compressed raw message, chunk by chunk; put it into the blob store where it is large (None: never)."""
     assert key.mailbox_id is not None
     count = len(chunks)
-    sealed = [key.seal(chunk_place(owner_id, position, count), chunk) for position, chunk in enumerate(chunks)]
-    if blob_bytes_min is None or sum(map(len, sealed)) <= blob_bytes_min:
-        return Raw(ROWS, count, size_bytes, sealed)
+    # Sealed one by one as they are written: of a large mail no second copy is held.
+    sealed = (key.seal(chunk_place(owner_id, position, count), chunk) for position, chunk in enumerate(chunks))
+    if blob_bytes_min is None or sum(len(chunk) + SEAL_BYTES for chunk in chunks) <= blob_bytes_min:
+        return Raw(ROWS, count, size_bytes, list(sealed))
     await asyncio.to_thread(blobs.put, key.account_id, key.mailbox_id, owner_id, sealed)
     return Raw(BLOB, count, size_bytes)
 

@@ -36,16 +36,30 @@ _FOLLOW_UPS_MAX = 10
 """Follow-ups of follow-ups that are gone through to the one that an answer belongs to."""
 
 
+def foresee(conn: Connection, context: MailboxContext, draft: Draft, mails: Sequence[ParsedMail]) -> None:
+    """Ask the database together for what the decisions on these mails will ask of it."""
+    named = {one for mail in mails for one in (*_named(mail, Kind.OWN), *_named(mail, mail.kind)) if one}
+    draft.foreseen.foresee(conn, context, [thread_key(context.key, one) for one in named])
+
+
+def _named(mail: ParsedMail, kind: Kind) -> list[str]:
+    """Return the Message-IDs by which a mail says where it belongs, oldest first."""
+    named = list(ancestors(mail.in_reply_to, mail.references))
+    if kind is Kind.OWN:
+        named = [*named, mail.message_id]
+    if mail.bounce is not None:
+        # What they name in their own header is rarely ours: a bounce is about what it returns.
+        named = [*named, *mail.bounce.original_message_ids]
+    return named
+
+
 def decide_for(
     conn: Connection, context: MailboxContext, draft: Draft, mail: ParsedMail, kind: Kind, received_at: datetime
 ) -> Decision:
-    named = list(ancestors(mail.in_reply_to, mail.references))
-    tokens: list[str] = []
-    if kind is Kind.OWN:
-        named, tokens = [*named, mail.message_id], [*mail.own_tokens]
+    named = _named(mail, kind)
+    tokens = [*mail.own_tokens] if kind is Kind.OWN else []
     if mail.bounce is not None:
-        # What they name in their own header is rarely ours: a bounce is about what it returns.
-        named, tokens = [*named, *mail.bounce.original_message_ids], [*tokens, *mail.bounce.own_tokens]
+        tokens += mail.bounce.own_tokens
     look = _Look(
         conn=conn,
         context=context,
@@ -65,7 +79,7 @@ def decide_for(
     )
 
 
-def is_own(conn: Connection, context: MailboxContext, mail: ParsedMail) -> bool:
+def is_own(conn: Connection, context: MailboxContext, draft: Draft, mail: ParsedMail) -> bool:
     """Whether it is a reply of ours that came back to the mailbox, through an alias or a list.
 
     Its From proves nothing: a contact form writes under our address, too. What does is our HMAC, or the id that the
@@ -78,7 +92,7 @@ def is_own(conn: Connection, context: MailboxContext, mail: ParsedMail) -> bool:
     if not mail.message_id:
         return False
     key = thread_key(context.key, mail.message_id)
-    known = threads.known_ids(conn, context.account_id, context.mailbox_id, [key])
+    known = draft.foreseen.known_ids(conn, context, [key])
     return key in known and known[key].ours
 
 
@@ -146,7 +160,7 @@ class _Look:
         if not keys:
             return None
         known = {key: KnownId(one, False) for key, one in self.draft.ticket_of_key.items() if key in keys.values()}
-        known |= threads.known_ids(self.conn, self.context.account_id, self.context.mailbox_id, keys.values())
+        known |= self.draft.foreseen.known_ids(self.conn, self.context, keys.values())
         ticket_id = choose_ticket(named, {one: known[key].ticket_id for one, key in keys.items() if key in known})
         # A customer who answers himself names his own mail last, and what we sent before it.
         ours = any(one.ours and one.ticket_id == ticket_id for one in known.values())
@@ -194,10 +208,10 @@ class _Look:
         if (new := self.draft.new_tickets.get(ticket_id)) is not None:
             return _Known(ticket_id, new.requester_key, new.status, None)
         try:
-            found = tickets.get_ticket_by_id(self.conn, self.context.account_id, ticket_id)
+            found = self.draft.foreseen.ticket(self.conn, self.context, ticket_id)
             # Only a reply address names a merged ticket: its messages, by which all else is found, have moved.
             if found.merged_into_id is not None:
-                found = tickets.get_ticket_by_id(self.conn, self.context.account_id, found.merged_into_id)
+                found = self.draft.foreseen.ticket(self.conn, self.context, found.merged_into_id)
         except NotFound:
             return None
         return _known(found)

@@ -27,6 +27,8 @@ _SLICE_BYTES = 256 * 1024
 """Written at a time, so that the event loop gets its turn between slices of a large message."""
 _PIPE_BYTES = 1024 * 1024
 """What a process without privileges may have (pipe(7), pipe-max-size)."""
+_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+"""glibc gives large blocks back at once (mallopt(3)), and does not keep room for the next large mail."""
 _START_SECONDS_MAX = 60.0
 _DECODE_IN_THREAD_BYTES = 256 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -71,7 +73,7 @@ class _Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # a traceback can quote content
-            env={},
+            env=_ENVIRONMENT,
             cwd="/",
             close_fds=True,
             start_new_session=True,

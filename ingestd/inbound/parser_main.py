@@ -1,7 +1,7 @@
 """The parser process: reads messages from stdin, writes values to stdout, and can do nothing else.
 
-It parses what strangers wrote, so it holds no secret (its environment is
-empty), opens no socket, writes no file and starts no process: an audit hook
+It parses what strangers wrote, so it holds no secret (its environment says only
+how memory is given back), opens no socket, writes no file and starts no process: an audit hook
 raises on each of these, and cannot be removed. Memory, core dumps and open
 files are limited by the kernel.
 
@@ -144,6 +144,7 @@ def serve(source: BinaryIO, out: BinaryIO, work: Callable[..., Transformed], sec
         for chunk in done.chunks:
             _write(out, chunk)
         out.flush()
+        del raw, done, header, encoded  # or a large mail would be kept until the next one comes
 
 
 def main(arguments: list[str], work: Callable[..., Transformed] = transform) -> None:

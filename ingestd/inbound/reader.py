@@ -12,17 +12,18 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from connectors.base import AuthError, Batch, ConnectorError, CursorInvalid, PermanentError, RateLimited, Reader
+from ingestd.inbound.ahead import Ahead, Ready, Slot
 from ingestd.inbound.commit import Committed, commit_batch
 from ingestd.inbound.edits import MailboxEdits
 from ingestd.inbound.folders import note_missing
-from ingestd.inbound.intake import MailboxContext, Prepared, Read
+from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserUnavailable
 from ingestd.inbound.states import (
     COURSES,
@@ -60,47 +61,6 @@ class _Repair:
     known: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A batch that was fetched and parsed, and waits for its commit."""
-
-    batch: Batch
-    new: Sequence[Prepared]
-    seen: Sequence[Read]
-    """Those of it that were known."""
-    seconds: float
-    """What it took to prepare it."""
-    slot: _Slot
-
-
-class _Slot:
-    """The place of one batch among those in memory; can be given back more than once."""
-
-    def __init__(self, batches: asyncio.Semaphore) -> None:
-        self._batches = batches
-        self._taken = False
-
-    async def take(self) -> None:
-        await self._batches.acquire()
-        self._taken = True
-
-    def release(self) -> None:
-        if self._taken:
-            self._taken = False
-            self._batches.release()
-
-
-async def _drop(ready: _Ready | None, ahead: asyncio.Task[_Ready | None] | None) -> None:
-    """Forget what was not committed."""
-    if ahead is not None:
-        ahead.cancel()
-        await asyncio.wait([ahead])
-        if not ahead.cancelled() and ahead.exception() is None and (following := ahead.result()) is not None:
-            following.slot.release()
-    if ready is not None:
-        ready.slot.release()
-
-
 class MailboxReader:
     """Reads one held mailbox until it is cancelled, loses its fence, or needs a person."""
 
@@ -121,7 +81,9 @@ class MailboxReader:
         self._tools = tools
         self._why_refused = why_refused
         self._taker = Taker(held, context, tools)
-        self._edits = MailboxEdits(held, context, reader, tools.content, tools.settings)
+        self._connection = asyncio.Lock()
+        """Of the reader, which is one: edits wait for what is being fetched."""
+        self._edits = MailboxEdits(held, context, reader, tools.content, tools.settings, self._connection)
         self._folders = tuple(folders.since) if folders else ()
         self._missing = folders.missing if folders else ()
         self.caught_up = asyncio.Event()
@@ -205,44 +167,34 @@ class MailboxReader:
         return mailbox.cursor_sequence, self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
 
     async def _take_changes(self, sequence: int, cursor: str | None) -> None:
-        """Take batch after batch in. Where the connector reads ahead, one is fetched and parsed while the one before it
-        is committed; what was not committed at a failure is read again."""
-        ready: _Ready | None = None
-        ahead: asyncio.Task[_Ready | None] | None = None
+        """Take batch after batch in; what was not committed at a failure is read again."""
         async with contextlib.aclosing(self._reader.changes(cursor)) as batches:  # type: ignore[type-var]
-            try:
-                ready = await self._next(batches)
-                while ready is not None:
-                    ahead = asyncio.create_task(self._next(batches)) if self._reader.reads_ahead else None
-                    await self._commit(ready, sequence)
-                    ready.slot.release()
+            ahead = Ahead(batches, self._prepare, self._connection, reads_ahead=self._reader.reads_ahead)
+            async with contextlib.aclosing(ahead):
+                while (ready := await ahead.next()) is not None:
+                    try:
+                        await self._commit(ready, sequence)
+                    finally:
+                        ready.release()
                     sequence += 1
-                    # The connection is one: edits wait for what is being fetched.
-                    ready = await ahead if ahead is not None else None
                     # While a folder is read anew, what is to be edited may lie in what is still to come.
                     if self._repair is None:
                         await self._edits.run_due()
-                    if ahead is None:
-                        ready = await self._next(batches)
-            finally:
-                await _drop(ready, ahead)
 
-    async def _next(self, batches: AsyncIterator[Batch]) -> _Ready | None:
-        """Fetch and parse the next batch; None where there is none."""
-        batch = await anext(batches, None)
-        if batch is None:
-            return None
-        slot = _Slot(self._tools.batches)
-        await slot.take()
+    async def _prepare(self, batch: Batch) -> Ready:
+        """Parse a batch that was fetched."""
+        slot = Slot(self._tools.batches)
         try:
+            await slot.take()
             started = time.monotonic()
             new, seen = await self._taker.prepare(batch.messages, live=True)
+            return Ready(batch, new, seen, time.monotonic() - started, slot)
         except BaseException:
             slot.release()
+            batch.hold.release()
             raise
-        return _Ready(batch, new, seen, time.monotonic() - started, slot)
 
-    async def _commit(self, ready: _Ready, cursor_sequence: int) -> None:
+    async def _commit(self, ready: Ready, cursor_sequence: int) -> None:
         """Write one batch."""
         started = time.monotonic()
         batch = ready.batch

@@ -69,10 +69,9 @@ class Attachments:
 
     def attach(self, part: Part, inside: str) -> None:
         """Note a part as an attachment, or what is in it."""
-        encoded = self.raw[part.start : part.end]
-        if part.encoding == "base64" and _unmarked_text(encoded):
+        if part.encoding == "base64" and _unmarked_text(self.raw[max(part.start, part.end - 4096) : part.end]):
             self.defects["base64-broken"] = None
-        data = decode_part(encoded, part.encoding)
+        data = decode_part(memoryview(self.raw)[part.start : part.end], part.encoding)
         if not data and not part.filename and part.content_type.startswith("text/"):
             return
         if data.startswith(SIGNATURE) and self._open_tnef(part, data):
@@ -279,4 +278,4 @@ def _place(part: Part) -> Place:
 
 
 def _unmarked_text(encoded: bytes) -> bool:
-    return encoded[-4096:].translate(None, _OF_BASE64) != b""
+    return encoded.translate(None, _OF_BASE64) != b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from functools import lru_cache
+from io import BytesIO
 
 import pybase64
 
@@ -16,6 +17,7 @@ _BASE64_BEGINS = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,}|(?:[A-Za-z0-9+/]{4}\s*)
 # What is nothing but lines of base64, the last one with its padding.
 _ONLY_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{1,76}={0,2}\s*")
 _WHITE_SPACE = b" \t\n\r\v\f"
+_WINDOW_BYTES = 1024 * 1024
 _BLOCKS_MAX = 20_000
 _BAD_QP = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _SOFT_BREAK = re.compile(rb"^[^\r\n]{60,75}=\r?\n", re.MULTILINE)
@@ -42,12 +44,18 @@ def encoding_name(value: str) -> str:
     return next((known for known in ("base64", "quoted-printable") if known.replace("-", "") in letters), "8bit")
 
 
-def decode_part(encoded: bytes, encoding: str) -> bytes:
+def decode_part(encoded: bytes | memoryview, encoding: str) -> bytes:
     """Return the decoded bytes of a part. Never raises: what cannot be decoded is skipped or kept as it is.
+
+    Of a large one, a view is not copied where it is base64.
 
     >>> decode_part(b"SGVs\\r\\nbG8=\\r\\n-- \\r\\na list footer", "base64")
     b'Hello'
     """
+    if encoding == "base64" and len(encoded) > _WINDOW_BYTES and (data := _decode_windows(encoded)) is not None:
+        return data
+    if isinstance(encoded, memoryview):
+        encoded = bytes(encoded)
     if encoding == "base64":
         return _decode_base64(encoded)
     if encoding == "quoted-printable":
@@ -57,6 +65,24 @@ def decode_part(encoded: bytes, encoding: str) -> bytes:
     if encoding == "uuencode":
         return decode_uu(encoded)
     return encoded
+
+
+def _decode_windows(data: bytes | memoryview) -> bytes | None:
+    """Return what base64 without a fault holds, with little memory beside it; None where it has one."""
+    out, rest = BytesIO(), b""
+    try:
+        for at in range(0, len(data), _WINDOW_BYTES):
+            letters = rest + bytes(data[at : at + _WINDOW_BYTES]).translate(None, _WHITE_SPACE)
+            is_last = at + _WINDOW_BYTES >= len(data)
+            whole = len(letters) if is_last else len(letters) // 4 * 4
+            rest = letters[whole:]
+            piece = pybase64.b64decode(letters[:whole], validate=True)
+            if not is_last and len(piece) != whole // 4 * 3:
+                return None  # padding, and more behind it
+            out.write(piece)
+    except binascii.Error:
+        return None
+    return out.getvalue()
 
 
 def _decode_base64(data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -29,6 +29,7 @@ from connectors.base import (
     TemporaryError,
 )
 from connectors.imap_session import open_session
+from connectors.room import SMALL_BYTES, Hold, Room
 from tests.connectors.mailbox import (
     EVERYTHING,
     LONG_AGO,
@@ -42,6 +43,22 @@ from tests.connectors.mailbox import (
 )
 
 LINKED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+class _Watched(Room):
+    """Room without a limit that tells what is held."""
+
+    held = 0
+    most = 0
+
+    @contextlib.asynccontextmanager
+    async def taken(self, size_bytes: int, server: str) -> AsyncIterator[Hold]:
+        self.held += size_bytes
+        self.most = max(self.most, self.held)
+        try:
+            yield Hold()
+        finally:
+            self.held -= size_bytes
 
 
 class ReaderContract:
@@ -95,6 +112,26 @@ class ReaderContract:
         assert messages[0].content is None
         assert messages[0].size_bytes > 2000
         assert messages[1].content is not None
+
+    @pytest.mark.parametrize("newest_first", [None, True, False])
+    async def test_what_is_large_has_room_while_it_is_there(self, box: Mailbox, newest_first: bool | None) -> None:
+        sent = ["small", "large 1", "large 2", "small, too"]
+        for subject in sent:
+            box.deliver(subject, body=(b"z" * 70 + b"\r\n") * (75_000 if "large" in subject else 1))
+        room = _Watched()
+        reader, got = box.reader(ReadPlan(start_at=LONG_AGO, room=room)), list[RawMessage]()
+        before = datetime.now(UTC) + timedelta(days=1)
+        old = None if newest_first is None else HistoryPlan(before=before, newest_first=newest_first)
+        batches = reader.changes(None) if old is None else reader.history(old, None)
+        async with contextlib.aclosing(batches):  # type: ignore[type-var]
+            async for batch in batches:
+                large = [len(one.content or b"") for one in batch.messages if one.size_bytes > SMALL_BYTES]
+                assert sum(large) <= room.held, "there is more in memory than there is room for"
+                got += batch.messages
+        assert sorted(subjects(got)) == sorted(sent)
+        assert newest_first is not None or subjects(got) == sent
+        assert room.most > SMALL_BYTES, "the control: the large ones have taken some"
+        assert room.held == 0
 
     async def test_a_message_has_its_bytes_its_date_and_its_place(self, box: Mailbox) -> None:
         box.deliver("whole", body=b"line\r\n.dot\r\n\xff\xfe\r\n")

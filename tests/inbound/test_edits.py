@@ -59,7 +59,7 @@ class ScriptedServer:
 
 
 def edits_of(office: Office, reader: Any, settings: Inbound = SETTINGS) -> MailboxEdits:
-    return MailboxEdits(office.held, office.context, reader, office.stores.content, settings)
+    return MailboxEdits(office.held, office.context, reader, office.stores.content, settings, asyncio.Lock())
 
 
 async def rows(office: Office) -> list[Any]:

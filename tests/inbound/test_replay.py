@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
 import sys
@@ -103,7 +104,7 @@ async def test_one_poison_mail_among_fifty(stores: Stores, mailbox: Mailbox) -> 
     assert sizes == [50]
     row = await stores.content.read(office.held.account_id, mailboxes.get_mailbox, office.held.mailbox_id)
     assert row.cursor_sequence == 1
-    steps = MailboxEdits(office.held, office.context, reader, stores.content, Inbound())
+    steps = MailboxEdits(office.held, office.context, reader, stores.content, Inbound(), asyncio.Lock())
     assert await steps.run_due() is None
     flags = mailbox.server.flags(mailbox.user)
     assert [index for index, one in enumerate(flags) if "Ticketed" not in one] == [24]

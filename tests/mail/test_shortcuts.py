@@ -315,6 +315,10 @@ def test_base64_is_decoded_as_the_library_decodes_it(monkeypatch: pytest.MonkeyP
             data[at : at + rng.randrange(2)] = rng.choice((b"=", b"==", b"-", b"_", b"A", b"\xff", b"\r\n", b" ", b"*"))
         cases.append(bytes(data))
     fast = [encoding.decode_part(data, "base64") for data in cases]
+    for window in (4, 17, 64):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encoding, "_WINDOW_BYTES", window)
+            assert fast == [encoding.decode_part(memoryview(data), "base64") for data in cases]
 
     def refuse(*_args: object, **_kwargs: object) -> bytes:
         raise binascii.Error
@@ -342,3 +346,11 @@ def test_no_reading_costs_less_than_the_least() -> None:
                         found += 1
                         assert best.bits >= guess.least_bits(reading, favoured)
     assert found > 100
+
+
+def test_one_piece_of_base64_is_read_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: the windows are what reads a file without a fault."""
+    content = bytes(range(256)) * 9
+    monkeypatch.setattr(encoding, "_WINDOW_BYTES", 100)
+    monkeypatch.setattr(encoding, "_decode_base64", lambda _data: b"in one piece")
+    assert encoding.decode_part(memoryview(binascii.b2a_base64(content)), "base64") == content
