@@ -35,7 +35,8 @@ from tests.story.settings import merged, provider_document
 
 _INGESTD: Final = str(Path(sys.executable).parent / "ingestd")
 _NULL: Final = asyncio.subprocess.DEVNULL
-_PROVIDER: Final = "local"
+PROVIDER: Final = "local"
+OTHER: Final = "other"
 _SECONDS_MAX: Final = 240.0
 _TOKEN_DAYS: Final = 30
 _LOOK_SECONDS: Final = 0.2
@@ -51,15 +52,33 @@ class MailServer:
         self.certificates = certificates
         self._asking = asyncio.Lock()
 
-    def deliver(self, user: str, number: int, pad: int = 0) -> None:
-        self._write({"deliver": user, "from": number, "pad": pad})
+    def deliver(self, user: str, number: int, pad: int = 0, *, file: Path | None = None) -> None:
+        """Deliver a small mail, one of `pad` bytes more, or one that goes on behind its headers as the file does."""
+        self._write({"deliver": user, "from": number, "pad": pad, "file": "" if file is None else str(file)})
+
+    def fill(self, user: str, count: int) -> None:
+        """Put so many old mails into a mailbox that is empty yet."""
+        self._write({"fill": user, "count": count})
 
     async def idle(self) -> int:
         """Return how many connections are in IDLE."""
+        return int((await self._ask({"count": True}))["idle"])
+
+    async def connections(self) -> int:
+        return int((await self._ask({"count": True}))["connections"])
+
+    async def delivered(self, file: Path) -> dict[str, list[float]]:
+        """Return when each mail of each user was delivered (time.time), in the order of their UIDs; by way of `file`,
+        as they may be many."""
+        await self._ask({"delivered": str(file)})
+        found: dict[str, list[float]] = json.loads(await asyncio.to_thread(file.read_bytes))
+        return found
+
+    async def _ask(self, document: Mapping[str, Any]) -> Any:
         async with self._asking:
-            self._write({"count": True})
+            self._write(document)
             assert self._process.stdout is not None
-            return int(json.loads(await self._process.stdout.readline())["idle"])
+            return json.loads(await self._process.stdout.readline())
 
     def _write(self, document: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -73,14 +92,16 @@ class Fleet:
     store: Store
     account_id: UUID
     server: MailServer
+    other: MailServer
+    """Of the provider OTHER: what it has to do does not hold up the first one."""
 
-    async def link(self, users: Sequence[str]) -> list[UUID]:
+    async def link(self, users: Sequence[str], *, provider: str = PROVIDER) -> list[UUID]:
         """Link mailboxes, with tokens that last longer than any figure."""
         found: list[UUID] = []
         for at in range(0, len(users), _LINKED_AT_ONCE):
             some = users[at : at + _LINKED_AT_ONCE]
             keys = [await self.store.keys.create_mailbox_key(self.account_id, new_id()) for _ in some]
-            await self.store.content.transaction(self.account_id, _link, list(zip(keys, some, strict=True)))
+            await self.store.content.transaction(self.account_id, _link, provider, list(zip(keys, some, strict=True)))
             found += map(mailbox_of, keys)
         return found
 
@@ -140,31 +161,40 @@ def user(number: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def fleet(workshop: Workshop, engine: Engine, **sections: Any) -> AsyncIterator[Fleet]:
-    """Yield an installation without mailboxes, beside a running server; `sections` are of its configuration."""
+async def fleet(
+    workshop: Workshop, engine: Engine, *, other_seconds: float = 0.0, **sections: Any
+) -> AsyncIterator[Fleet]:
+    """Yield an installation without mailboxes, beside running servers; `sections` are of its configuration.
+
+    The other server answers each command after `other_seconds`.
+    """
     raise_open_files()
     with workshop.temporary(engine) as installation:
         certificates = certificates_in(installation.folder / "certificates")
-        async with _server(certificates) as server:
-            provider = provider_document(
-                imap_port=server.port,
-                smtp_port=server.port,
-                ca_file=certificates.ca_file,
-                issuer="https://127.0.0.1:1",
-                client_id="bench",
-                client_secret="bench",  # noqa: S106  (nobody asks for it)
-            )
-            document = yaml.safe_load(installation.config.read_text()) | {"providers": {_PROVIDER: provider}}
+        async with _server(certificates) as server, _server(certificates, other_seconds) as other:
+            providers = {PROVIDER: _provider(server), OTHER: _provider(other)}
+            document = yaml.safe_load(installation.config.read_text()) | {"providers": providers}
             installation.config.write_text(yaml.safe_dump(merged(document, sections)))
             async with opened(installation) as store:
-                yield Fleet(workshop, installation, store, await add_account(store), server)
+                yield Fleet(workshop, installation, store, await add_account(store), server, other)
+
+
+def _provider(server: MailServer) -> dict[str, Any]:
+    return provider_document(
+        imap_port=server.port,
+        smtp_port=server.port,
+        ca_file=server.certificates.ca_file,
+        issuer="https://127.0.0.1:1",
+        client_id="bench",
+        client_secret="bench",  # noqa: S106  (nobody asks for it)
+    )
 
 
 @contextlib.asynccontextmanager
-async def _server(certificates: Certificates) -> AsyncIterator[MailServer]:
+async def _server(certificates: Certificates, seconds: float = 0.0) -> AsyncIterator[MailServer]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "bench.imap_server", str(certificates.cert_file), str(certificates.key_file)),
+        *("-m", "bench.imap_server", str(certificates.cert_file), str(certificates.key_file), str(seconds)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -177,7 +207,7 @@ async def _server(certificates: Certificates) -> AsyncIterator[MailServer]:
         await process.wait()
 
 
-def _link(conn: Connection, account_id: UUID, wanted: Sequence[tuple[DataKey, str]]) -> None:
+def _link(conn: Connection, account_id: UUID, provider: str, wanted: Sequence[tuple[DataKey, str]]) -> None:
     ends = datetime.now(UTC) + timedelta(days=_TOKEN_DAYS)
     grant = GrantRecord("token", "refresh", ())
     for number, (key, address) in enumerate(wanted):
@@ -188,7 +218,7 @@ def _link(conn: Connection, account_id: UUID, wanted: Sequence[tuple[DataKey, st
             conn,
             account_id,
             mailbox_id,
-            provider=_PROVIDER,
+            provider=provider,
             start_from="now",
             start_days=0,
             sealed=key.seal_record(MailboxRecord.place(mailbox_id), record),

@@ -1,8 +1,12 @@
 """A light IMAP server over TLS for thousands of mailboxes that wait, in a process of its own.
 
-`python -m bench.imap_server CERTIFICATE KEY` prints `{"port": …}`, and takes one JSON object a line on stdin:
-`{"deliver": USER, "from": N}` puts mail N into USER's INBOX and tells every connection that has it selected;
-`{"count": true}` has it print `{"idle": …, "connections": …}`. Any token opens any mailbox.
+`python -m bench.imap_server CERTIFICATE KEY [SECONDS]` prints `{"port": …}`, and takes one JSON object a line on stdin:
+`{"deliver": USER, "from": N}` puts mail N into USER's INBOX and tells every connection that has it selected, with
+`"pad"` one of so many bytes more, with `"file"` one whose headers end, and whose body is, what that file holds;
+`{"fill": USER, "count": N}` puts N old mails into an INBOX that is empty yet, which are made when they are asked for;
+`{"count": true}` has it print `{"idle": …, "connections": …}`;
+`{"delivered": PATH}` writes there when each mail came, `{USER: [SECONDS, …]}` in the order of their UIDs (time.time),
+and prints `{"written": 1}`. Any token opens any mailbox. With SECONDS each command is answered so much later.
 
 It speaks as much of RFC 3501 and RFC 2177 as the daemon and a bare listener need.
 """
@@ -12,12 +16,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import re
 import ssl
 import sys
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from bench.sse_server import raise_open_files
 
@@ -25,43 +32,91 @@ _CAPABILITIES = b"IMAP4rev1 SASL-IR AUTH=XOAUTH2 LITERAL+ UIDPLUS IDLE"
 _USER = re.compile(rb"user=([^\x01]+)")
 _RANGE = re.compile(rb"(\d+)(?::(\d+|\*))?")
 _HEADER_END = b"\r\n\r\n"
+_OLD = 1767225600.0
+"""When the old mails came: 2026-01-01."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Message:
-    received: bytes
-    raw: bytes
+    received_at: float
+    """time.time."""
+    headers: bytes
+    rest: bytes
+    """Shared by those that are delivered from one file."""
+
+    @property
+    def raw(self) -> bytes:
+        return self.headers + self.rest
+
+    @property
+    def size(self) -> int:
+        return len(self.headers) + len(self.rest)
+
+    @property
+    def received(self) -> bytes:
+        return datetime.fromtimestamp(self.received_at, UTC).strftime("%d-%b-%Y %H:%M:%S +0000").encode()
 
 
 @dataclass(slots=True)
 class _Mailbox:
-    messages: list[_Message] = field(default_factory=list)
+    user: str
+    old: int = 0
+    new: list[_Message] = field(default_factory=list)
     connections: set[_Connection] = field(default_factory=set)
+
+    @property
+    def count(self) -> int:
+        return self.old + len(self.new)
+
+    def message(self, uid: int) -> _Message:
+        if uid > self.old:
+            return self.new[uid - self.old - 1]
+        return _Message(_OLD, mail(self.user, -uid), b"")
 
 
 class _Server:
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.mailboxes: dict[str, _Mailbox] = {}
         self.connections: set[_Connection] = set()
 
     def mailbox(self, user: str) -> _Mailbox:
-        return self.mailboxes.setdefault(user, _Mailbox())
+        return self.mailboxes.setdefault(user, _Mailbox(user))
 
-    def deliver(self, user: str, number: int, pad: int = 0) -> None:
+    def deliver(self, user: str, number: int, pad: int, file: str) -> None:
         mailbox = self.mailbox(user)
-        received = datetime.now(UTC).strftime("%d-%b-%Y %H:%M:%S +0000").encode()
-        mailbox.messages.append(_Message(received, mail(user, number, pad)))
+        headers, rest = mail(user, number, pad), b""
+        if file:
+            headers, rest = _headers(user, number), _content(file)
+        mailbox.new.append(_Message(time.time(), headers, rest))
         for connection in mailbox.connections:
-            connection.tell(len(mailbox.messages))
+            connection.tell(mailbox.count)
+
+    def write_delivered(self, path: Path) -> None:
+        found = {user: [one.received_at for one in mailbox.new] for user, mailbox in self.mailboxes.items()}
+        path.write_text(json.dumps(found))
+
+
+@functools.cache
+def _content(file: str) -> bytes:
+    return Path(file).read_bytes()
 
 
 def mail(user: str, number: int, pad: int = 0) -> bytes:
     """Return a mail of a customer, of `pad` bytes more than a small one."""
     return (
+        _headers(user, number)
+        + (
+            "Content-Type: text/plain; charset=utf-8\r\n\r\n"
+            f"Hello,\r\n\r\nwhere is my order {number}?\r\n" + "It was to be here last week.\r\n" * (20 + pad // 30)
+        ).encode()
+    )
+
+
+def _headers(user: str, number: int) -> bytes:
+    return (
         f"From: Customer {number} <customer{number}@example.com>\r\nTo: {user}\r\nSubject: Question {number}\r\n"
         f"Message-ID: <{number}.{user}>\r\nDate: Mon, 2 Nov 2026 09:30:00 +0000\r\nMIME-Version: 1.0\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n\r\n"
-        f"Hello,\r\n\r\nwhere is my order {number}?\r\n" + "It was to be here last week.\r\n" * (20 + pad // 30)
     ).encode()
 
 
@@ -97,7 +152,10 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\r\n")
         for line in lines:
-            self._line(line)
+            if self._server.seconds:
+                asyncio.get_running_loop().call_later(self._server.seconds, self._line, line)
+            else:
+                self._line(line)
 
     def _say(self, *lines: bytes) -> None:
         self._transport.write(b"".join(line + b"\r\n" for line in lines))
@@ -157,7 +215,7 @@ class _Connection(asyncio.Protocol):
         mailbox = self._server.mailbox(self._user)
         mailbox.connections.add(self)
         self._mailbox = mailbox
-        count = len(mailbox.messages)
+        count = mailbox.count
         self._say(
             b"* FLAGS (\\Seen \\Deleted)",
             b"* %d EXISTS" % count,
@@ -167,12 +225,16 @@ class _Connection(asyncio.Protocol):
         )
 
     def _search(self, arguments: bytes) -> None:
-        found = [b"%d" % uid for uid in self._uids(arguments.upper().partition(b"UID ")[2] or b"1:*")]
+        assert self._mailbox is not None
+        asked = arguments.upper()
+        # Without expunges a message's number is its UID. What SINCE asks for is never old.
+        first = self._mailbox.old + 1 if b"SINCE" in asked else 1
+        found = [b"%d" % uid for uid in self._uids(asked.removeprefix(b"UID ")) if uid >= first]
         self._say(b" ".join([b"* SEARCH", *found]))
 
     def _uids(self, text: bytes) -> list[int]:
         assert self._mailbox is not None
-        count = len(self._mailbox.messages)
+        count = self._mailbox.count
         uids: list[int] = []
         for one in text.split(b" ")[0].split(b","):
             if found := _RANGE.match(one):
@@ -186,20 +248,20 @@ class _Connection(asyncio.Protocol):
         uids, _, items = arguments.partition(b" ")
         items = items.upper()
         for uid in self._uids(uids):
-            message = self._mailbox.messages[uid - 1]
-            parts = [b"UID %d RFC822.SIZE %d" % (uid, len(message.raw)), b'INTERNALDATE "%s"' % message.received]
+            message = self._mailbox.message(uid)
+            parts = [b"UID %d RFC822.SIZE %d" % (uid, message.size), b'INTERNALDATE "%s"' % message.received]
             if b"BODY.PEEK[]" in items:
-                parts.append(b"BODY[] {%d}\r\n%s" % (len(message.raw), message.raw))
+                parts.append(b"BODY[] {%d}\r\n%s" % (message.size, message.raw))
             elif b"BODY.PEEK[HEADER]" in items:
                 header = message.raw.partition(_HEADER_END)[0] + _HEADER_END
                 parts.append(b"BODY[HEADER] {%d}\r\n%s" % (len(header), header))
             self._say(b"* %d FETCH (%s)" % (uid, b" ".join(parts)))
 
 
-async def _serve(certificate: str, key: str) -> None:
+async def _serve(certificate: str, key: str, seconds: str = "0") -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server, loop = _Server(), asyncio.get_running_loop()
+    server, loop = _Server(float(seconds)), asyncio.get_running_loop()
     listener = await loop.create_server(lambda: _Connection(server), "127.0.0.1", 0, ssl=context, backlog=1000)
     _print(port=listener.sockets[0].getsockname()[1])
     reader = asyncio.StreamReader()
@@ -207,7 +269,12 @@ async def _serve(certificate: str, key: str) -> None:
     while line := await reader.readline():
         asked = json.loads(line)
         if "deliver" in asked:
-            server.deliver(asked["deliver"], asked["from"], asked.get("pad", 0))
+            server.deliver(asked["deliver"], asked["from"], asked.get("pad", 0), asked.get("file", ""))
+        elif "fill" in asked:
+            server.mailbox(asked["fill"]).old = asked["count"]
+        elif "delivered" in asked:
+            server.write_delivered(Path(asked["delivered"]))
+            _print(written=1)
         else:
             idle = sum(one.is_idle for one in server.connections)
             _print(idle=idle, connections=len(server.connections))
@@ -220,4 +287,4 @@ def _print(**fields: int) -> None:
 if __name__ == "__main__":
     raise_open_files()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(*sys.argv[1:3]))
+        asyncio.run(_serve(*sys.argv[1:4]))

@@ -249,7 +249,7 @@ class Inbound(Section):
     imap_threads: Annotated[int, Field(ge=1, le=1000)] = 64
     """Threads that run IMAP commands; waiting in IDLE takes none."""
     imap_threads_per_host_max: Annotated[int, Field(ge=1, le=1000)] = 32
-    """Of these, those that one server may have: a slow one leaves the rest to the others."""
+    """Of these, those that one server may have, and never more than half of what the others leave."""
     logins_per_host_max: Annotated[int, Field(ge=1, le=1000)] = 16
     """Logins that a process has under way at one IMAP server; so they are spread after an outage."""
     gmail_threads: Annotated[int, Field(ge=1, le=1000)] = 50

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.base import PermanentError, TemporaryError, Trouble
+from connectors.look_ups import LookUps
 
 PERMITTED_MAX = 10_000
 """Addresses kept as permitted; the oldest goes first. A later connect resolves again, so none is missed."""
@@ -95,6 +96,8 @@ class EgressGuard:
         self._open_to_accounts = {(_normal_host(host), port) for host, port in open_to_accounts}
         self._account_ports = tuple(account_ports)
         self._resolve_seconds = resolve_seconds
+        # Apart: an account can name as many slow hosts as it likes.
+        self._look_ups, self._account_look_ups = LookUps(), LookUps()
         self._refused = refused
         self._permitted: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._lock = threading.Lock()
@@ -142,7 +145,7 @@ class EgressGuard:
         try:
             # The look-up itself cannot be stopped: its thread ends when the system's resolver gives up.
             async with asyncio.timeout(self._resolve_seconds):
-                found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+                found = await (self._account_look_ups if account_supplied else self._look_ups).ask(name, port)
         except (OSError, UnicodeError):  # TimeoutError is an OSError
             raise TemporaryError(f"cannot resolve {name}:{port}") from None
         addresses = _addresses(found)

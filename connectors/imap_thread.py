@@ -18,6 +18,7 @@ from typing import TypeVar
 from imapclient.exceptions import ProtocolError
 
 from connectors.base import ConnectorError, PermanentError, TemporaryError, Trouble
+from connectors.imap_places import ServerThreads
 from connectors.imap_wire import Wire
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ async def run_in_thread(
     work: Callable[[], T],
     *,
     wire: Wire,
-    places: asyncio.Semaphore,
+    places: ServerThreads,
     said: str,
     seconds: float,
     refusal: Callable[[str], ConnectorError],
@@ -75,7 +76,7 @@ async def run_in_thread(
 
 
 async def _submit(
-    executor: Executor, work: Callable[[], T], wire: Wire, places: asyncio.Semaphore
+    executor: Executor, work: Callable[[], T], wire: Wire, places: ServerThreads
 ) -> concurrent.futures.Future[T]:
     """Hand `work` to the pool once there is a place for it."""
     try:

@@ -43,7 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.errors import StorageUnavailable
 from storage.outages import sqlite_reason, unavailable, was_rolled_back
-from storage.postgres import postgres_engine
+from storage.postgres import CONNECT_SECONDS, notice_silence, postgres_engine
 from storage.sqlite import SqliteEngines
 
 P = ParamSpec("P")
@@ -285,7 +285,8 @@ class Database:
 
         url = self.url.set(drivername="postgresql")
         try:
-            conn = await asyncpg.connect(url.render_as_string(hide_password=False))
+            conn = await asyncpg.connect(url.render_as_string(hide_password=False), timeout=CONNECT_SECONDS)
+            notice_silence(conn)
         except (OSError, asyncpg.PostgresError) as error:
             raise StorageUnavailable("the database does not accept a listening connection") from error
         lost = asyncio.Event()

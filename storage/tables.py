@@ -50,6 +50,7 @@ workers = Table(
     Column("worker_id", Id, primary_key=True),
     Column("started_at", Instant, nullable=False),
     Column("heartbeat_at", Instant, nullable=False),
+    # 0: it takes no more, and gives back what it still holds; so what it holds may be more.
     Column("mailboxes_max", Integer, nullable=False, server_default="5000"),
     comment="the leases: one row a worker process, alive while its heartbeat is young",
 )

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from bench.corpus import corpus
 from bench.harness import RUNS, Figure, Run
+from bench.hostile import hostile_mails
 from bench.stdlib import transform_by_stdlib
 from bench.timing import CpuStopwatch
 from bench.workshop import Workshop
@@ -62,7 +63,7 @@ async def hostile_ticker_p99_ms(_workshop: Workshop) -> AsyncIterator[Run]:
 
     The yardstick is the same ticker with nothing to do beside it.
     """
-    hostile = _hostile()
+    hostile = hostile_mails()
     async with ParserPool(processes=_PROCESSES, seconds_max=2.0) as pool:
         for _ in range(RUNS):
             idle = await _lateness()
@@ -109,33 +110,6 @@ async def _lateness(until: asyncio.Task[None] | None = None) -> float:
         await asyncio.sleep(_TICK_SECONDS)
         late.append((time.perf_counter() - due) * 1000)
     return statistics.quantiles(late, n=100)[98]
-
-
-def _hostile() -> list[bytes]:
-    """Mail made to be slow: deep HTML, many attributes, many parts, long headers, quotes without end."""
-    head = b"From: a@example.com\r\nSubject: x\r\nMIME-Version: 1.0\r\n"
-    html = head + b"Content-Type: text/html\r\n\r\n"
-    text = head + b"Content-Type: text/plain\r\n\r\n"
-    part = b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n"
-    nested = b"".join(
-        b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (depth, depth) for depth in range(2000)
-    )
-    return [
-        html + b"<div>" * 200_000 + b"x",
-        html + b"<p " + b" ".join(b"a%d=1" % one for one in range(100_000)) + b">x",
-        html + b"<table><tr><td>" * 50_000,
-        html + b"<!--" * 200_000,
-        html + b"&" * 1_000_000,
-        text + b"> " * 500_000,
-        text + b"On Mon, 2 Mar 2026 at 10:00, x <x@example.com> wrote\n" * 20_000,
-        text + b"-" * 1_000_000,
-        head + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + part * 50_000,
-        head + nested,
-        head + b"To: " + b"a@example.com, " * 50_000 + b"\r\n\r\nx",
-        head + b"References: " + b"<1@example.com> " * 50_000 + b"\r\n\r\nx",
-        head + b"X: =?utf-8?q?" + b"=41" * 200_000 + b"?=\r\n\r\nx",
-        b"Subject: x\r\n" * 100_000 + b"\r\nx",
-    ]
 
 
 def _raws() -> list[bytes]:

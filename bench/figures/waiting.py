@@ -14,6 +14,7 @@ from uuid import UUID
 from bench.fleet import Daemon, Fleet, fleet, listen, user
 from bench.harness import Figure, Run
 from bench.workshop import MESSAGES, Workshop
+from storage.database import wake
 from storage.events import list_events
 
 _MAILBOXES = 5000
@@ -122,6 +123,10 @@ async def arrivals(
     announced = asyncio.Event()
     listening = asyncio.create_task(one.store.content.listen(_ring(announced, one.account_id)))
     try:
+        while not announced.is_set():  # until it is heard, nothing else would be
+            await one.store.content.transaction(None, wake, f"events:{one.account_id}")
+            await asyncio.sleep(0.01)
+        announced.clear()
         seen = 0
         while events := await one.store.content.read(one.account_id, list_events, seen, 1000):
             seen = events[-1].sequence

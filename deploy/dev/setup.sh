@@ -258,6 +258,7 @@ set_up_servers() {
     command -v curl >/dev/null 2>&1 || missing="$missing curl"
     command -v jq >/dev/null 2>&1 || missing="$missing jq"
     command -v strace >/dev/null 2>&1 || missing="$missing strace"
+    command -v faketime >/dev/null 2>&1 || missing="$missing faketime"
     if [ -n "$missing" ] && can_apt; then
         # shellcheck disable=SC2086  # a list of names
         apt_install $missing

@@ -76,7 +76,9 @@ class Outside:
         )
         inbound = settings.inbound
         self.executor = ThreadPoolExecutor(inbound.imap_threads, thread_name_prefix="imap")
-        self.imap_places = HostPlaces(inbound.imap_threads_per_host_max, inbound.logins_per_host_max)
+        self.imap_places = HostPlaces(
+            inbound.imap_threads_per_host_max, inbound.logins_per_host_max, threads=inbound.imap_threads
+        )
         self.room = Room(inbound.bytes_max)
         self.room_of_old = Room(settings.backfill.bytes_max)
         # One context a certificate file: a context for each connection costs 25 times the memory.

@@ -167,8 +167,9 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         except ParserRejected as rejection:
             rejected = rejection.reason
     if mail is None:
-        chunks = await asyncio.to_thread(compress_chunks, raw)
-        digest, size_bytes = hashlib.sha256(raw).digest(), len(raw)
+        # Not in the event loop: it can have 50 MB, and new mail of others waits for the loop.
+        chunks, digest = await asyncio.to_thread(_compressed, raw)
+        size_bytes = len(raw)
     digest_came = came.raw_sha256 if came is not None else digest
     bytes_key = identity_of_bytes(key, _bytes_told(message) or digest_came, message.provider_id)
     of_header = None if message.provider_id else header_key(key, message.header)
@@ -194,6 +195,10 @@ async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: 
         mail=mail,
         rejected=rejected,
     )
+
+
+def _compressed(raw: bytes) -> tuple[list[bytes], bytes]:
+    return compress_chunks(raw), hashlib.sha256(raw).digest()
 
 
 def _bytes_told(message: RawMessage) -> bytes | None:

@@ -34,6 +34,7 @@ from ingestd.privacy.positions import epoch
 from ingestd.records import MessageRecord, ReplyRecord
 from ingestd.uploads import Files, load_files, upload_gone
 from storage import accounts, events, mailboxes, merges, messages, outbox, reply_recipients, tickets, uploads
+from storage.database import now
 from storage.errors import Conflict
 from storage.messages import NewMessage, Raw
 from storage.outbox import Request
@@ -98,7 +99,9 @@ def _request_of(key: DataKey, number: int, draft: ReplyDraft, idempotency_key: s
 async def _create(
     desk: Desk, settings: Outbound, account_id: UUID, number: int, draft: ReplyDraft, idempotency_key: str | None
 ) -> CreatedReply:
-    delay = delay_of(settings, draft.send_at, draft.undo_seconds, datetime.now(UTC))
+    # By the clock that it will be due by: where ours is ahead, what is soon would have passed.
+    at = datetime.now(UTC) if draft.send_at is None else await desk.content.read(None, now)
+    delay = delay_of(settings, draft.send_at, draft.undo_seconds, at)
     view = await desk.conversation(account_id, number)
     message_id = new_id()
     if not view.record.requester.addr:

@@ -15,7 +15,6 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -31,7 +30,7 @@ from ingestd.linking.tokens import TokenSet
 from ingestd.linking.ways import Way
 from ingestd.records import GrantRecord, RevocableRecord
 from storage import keystore
-from storage.database import Database
+from storage.database import Database, now
 from storage.keystore import Revocation
 
 log = structlog.get_logger()
@@ -111,14 +110,15 @@ class Revoker:
 
     async def revoke_due(self) -> None:
         """Try those whose time has come."""
+        at = await self._store.read(None, now)
         for waiting in await self._store.read(None, keystore.list_revocations):
-            if waiting.due_at <= datetime.now(UTC):
+            if waiting.due_at <= at:
                 await self._try(waiting)
 
     async def _try(self, waiting: Revocation) -> None:
         account_id, mailbox_id = waiting.account_id, waiting.mailbox_id
         tried = await self._ask(waiting)
-        over = datetime.now(UTC) >= waiting.expires_at
+        over = await self._store.read(None, now) >= waiting.expires_at
         if not tried.is_final and not over:
             pause = min(_FIRST_PAUSE_SECONDS * 2**waiting.attempts, _PAUSE_SECONDS_MAX)
             wrapped = waiting.wrapped

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import pytest
 
@@ -144,15 +147,47 @@ async def test_nobody_listening_is_temporary() -> None:
         await dial(EgressGuard([("127.0.0.1", port)]), "127.0.0.1", port, connect_seconds=2)
 
 
-async def test_a_resolver_that_never_answers_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang(*_args: object, **_options: object) -> list[object]:
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("not reached")
+class Silence:
+    """Lets the system's resolver wait for one host; the others are at this machine."""
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+        self.ended = threading.Event()
+        self._hosts = hosts
+        self._ask = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str, port: int, **options: Any) -> list[Any]:
+        if host in self._hosts:
+            self.ended.wait(20)
+        return self._ask("127.0.0.1", port, **options)
+
+
+async def test_a_resolver_that_never_answers_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = Silence(monkeypatch, "mail.example.com")
     guard = EgressGuard([("mail.example.com", 993)], resolve_seconds=0.05)
-    with pytest.raises(TemporaryError, match="cannot resolve"):
-        await guard.resolve("mail.example.com", 993)
+    try:
+        with pytest.raises(TemporaryError, match="cannot resolve"):
+            await guard.resolve("mail.example.com", 993)
+    finally:
+        silence.ended.set()
+
+
+async def test_hosts_whose_name_servers_are_silent_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_account = [f"hook{number}.example.com" for number in range(100)]
+    silence = Silence(monkeypatch, "silent.example.com", *of_account)
+    guard = EgressGuard([("silent.example.com", 993), ("mail.example.com", 993)], account_ports=[range(65536)])
+    many = [guard.resolve("silent.example.com", 993) for _ in range(100)]
+    hooks = [guard.resolve(host, 443, account_supplied=True) for host in of_account]
+    asking = [asyncio.create_task(one) for one in (*many, *hooks)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "written") == "written"
+            (address,) = await guard.resolve("mail.example.com", 993)
+        assert address.ip == "127.0.0.1"
+    finally:
+        silence.ended.set()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 PROGRAM = """

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from connectors.egress import EgressGuard
+from connectors.look_ups import LookUps
 from connectors.tls import client_context
 from ingestd.demo.certificates import make_certificates
 from ingestd.events.courier import Courier
@@ -31,9 +32,9 @@ class Resolver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.answers = list(answers)
         self.asked = 0
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self)
+        monkeypatch.setattr(LookUps, "ask", self._ask)
 
-    async def __call__(self, _host: str, port: int, **_options: Any) -> list[tuple[Any, ...]]:
+    async def _ask(self, _host: str, port: int) -> list[tuple[Any, ...]]:
         self.asked += 1
         ips = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if not ips:
@@ -185,6 +186,7 @@ _UNDER_THE_HOOK = """
 import asyncio, sys
 sys.path.insert(0, {root!r})
 from connectors.egress import EgressGuard
+from connectors.look_ups import LookUps
 from connectors.tls import client_context
 from ingestd.events.courier import Courier
 from config import Webhooks

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, update
 
+import ingestd.outbound.reply
 from config import Outbound
 from connectors.base import Envelope, SendOutcome, SendStatus, StillOurs, TemporaryError, always
 from ingestd.outbound import diagram, steps
@@ -24,6 +25,7 @@ from storage.due import Due
 from storage.outbox import Reply, ReplyStatus
 from storage.replies import ListedReply
 from storage.tables import outbox as outbox_table
+from tests.clocks import DayAhead
 from tests.office import Office, mail
 from tests.outbound.test_sender import ACCEPTED, AUTO, LONG_AGO, QUICK, Provider
 from tests.plans import plans
@@ -125,6 +127,13 @@ async def test_it_is_dated_by_the_time_at_which_it_leaves(stores: Stores) -> Non
     at = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
     await life.write(send_at=at)
     assert (await life.office.ticket(1)).messages[-1].record.mail.date == at
+
+
+async def test_the_databases_clock_says_what_has_passed(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = await Life.begin(stores)
+    monkeypatch.setattr(ingestd.outbound.reply, "datetime", DayAhead)
+    at = datetime.now(UTC) + timedelta(minutes=1)
+    assert (await life.reply(await life.write(send_at=at))).due_at == at
 
 
 async def test_in_the_undo_window_it_can_be_cancelled_and_twice_is_once(stores: Stores) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, update
 
+import ingestd.privacy.revocation
 from connectors.base import TokenSource
 from ingestd.demo.authserver import Failure
 from ingestd.demo.certificates import make_certificates
@@ -22,6 +23,7 @@ from ingestd.records import RevocableRecord
 from storage import keystore
 from storage.keystore import Revocation
 from storage.keystore_tables import revocations
+from tests.clocks import DayAhead
 from tests.linking.bench import ADDRESS, Bench, running_bench
 from tests.stores import Stores
 
@@ -119,6 +121,16 @@ async def test_what_says_nothing_about_the_grant_is_no_proof(bench: Bench, failu
     assert (await told(bench), len(await waiting(bench))) == ([], 1)
     await revoker(bench).revoke(bench.account_id, mailbox_id)
     assert await told(bench) == [{"outcome": "revoked", "attempts": 2, "refresh_after": "refused"}]
+
+
+async def test_the_databases_clock_says_when_it_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox_id = await forget(bench)
+    bench.server.fail_next("token", Failure.SERVER_ERROR)
+    await revoker(bench).revoke(bench.account_id, mailbox_id)
+    (kept,) = await waiting(bench)
+    monkeypatch.setattr(ingestd.privacy.revocation, "datetime", DayAhead, raising=False)
+    await revoker(bench).revoke_due()
+    assert await waiting(bench) == [kept]
 
 
 async def test_without_a_refresh_token_there_is_nothing_to_try(bench: Bench) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.servers.process import children_of
 
 
 def find_binaries() -> Path | None:
@@ -58,6 +62,19 @@ class PostgresServer:
     def stop(self, *, immediate: bool = True) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate" if immediate else "fast", "stop")
         self._running = False
+
+    def pause(self) -> None:
+        """Have it answer nothing any more, while its connections stand; `resume` ends that."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        for pid in (postmaster, *children_of(postmaster)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def create_database(self, template: str | None = None) -> str:
         """Create an empty database, or a copy of one that nobody uses now, and return its address."""

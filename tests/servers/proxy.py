@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 Side = Literal["client", "server"]
+_SO_ATTACH_FILTER: Final = 26
+_BPF_RETURN: Final = 0x06
+"""With 0: of a packet that comes in, no byte is kept (socket(7), linux/filter.h)."""
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Proxy:
         self._target_port = target_port
         self._server_context = server_context
         self._upstream_context = upstream_context
+        self._clients: set[Any] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,12 +78,21 @@ class Proxy:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
+    def fall_silent(self) -> None:
+        """Answer nothing any more on the clients' connections that are open now, not even their packets: so it looks
+        when the other side's machine is gone, or what lies between has forgotten the connection."""
+        for sock in self._clients:
+            nothing = ctypes.create_string_buffer(struct.pack("@HBBI", _BPF_RETURN, 0, 0, 0))
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.connections += 1
+        sock = writer.get_extra_info("socket")
+        self._clients.add(sock)
         try:
             up_reader, up_writer = await asyncio.open_connection(
                 "127.0.0.1",
@@ -104,6 +120,7 @@ class Proxy:
             )
         finally:
             cut()
+            self._clients.discard(sock)
             self._writers.difference_update(pair)
 
     async def _pump(

@@ -9,14 +9,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 
+import storage.postgres
 from storage import meta, schema
 from storage.database import Database, DatabaseLimits, open_database, ping
 from storage.errors import StorageUnavailable
 from storage.tables import store_meta
 from tests.conftest import missing
 from tests.servers.postgres import PostgresServer, find_binaries
+from tests.servers.proxy import Proxy
 from tests.stores import Stores, sqlite_urls
 
 
@@ -98,6 +100,31 @@ async def test_postgresql_stops_before_it_is_listened_to(
     with pytest.raises(StorageUnavailable):
         await asyncio.wait_for(database.listen(lambda _topics: None), 10)
     await database.close()
+
+
+async def test_postgresql_is_gone_without_a_word(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine has lost its power, say, and another one has its address now: nobody tells us that."""
+    monkeypatch.setattr(storage.postgres, "SILENCE_SECONDS", 1)
+    url = make_url(await asyncio.to_thread(postgres.create_database))
+    async with Proxy(postgres.port).running() as proxy:
+        url = url.set(port=proxy.port)
+        database = open_database(url.render_as_string(), schema.METADATA[schema.CONTENT])
+        await database.transaction(None, schema.upgrade, schema.CONTENT)
+        listening = asyncio.create_task(database.listen(lambda _topics: None))
+        try:
+            while proxy.connections < 2:
+                await asyncio.sleep(0.01)
+            await database.transaction(None, put_fact, "before")
+            proxy.fall_silent()
+            async with asyncio.timeout(10):
+                await database.transaction(None, put_fact, "after")
+                assert await fact(database) == "after"
+                with pytest.raises(StorageUnavailable):
+                    await listening
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+            await database.close()
 
 
 async def test_postgresql_dies_within_a_transaction(own_postgres: PostgresServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from tests.servers.postgres import PostgresServer
 from tests.stores import StoreUrls, postgres_urls
 from tests.story.house import House, Servers, open_house, until
 from tests.story.mails import mail
+from tests.story.replicas import divided, replica
 
 
 async def test_postgresql_is_stopped_and_started(
@@ -39,6 +41,57 @@ async def test_postgresql_is_stopped_and_started(
         await house.state(mailbox_id, "active")
         await house.daemon.wait_ready(house.port)
         assert await house.daemon.stop() == 0
+
+
+async def test_replicas_are_well_again_by_themselves(
+    servers: Servers, new_user: Callable[[], str], postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """The database hangs until every lease has run out; then it is gone. Mail comes in all the while."""
+    users, customer = [new_user() for _ in range(6)], new_user()
+    urls = postgres_urls(postgres.create_database, tmp_path)
+    async with (
+        open_house(tmp_path, urls, servers) as house,
+        replica(house, "second") as second,
+        replica(house, "third") as third,
+    ):
+        daemons = [house.daemon, second, third]
+        await asyncio.gather(*(one.start() for one in daemons))
+        linked = {user: await house.linked(user) for user in users}
+        await divided(house, [2, 2, 2])
+
+        def deliver(about: str) -> None:
+            for user in users:
+                house.deliver(user, mail(customer, user, about, f"Who reads this {about}?"))
+
+        async def all_have(count: int) -> None:
+            for mailbox_id in linked.values():
+                await house.tickets(mailbox_id, count)
+            await divided(house, [2, 2, 2])
+
+        after = [len(one.log_text()) for one in daemons]
+        postgres.pause()
+        try:
+            deliver("Of a hanging database")
+            await asyncio.sleep(house.settings.inbound.lease_seconds * 1.5)  # that it is so long is what is looked at
+        finally:
+            postgres.resume()
+        for one, at in zip(daemons, after, strict=True):
+            await one.wait_log("lease.lost", after=at)
+        await all_have(1)
+
+        after = [len(one.log_text()) for one in daemons]
+        postgres.stop()
+        try:
+            deliver("Of a database that is gone")
+            for one, at in zip(daemons, after, strict=True):
+                await one.wait_log("storage.unavailable", after=at)
+        finally:
+            postgres.start()
+        deliver("Of a new beginning")
+        await all_have(3)
+        for one in daemons:
+            assert not one.logs("task.failed")
+            assert await one.stop() == 0
 
 
 @pytest.fixture

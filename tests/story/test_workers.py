@@ -6,44 +6,21 @@ import asyncio
 import os
 import signal
 import socket
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
 
 import httpx2
-import yaml
-from sqlalchemy import Connection, select
 
-from storage.tables import mailboxes
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import children_of, free_port, free_ports
 from tests.stores import postgres_urls, sqlite_urls
 from tests.story.daemon import DaemonProcess
-from tests.story.house import House, Servers, open_house, until
+from tests.story.house import Servers, open_house
 from tests.story.mails import mail
-from tests.story.settings import merged, settings_document, write_settings
+from tests.story.replicas import divided, holders, replica
+from tests.story.settings import settings_document, write_settings
 
 _MAILBOXES = 6
-
-
-def _holders(conn: Connection, account_id: UUID) -> list[UUID | None]:
-    return list(conn.execute(select(mailboxes.c.worker_id).where(mailboxes.c.account_id == account_id)).scalars())
-
-
-async def _divided(house: House, shares: Collection[int]) -> Counter[UUID | None]:
-    """Wait until each mailbox is held, by so many processes with so many mailboxes each."""
-
-    async def look() -> Counter[UUID | None] | None:
-        counted = Counter(await house.read(_holders))
-        return counted if None not in counted and sorted(counted.values()) == sorted(shares) else None
-
-    return await until(look, f"mailboxes divided {shares}", 60)
-
-
-def _replica(house: House, name: str) -> DaemonProcess:
-    document = merged(yaml.safe_load(house.daemon.config.read_text()), {"api": {"listen_port": free_port()}})
-    return DaemonProcess(write_settings(house.folder / f"{name}.yaml", document), name=name, role="worker")
 
 
 async def test_replicas_divide_the_mailboxes(
@@ -51,7 +28,7 @@ async def test_replicas_divide_the_mailboxes(
 ) -> None:
     users, customer = [new_user() for _ in range(_MAILBOXES)], new_user()
     urls = postgres_urls(postgres.create_database, tmp_path)
-    async with open_house(tmp_path, urls, servers) as house, _replica(house, "second") as second:
+    async with open_house(tmp_path, urls, servers) as house, replica(house, "second") as second:
         await house.daemon.start()
         linked = {user: await house.linked(user) for user in users}
         expected = 0
@@ -64,9 +41,9 @@ async def test_replicas_divide_the_mailboxes(
             for mailbox_id in linked.values():
                 await house.tickets(mailbox_id, expected)
 
-        (first,) = await _divided(house, [_MAILBOXES])
+        (first,) = await divided(house, [_MAILBOXES])
         await second.start()
-        shared = await _divided(house, [3, 3])
+        shared = await divided(house, [3, 3])
         assert first in shared
         assert house.daemon.logs("mailbox.handed_over")
         await all_hear("divided")
@@ -76,24 +53,24 @@ async def test_replicas_divide_the_mailboxes(
         # At once: what was given back is taken before the lease of whoever gave it could have run out.
         await house.daemon.wait_log("mailbox.claimed", after=after, count=3)
         assert "lease.lost" not in second.log_text()
-        await _divided(house, [_MAILBOXES])
+        await divided(house, [_MAILBOXES])
         await all_hear("drained")
 
         await second.start()
-        await _divided(house, [3, 3])
+        await divided(house, [3, 3])
         await second.kill()
-        await _divided(house, [_MAILBOXES])
+        await divided(house, [_MAILBOXES])
         await all_hear("killed")
 
         await second.start()
-        await _divided(house, [3, 3])
+        await divided(house, [3, 3])
         second.signal(signal.SIGSTOP)
-        await _divided(house, [_MAILBOXES])
+        await divided(house, [_MAILBOXES])
         await all_hear("asleep")
         after = len(second.log_text())
         second.signal(signal.SIGCONT)
         await second.wait_log("lease.lost", after=after)
-        await _divided(house, [3, 3])
+        await divided(house, [3, 3])
         await all_hear("awake")
         assert await second.stop() == 0
         assert await house.daemon.stop() == 0
@@ -111,7 +88,7 @@ async def test_one_command_runs_several_processes(
         for port in range(house.port, house.port + 3):
             await parent.wait_ready(port)
         linked = {user: await house.linked(user) for user in users}
-        await _divided(house, [2, 2])
+        await divided(house, [2, 2])
         started = {one["pid"]: one["role"] for one in parent.logs("process.started")}
         assert sorted(started.values()) == ["api", "worker", "worker"]
         async with httpx2.AsyncClient(trust_env=False) as client:
@@ -126,7 +103,7 @@ async def test_one_command_runs_several_processes(
         (ended,) = await parent.wait_log("process.ended")
         assert (ended["pid"], ended["exit_code"]) == (killed, -9)
         await parent.wait_log("process.started", count=4)
-        await _divided(house, [2, 2])
+        await divided(house, [2, 2])
         for user, mailbox_id in linked.items():
             house.deliver(user, mail(customer, user, "After a death", "Somebody reads this."))
             await house.tickets(mailbox_id)
@@ -139,14 +116,14 @@ async def test_one_command_runs_several_processes(
         assert not parent.logs("daemon.killed")
 
         await parent.start(ready=False)
-        await _divided(house, [2, 2])
+        await divided(house, [2, 2])
         orphans = children_of(parent.pid)
         assert len(orphans) == 3
         await parent.kill()
         async with asyncio.timeout(20):  # they drain by themselves
             while any(Path(f"/proc/{pid}").exists() for pid in orphans):
                 await asyncio.sleep(0.05)
-        assert set(await house.read(_holders)) == {None}
+        assert set(await house.read(holders)) == {None}
 
 
 async def test_what_cannot_start_ends_with_its_status(postgres: PostgresServer, tmp_path: Path) -> None:
