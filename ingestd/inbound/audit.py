@@ -45,6 +45,8 @@ class Audited:
     headers: Reader
     """Its plan has no message whole."""
     whole: Reader
+    entries: Sequence[str] = ()
+    """The folders that are watched, as their plans have them."""
 
     async def close(self) -> None:
         for reader in (self.headers, self.whole):
