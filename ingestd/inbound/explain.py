@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from connectors.base import ConnectorError, Whereabouts
+from connectors.base import ConnectorError, Reader, Whereabouts
 from ingestd.desk import Desk
-from ingestd.inbound.audit import Audited, AuditTools, fate_by_header, fate_of
+from ingestd.inbound.audit import Audited, AuditTools, fate_of, fates_by_fingerprint
 from ingestd.inbound.folders import open_folders
 from ingestd.inbound.identity import thread_key
 from ingestd.inbound.intake import MailboxContext
@@ -119,15 +119,15 @@ class Looks:
             return Explained(mailbox.mailbox_id, failed=mailbox.state.value)
         async with self._slots:
             try:
-                context, readers = await self._begin(mailbox.account_id, mailbox.mailbox_id)
+                context, audited = await self._begin(mailbox.account_id, mailbox.mailbox_id)
             except KeyError:
                 return Explained(mailbox.mailbox_id, failed="not_configured")
             try:
-                there = await there_of(self._tools(), context, readers, message_id)
+                there = await there_of(self._tools(), context, audited, message_id)
             except ConnectorError as error:
                 return Explained(mailbox.mailbox_id, failed=error.trouble.value, detail=str(error))
             finally:
-                await readers.close()
+                await audited.close()
         return Explained(mailbox.mailbox_id, there=there)
 
 
@@ -187,7 +187,7 @@ def message_id_of(begin: bytes) -> str:
     return found[1].decode("utf-8", "replace") if found is not None and is_header else ""
 
 
-async def there_of(tools: AuditTools, context: MailboxContext, readers: Audited, message_id: str) -> list[There]:
+async def there_of(tools: AuditTools, context: MailboxContext, there: Audited, message_id: str) -> list[There]:
     """Ask the provider where a Message-ID lies. Raises ConnectorError, StorageError, ParserUnavailable."""
     content, account_id, mailbox_id = tools.content, context.account_id, context.mailbox_id
     mailbox = await content.read(account_id, mailboxes.get_mailbox, mailbox_id)
@@ -195,14 +195,15 @@ async def there_of(tools: AuditTools, context: MailboxContext, readers: Audited,
     folders = open_folders(context.key, mailbox)
     since: Mapping[str, datetime] = folders.since if folders is not None else {}
     found = []
-    for place in await readers.headers.find(message_id):
-        fate = await _fate(tools, context, readers, place.locator)
-        if fate is not None:
+    places = await there.reader.find(message_id)
+    fates = await _fates(tools, context, there.reader, places)
+    for place in places:
+        if (fate := fates.get(place.locator)) is not None:
             why = Why(fate.value)
         elif place.entry is None:
             why = Why.NOT_FOLLOWED
         else:
-            why = why_not(place.received_at, since.get(readers.entries[place.entry], mailbox.created_at), old)
+            why = why_not(place.received_at, since.get(there.entries[place.entry], mailbox.created_at), old)
         found.append(There(place, why))
     return found
 
@@ -219,11 +220,13 @@ def why_not(received_at: datetime | None, start_at: datetime, old: Backfill | No
     return Why.WAITING if old is not None and (old.since is None or received_at >= old.since) else Why.BEFORE_START
 
 
-async def _fate(tools: AuditTools, context: MailboxContext, readers: Audited, locator: str) -> Fate | None:
-    message = await readers.headers.fetch(locator)
-    if message is None:
-        return None
-    if (fate := await fate_by_header(tools.content, context, message)) is not None:
-        return fate
-    whole = await readers.whole.fetch(locator)
-    return None if whole is None else await fate_of(tools, context, whole)
+async def _fates(
+    tools: AuditTools, context: MailboxContext, reader: Reader, places: Sequence[Whereabouts]
+) -> dict[str, Fate]:
+    told = await reader.fingerprints([one.locator for one in places])
+    fates = await fates_by_fingerprint(tools.content, context, told)
+    for locator in (one.locator for one in places if one.locator not in fates):
+        whole = await reader.fetch(locator)
+        if whole is not None and (fate := await fate_of(tools, context, whole)) is not None:
+            fates[locator] = fate
+    return fates
