@@ -44,7 +44,7 @@ async def served(store: Store) -> AsyncIterator[Served]:
     raise_open_files()
     bell = Bell()
     nothing = cast("Any", None)  # nothing is linked, parsed or told to webhooks
-    backend = new_backend(store, nothing, nothing, bell, nothing, lambda: store.settings)
+    backend = new_backend(store, nothing, nothing, bell, nothing, nothing, lambda: store.settings)
     edge = Edge(
         health=Health([]),
         metrics=None,

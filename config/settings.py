@@ -155,6 +155,8 @@ class Api(Section):
     """Bytes of all these files together."""
     upload_hours: Annotated[float, Field(gt=0, le=168)] = 24.0
     """How long a file waits for its reply before it is forgotten."""
+    provider_lookups_max: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Providers that are asked at the same time where a mail lies, for `explain`; more wait."""
     page_chars_max: Annotated[int, Field(ge=10_000, le=1_000_000_000)] = 8_000_000
     """A page of messages ends where their texts have more characters than this together."""
     cors_origins: Annotated[tuple[WebUrl, ...], Field(max_length=100)] = ()

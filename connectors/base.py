@@ -179,6 +179,17 @@ class Whereabouts:
     """Which of the plan's `folders` it lies in, the first of them; None where that folder is not watched."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells a message from the others of its mailbox: the provider's id that outlives moves, else its header."""
+
+    provider_id: str | None
+    header: bytes = b""
+    """As of a RawMessage; empty where there is a `provider_id`."""
+
+
+FINGERPRINTS_MAX = 100
+"""Of so many messages they are asked for together: their headers are in memory at the same time."""
 FOUND_MAX = 20
 """Places of one Message-ID that are worth telling."""
 
@@ -330,6 +341,14 @@ class Reader(Protocol):
 
     async def fetch(self, locator: str) -> RawMessage | None:
         """Return one message whole, or None if it lies there no more."""
+        ...
+
+    async def fingerprints(self, locators: Sequence[str]) -> Mapping[str, Fingerprint]:
+        """Return what messages are known by, by locator, in as few requests as the server allows, and mark nothing.
+
+        One that lies there no more is left out, unless its locator alone tells what it is known by; so is one whose
+        header the server does not give.
+        """
         ...
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:

@@ -22,6 +22,7 @@ from connectors.base import (
     Batch,
     ConnectorError,
     Edit,
+    Fingerprint,
     HistoryBatch,
     HistoryPlan,
     RawMessage,
@@ -388,6 +389,11 @@ class GmailReader:
         if found is None or not lies_in(place.label, found.labels):
             return None
         return found.as_raw(place.label, await self._labels.name_of(place.label, urgency))
+
+    async def fingerprints(self, locators: Sequence[str]) -> Mapping[str, Fingerprint]:
+        """Tell the ids that the locators hold; see `Reader.fingerprints`."""
+        places = [(locator, Locator.parse(locator)) for locator in locators]
+        return {one: Fingerprint(provider_id_of(place.message_id)) for one, place in places if place is not None}
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; see `Reader.edit`. Raises ValueError for a keyword that is none."""

@@ -21,6 +21,7 @@ from connectors.base import (
     Batch,
     ConnectorError,
     Edit,
+    Fingerprint,
     HistoryBatch,
     HistoryPlan,
     RawMessage,
@@ -181,6 +182,11 @@ class GraphReader:
         if fetched.withheld:
             return await fetch_header(self._client, folder, item, withheld=True)
         return fetched.message
+
+    async def fingerprints(self, locators: Sequence[str]) -> Mapping[str, Fingerprint]:
+        """Tell the ids that the locators hold; see `Reader.fingerprints`."""
+        places = [(locator, Locator.parse(locator)) for locator in locators]
+        return {one: Fingerprint(place.id) for one, place in places if place is not None}
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""

@@ -29,6 +29,7 @@ from connectors.base import (
     Batch,
     ConnectorError,
     Edit,
+    Fingerprint,
     HistoryBatch,
     HistoryPlan,
     PermanentError,
@@ -47,6 +48,7 @@ from connectors.imap_cursor import FolderCursor, Locator, format_cursor, parse_c
 from connectors.imap_edit import edit_messages
 from connectors.imap_fetch import Window, group, of_time, search_window, weight_of
 from connectors.imap_find import find_message
+from connectors.imap_fingerprints import fingerprints_of
 from connectors.imap_folders import role_of
 from connectors.imap_history import parse_history, read_history
 from connectors.imap_idle import Woken, wait_in_idle
@@ -375,6 +377,10 @@ class ImapReader:
         for item in fetched.withheld:
             return await self._connection.fetch_withheld(selected, item)
         return fetched.messages[0] if fetched.messages else None
+
+    async def fingerprints(self, locators: Sequence[str]) -> Mapping[str, Fingerprint]:
+        """Ask for many at once; see `Reader.fingerprints`."""
+        return await fingerprints_of(self._connection, locators)
 
     async def edit(self, locators: Sequence[str], edit: Edit) -> Mapping[str, str | None]:
         """Do one edit; a message that is not there any more needs none. See `Reader.edit`."""

@@ -121,6 +121,21 @@ class Connection:
             fetched.add(await self._fetch_alone(selected, item))
         return fetched
 
+    async def headers(self, selected: Selected, uids: Sequence[int]) -> dict[int, bytes]:
+        """Fetch headers together; those that the server does not give are left out, and cost no other its own."""
+        if not uids:
+            return {}
+        try:
+            return await fetch_headers(await self.same(selected), uids)
+        except OversizeLiteral:
+            pass  # together they are more than they may be
+        except (TemporaryError, PermanentError) as error:
+            self._require_own(error, selected, uids)
+        middle = len(uids) // 2
+        if not middle:
+            return {}
+        return await self.headers(selected, uids[:middle]) | await self.headers(selected, uids[middle:])
+
     async def fetch_withheld(self, selected: Selected, item: Listed) -> RawMessage | None:
         """Return what there is of a message whose body the server does not give; None where it is gone."""
         headers: dict[int, bytes] = {}

@@ -18,6 +18,7 @@ from connectors.egress import install_audit_hook
 from ingestd.api.backend import Backend
 from ingestd.api.edge import Edge, Limits
 from ingestd.build.backend import new_backend
+from ingestd.build.looking import looks_of
 from ingestd.build.outside import Outside, new_linking, new_metrics
 from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store, open_store
@@ -129,7 +130,8 @@ class Daemon:
         linking = new_linking(store, outside, lambda: self._settings)
         if self._role is not Role.WORKER:
             webhooks = new_webhook_desk(store, outside, courier, lambda: self._settings)
-            backend = new_backend(store, linking, webhooks, bell, parser, lambda: self._settings)
+            looks = looks_of(store, outside, parser, metrics, lambda: self._settings)
+            backend = new_backend(store, linking, webhooks, bell, parser, looks, lambda: self._settings)
 
         async def apply(changed: Settings) -> None:
             await outside.reload(changed)

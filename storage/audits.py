@@ -162,6 +162,34 @@ def find_known(
     return sorted((KnownMessage(*row) for row in rows), key=lambda one: one.message_id)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldMessage:
+    """A message that waits in quarantine."""
+
+    quarantine_id: UUID
+    reason: str
+    received_at: datetime
+    created_at: datetime
+    size_bytes: int
+    chunks: int
+    raw_place: str
+
+
+def newest_held(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int) -> list[HeldMessage]:
+    """Return up to `limit` messages that wait in the quarantine of a mailbox, the newest first."""
+    rows = conn.execute(
+        select(*(quarantine.c[name] for name in HeldMessage.__dataclass_fields__))
+        .where(
+            quarantine.c.account_id == account_id,
+            quarantine.c.mailbox_id == mailbox_id,
+            quarantine.c.status == QuarantineStatus.HELD,
+        )
+        .order_by(quarantine.c.quarantine_id.desc())
+        .limit(limit)
+    )
+    return [HeldMessage(*row) for row in rows]
+
+
 def list_due(conn: Connection, worker_id: UUID, *, every: timedelta, limit: int) -> list[Held]:
     """Return mailboxes that this process holds, that are read, and that were compared longer ago than `every`, or
     never since they were linked so long ago; those that waited longest come first."""

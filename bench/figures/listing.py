@@ -126,7 +126,7 @@ async def _served(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
     )
     # No mailbox is linked, no webhook tried, no message replayed.
     nothing: Any = None
-    backend = new_backend(store, nothing, nothing, Bell(), nothing, lambda: settings)
+    backend = new_backend(store, nothing, nothing, Bell(), nothing, nothing, lambda: settings)
     edge = Edge(health=Health([]), metrics=None, linking=nothing, public_url="http://127.0.0.1", backend=backend)
     made = await make_token(
         store.content,

@@ -10,6 +10,7 @@ from ingestd.access import Access
 from ingestd.desk import Desk
 from ingestd.events.desk import WebhookDesk
 from ingestd.events.feed import EventFeed
+from ingestd.inbound.explain import Looks
 from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserPool
 from ingestd.keys import KeyRing
@@ -41,6 +42,8 @@ class Backend:
     open_context: Callable[[Mailbox], Awaitable[MailboxContext]]
     """Returns what is known of a mailbox while its mail is taken in. Raises KeyError for a provider that the
     configuration does not have any more."""
+    looks: Looks
+    """Asks providers where a mail lies."""
 
     @property
     def content(self) -> Database:

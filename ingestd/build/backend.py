@@ -12,6 +12,7 @@ from ingestd.build.mailboxes import open_context
 from ingestd.build.store import Store
 from ingestd.events.desk import WebhookDesk
 from ingestd.events.feed import EventFeed
+from ingestd.inbound.explain import Looks
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.link import Linking
 from ingestd.wakes import Bell
@@ -23,6 +24,7 @@ def new_backend(
     webhooks: WebhookDesk,
     bell: Bell,
     parser: ParserPool,
+    looks: Looks,
     settings: Callable[[], Settings],
 ) -> Backend:
     """`settings` returns those in force, also after a reload."""
@@ -44,4 +46,5 @@ def new_backend(
         bell=bell,
         parser=parser,
         open_context=lambda mailbox: open_context(replace(store, settings=settings()), mailbox),
+        looks=looks,
     )

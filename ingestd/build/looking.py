@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from uuid import UUID
 
 from config import Settings
 from connectors.egress import install_audit_hook
@@ -11,9 +13,12 @@ from ingestd.build.mailboxes import Mailboxes
 from ingestd.build.outside import Outside, new_metrics
 from ingestd.build.parsing import new_parser
 from ingestd.build.store import Store
-from ingestd.inbound.audit import AuditTools
+from ingestd.inbound.audit import Audited, AuditTools
+from ingestd.inbound.explain import Looks
+from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.lease import Lease
 from ingestd.inbound.parser import ParserPool
+from ingestd.telemetry.metrics import Metrics
 from storage.types import new_id
 
 
@@ -38,8 +43,24 @@ async def open_looking(store: Store) -> AsyncIterator[tuple[Mailboxes, ParserPoo
     install_audit_hook(outside.guard)
     try:
         async with new_parser(store.settings, processes=1) as parser:
-            # It holds no lease: it takes no mailbox, and what it builds sends nothing.
-            lease = Lease(new_id(), store.settings.inbound.lease_seconds)
-            yield Mailboxes(store, outside, parser, new_metrics(), lease), parser
+            yield _mailboxes(store, outside, parser, new_metrics()), parser
     finally:
         await outside.close()
+
+
+def looks_of(
+    store: Store, outside: Outside, parser: ParserPool, metrics: Metrics, settings: Callable[[], Settings]
+) -> Looks:
+    """Return what asks providers for the API; `settings` returns those in force, also after a reload."""
+
+    async def begin(account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, Audited]:
+        # Built for each request: what it keeps of a mailbox in memory (tokens) goes with it.
+        builder = _mailboxes(replace(store, settings=settings()), outside, parser, metrics)
+        return await builder.audited(account_id, mailbox_id)
+
+    return Looks(lambda: audit_tools(store, parser, settings()), begin, settings().api.provider_lookups_max)
+
+
+def _mailboxes(store: Store, outside: Outside, parser: ParserPool, metrics: Metrics) -> Mailboxes:
+    # It holds no lease: it takes no mailbox, and what it builds sends nothing.
+    return Mailboxes(store, outside, parser, metrics, Lease(new_id(), store.settings.inbound.lease_seconds))

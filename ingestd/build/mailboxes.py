@@ -170,8 +170,7 @@ class Mailboxes:
         """Build what compares a mailbox with the store, beside whoever works on it. Raises as `look`."""
         one = await self._open(account_id, mailbox_id)
         plan = replace(self._plan(one), readonly=True)
-        headers = self._connectors.reader(one.reached, replace(plan, message_bytes_max=0), name="audit")
-        return one.context, Audited(headers, self._connectors.reader(one.reached, plan, name="audit"))
+        return one.context, Audited(self._connectors.reader(one.reached, plan, name="audit"), plan.folders)
 
     async def _open(self, account_id: UUID, mailbox_id: UUID) -> _Opened:
         mailbox = await self._store.content.read(account_id, mailboxes.get_mailbox, mailbox_id)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 import click
 
-from connectors.base import ConnectorError
 from ingestd.build.looking import audit_tools, open_looking
-from ingestd.build.mailboxes import Mailboxes, open_context
 from ingestd.build.store import Store
 from ingestd.cli.common import Trouble, account_option, choose_account, json_option, print_json, shown, with_store
-from ingestd.inbound.audit import AuditTools
-from ingestd.inbound.explain import Stored, There, Why, stored_of, there_of
-from ingestd.options import effective
+from ingestd.inbound.explain import Explained, Looks, Why, with_brackets
+from ingestd.inbound.explain import explain as explaining
 from storage import mailboxes
 from storage.mailboxes import Mailbox, MailboxState
 
@@ -32,6 +28,13 @@ _WORDS: Final = {
     Why.WAITING: "it is to be read and was not yet; `ingestd audit` tells whether reading has passed it",
 }
 
+_FAILED: Final = {
+    "not_configured": "its provider is not in the configuration any more",
+    "paused": "the mailbox is paused: nothing is read from it",
+    "suspended": "its account is suspended: nothing is read from it",
+    "reauth_required": "its grant is gone: it must be linked again",
+}
+
 
 @click.command()
 @click.argument("message_id")
@@ -45,34 +48,30 @@ async def explain(
 ) -> None:
     """Tell where a mail is, by its Message-ID: in which ticket and why, or why it is not here.
 
-    Where nothing is stored under the id, the provider is asked for it, in all folders and without marking anything.
+    Where it is neither in a ticket nor in quarantine, the provider is asked for it, in all folders and without marking
+    anything.
     Exit status 0 if it was found in a ticket.
     """
     account_id = await choose_account(store, account)
-    wanted = f"<{message_id.strip().strip('<>')}>"
-    asked = await _mailboxes(store, account_id, mailbox_id)
-    documents: list[dict[str, object]] = []
+    wanted = with_brackets(message_id)
+    found: list[Explained] = []
     missing: list[Mailbox] = []
-    for one in asked:
-        try:
-            found = await stored_of(store.content, await open_context(store, one), wanted)
-        except KeyError:
-            documents.append(_failed(one, "its provider is not in the configuration any more"))
-            continue
-        if found or stored:
-            documents.append(_document(one, found, None))
+    for mailbox in await _mailboxes(store, account_id, mailbox_id):
+        known = await explaining(store.desk, mailbox, wanted)
+        if known.is_here or stored:
+            found.append(known)
         else:
-            missing.append(one)
+            missing.append(mailbox)
     if missing:
         async with open_looking(store) as (builder, parser):
-            tools = audit_tools(store, parser)
-            documents += [await _ask(store, tools, builder, one, wanted) for one in missing]
+            looks = Looks(lambda: audit_tools(store, parser), builder.audited, at_once=1)
+            found += [await looks.ask(mailbox, wanted) for mailbox in missing]
     if as_json:
-        print_json(documents)
+        print_json([_document(one) for one in found])
     else:
-        for document in documents:
-            _print(document)
-    if not any(document.get("stored") for document in documents):
+        for one in found:
+            _print(one)
+    if not any(one.stored for one in found):
         raise Trouble("it is in no ticket")
 
 
@@ -86,23 +85,8 @@ async def _mailboxes(store: Store, account_id: UUID, mailbox_id: UUID | None) ->
     return found
 
 
-async def _ask(store: Store, tools: AuditTools, builder: Mailboxes, one: Mailbox, message_id: str) -> dict[str, object]:
-    context, readers = await builder.audited(one.account_id, one.mailbox_id)
-    _, entries = effective(context.record, store.settings.mailbox_defaults)
-    try:
-        there = await there_of(tools, context, readers, tuple(dict.fromkeys(entries)), message_id)
-    except ConnectorError as error:
-        return _failed(one, str(error))
-    finally:
-        await readers.close()
-    return _document(one, [], there)
-
-
-def _failed(one: Mailbox, why: str) -> dict[str, object]:
-    return {"mailbox": one.mailbox_id, "stored": [], "there": None, "error": why}
-
-
-def _document(one: Mailbox, stored: Sequence[Stored], there: Sequence[There] | None) -> dict[str, object]:
+def _document(one: Explained) -> dict[str, object]:
+    there = one.there
     return {
         "mailbox": one.mailbox_id,
         "stored": [
@@ -119,7 +103,16 @@ def _document(one: Mailbox, stored: Sequence[Stored], there: Sequence[There] | N
                 "muted": found.row.muted,
                 "merged_from": found.row.merged_from_id,
             }
-            for found in stored
+            for found in one.stored
+        ],
+        "quarantined": [
+            {
+                "quarantine": held.quarantine_id,
+                "reason": held.reason,
+                "received": held.received_at,
+                "quarantined": held.created_at,
+            }
+            for held in one.held
         ],
         "there": None
         if there is None
@@ -127,25 +120,29 @@ def _document(one: Mailbox, stored: Sequence[Stored], there: Sequence[There] | N
             {"folder": found.place.folder, "received": found.place.received_at, "why": found.why.value}
             for found in there
         ],
-        "error": None,
+        "error": _error(one),
     }
 
 
-def _print(document: dict[str, object]) -> None:
-    click.echo(f"mailbox {document['mailbox']}")
-    stored, there = document["stored"], document["there"]
-    assert isinstance(stored, list)
-    for one in stored:
-        way = "sent" if one["direction"] == "out" else f"read from {shown(one['folder'])}"
-        click.echo(f"  ticket {one['ticket']} ({one['ticket_status']}): {one['kind']}, {way}")
-        click.echo(f"    received {shown(one['received'])}, taken {shown(one['taken'])}")
-        told = [*one["because"], *(["muted"] if one["muted"] else []), *(["merged"] if one["merged_from"] else [])]
+def _error(one: Explained) -> str | None:
+    return one.detail or _FAILED.get(one.failed or "", one.failed)
+
+
+def _print(one: Explained) -> None:
+    click.echo(f"mailbox {one.mailbox_id}")
+    for found in one.stored:
+        row = found.row
+        way = "sent" if row.direction == "out" else f"read from {shown(found.folder)}"
+        click.echo(f"  ticket {row.ticket_number} ({row.ticket_status}): {row.kind}, {way}")
+        click.echo(f"    received {shown(row.received_at)}, taken {shown(row.created_at)}")
+        told = [*found.evidence, *(["muted"] if row.muted else []), *(["merged"] if row.merged_from_id else [])]
         click.echo(f"    because: {shown('; '.join(told))}")
-    if document["error"] is not None:
-        click.echo(f"  could not be asked: {document['error']}")
-    elif not stored:
-        assert there is None or isinstance(there, list)
-        for one in there or ():
-            click.echo(f"  lies in {shown(one['folder'])} since {shown(one['received'])}: {_WORDS[Why(one['why'])]}")
-        if not there:
-            click.echo("  not stored here" + ("" if there is None else ", and in no folder of the mailbox"))
+    for held in one.held:
+        click.echo(f"  in quarantine since {shown(held.created_at)}: {held.reason} (`ingestd quarantine show`)")
+        click.echo(f"    {held.quarantine_id}, received {shown(held.received_at)}")
+    for place in one.there or ():
+        click.echo(f"  lies in {shown(place.place.folder)} since {shown(place.place.received_at)}: {_WORDS[place.why]}")
+    if one.failed is not None:
+        click.echo(f"  could not be asked: {_error(one)}")
+    elif not one.is_here and not one.there:
+        click.echo("  not stored here" + ("" if one.there is None else ", and in no folder of the mailbox"))

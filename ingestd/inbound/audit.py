@@ -1,9 +1,9 @@
 """Comparing a mailbox with the store: is every message accounted for that lies there and that reading has passed?
 
-Each is a message here, a copy of a reply, quarantined, or was deleted here: most are recognised by where they lie. Of
-the others (moved, numbered anew, deleted here) the header is asked for, and they are recognised by the provider's id
-or by that header; only what is still unknown then is fetched whole, as its identity has the last word. What is left is
-*unaccounted*: reading has passed it, and it is nowhere here.
+Each is a message here, a copy of a reply, quarantined, or was deleted here: most are recognised by where they lie. The
+others (moved, numbered anew, deleted here) are recognised by the provider's id or by the header, which is asked for
+many together; only what is still unknown then is fetched whole, one by one, as its identity has the last word. What is
+left is *unaccounted*: reading has passed it, and it is nowhere here.
 
 What has only just come is not behind the cursors, so nobody takes it for lost. Nothing is written, here or there; who
 asks for it has what is unaccounted taken in as it is found.
@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from connectors.base import ConnectorError, HistoryPlan, RawMessage, Reader
+from connectors.base import FINGERPRINTS_MAX, ConnectorError, Fingerprint, HistoryPlan, RawMessage, Reader
 from ingestd.inbound.commit import Committed, commit_missed
 from ingestd.inbound.identity import header_key, identity_of_bytes
 from ingestd.inbound.intake import MailboxContext, identities, read_batch, seal_batch
@@ -40,16 +40,15 @@ _PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """Two readers of one mailbox, which mark nothing; each connects when it is used first."""
+    """A mailbox as somebody sees it who compares: its reader marks nothing, and connects when it is used first."""
 
-    headers: Reader
-    """Its plan has no message whole."""
-    whole: Reader
+    reader: Reader
+    entries: Sequence[str] = ()
+    """The folders that are watched, as its plan has them."""
 
     async def close(self) -> None:
-        for reader in (self.headers, self.whole):
-            with contextlib.suppress(ConnectorError):
-                await reader.close()
+        with contextlib.suppress(ConnectorError):
+            await self.reader.close()
 
 
 @dataclass(slots=True)
@@ -84,7 +83,7 @@ class AuditTools:
 async def audit(
     tools: AuditTools,
     context: MailboxContext,
-    readers: Audited,
+    there: Audited,
     *,
     repair: bool = False,
     unaccounted_max: int = 1000,
@@ -95,14 +94,14 @@ async def audit(
     It ends, incomplete, after `unaccounted_max` of those. `passed` is told, page by page, how many messages were
     compared; what it raises ends the comparison. Raises ConnectorError, StorageError, ParserUnavailable.
     """
-    return await _Comparison(tools, context, readers, repair, unaccounted_max).run(passed)
+    return await _Comparison(tools, context, there.reader, repair, unaccounted_max).run(passed)
 
 
 @dataclass(slots=True)
 class _Comparison:
     tools: AuditTools
     context: MailboxContext
-    readers: Audited
+    reader: Reader
     repair: bool
     unaccounted_max: int
     found: Audit = field(default_factory=Audit)
@@ -114,17 +113,14 @@ class _Comparison:
         for imported, claimed in pages:
             async with contextlib.aclosing(claimed) as some:  # type: ignore[type-var]
                 async for locators in some:
-                    for locator in locators:
-                        if self._is_full():
+                    for at in range(0, len(locators), FINGERPRINTS_MAX):
+                        together = locators[at : at + FINGERPRINTS_MAX]
+                        if not await self._account_for(together, places, imported=imported):
                             self.found.complete = False
                             return self.found
-                        await self._account_for(locator, places.find(locator), imported=imported)
                     if passed is not None:
                         await passed(len(locators))
         return self.found
-
-    def _is_full(self) -> bool:
-        return self.found.fetched >= self.tools.fetches_max or len(self.found.unaccounted) >= self.unaccounted_max
 
     async def _claimed(self) -> list[tuple[bool, AsyncIterator[Sequence[str]]]]:
         """Return what the server is to be asked for: whether it is old mail, and its locators, page by page."""
@@ -134,11 +130,11 @@ class _Comparison:
         if mailbox.cursor_sealed is None:
             return []
         changes = key.open_record(CursorRecord.place(mailbox_id), mailbox.cursor_sealed, CursorRecord).cursor
-        pages = [(False, self.readers.headers.claimed(changes))]
+        pages = [(False, self.reader.claimed(changes))]
         if old is not None and old.cursor_sealed is not None:
             cursor = key.open_record(HistoryRecord.place(mailbox_id), old.cursor_sealed, HistoryRecord).cursor
             plan = HistoryPlan(before=old.before, since=old.since, newest_first=old.newest_first)
-            pages.append((True, self.readers.headers.claimed_history(plan, cursor, changes)))
+            pages.append((True, self.reader.claimed_history(plan, cursor, changes)))
         return pages
 
     async def _places(self) -> Places:
@@ -161,28 +157,42 @@ class _Comparison:
             with contextlib.suppress(SealBroken):
                 places.add(self.context.key.open_record(of(row.owner_id), row.sealed, _Place).locator, row.fate)
 
-    async def _account_for(self, locator: str, fate: Fate | None, *, imported: bool) -> None:
+    async def _account_for(self, locators: Sequence[str], places: Places, *, imported: bool) -> bool:
+        """Say what became of each; return False where the limits were met before the last of them."""
+        fates = {locator: places.find(locator) for locator in locators}
+        unknown = [locator for locator, fate in fates.items() if fate is None]
+        unknown = unknown[: max(0, self.tools.fetches_max - self.found.fetched)]
+        self.found.fetched += len(unknown)
+        if unknown:
+            told = await self.reader.fingerprints(unknown)
+            fates |= await fates_by_fingerprint(self.tools.content, self.context, told)
+        asked = set(unknown)
+        for locator in locators:
+            if (fate := fates[locator]) is not None:
+                self._note(fate)
+            elif locator in asked and len(self.found.unaccounted) < self.unaccounted_max:
+                await self._look_whole(locator, imported=imported)
+            else:
+                return False
+        return True
+
+    async def _look_whole(self, locator: str, *, imported: bool) -> None:
+        message = await self.reader.fetch(locator)
+        if message is None:
+            return  # it went while we looked
+        fate = await fate_of(self.tools, self.context, message)
+        if fate is not None:
+            self._note(fate)
+            return
+        if self.repair:
+            committed = await take_missed(self.tools, self.context, message, imported=imported)
+            self.found.repaired += committed.known == 0
         self.found.listed += 1
-        if fate is None:
-            self.found.fetched += 1
-            message = await self.readers.headers.fetch(locator)
-            if message is None:
-                self.found.listed -= 1  # it went while we looked
-                return
-            fate = await fate_by_header(self.tools.content, self.context, message)
-        if fate is None:
-            message = await self.readers.whole.fetch(locator)
-            if message is None:
-                self.found.listed -= 1
-                return
-            fate = await fate_of(self.tools, self.context, message)
-            if fate is None and self.repair:
-                committed = await take_missed(self.tools, self.context, message, imported=imported)
-                self.found.repaired += committed.known == 0
-        if fate is None:
-            self.found.unaccounted.append(locator)
-        else:
-            self.found.fates[fate] += 1
+        self.found.unaccounted.append(locator)
+
+    def _note(self, fate: Fate) -> None:
+        self.found.listed += 1
+        self.found.fates[fate] += 1
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -191,17 +201,24 @@ class _Place(msgspec.Struct, frozen=True):
     locator: str = ""
 
 
-async def fate_by_header(content: Database, context: MailboxContext, message: RawMessage) -> Fate | None:
-    """Return what became of a message of which only the header was read; None where that does not tell."""
-    if message.provider_id:
-        wanted = Identities([identity_of_bytes(context.key, b"", message.provider_id)])
-    elif (key := header_key(context.key, message.header)) is not None:
-        # Known as one that was read whole, or of which only the header had been, too.
-        wanted = Identities([key], [key])
-    else:
-        return None
+async def fates_by_fingerprint(
+    content: Database, context: MailboxContext, told: Mapping[str, Fingerprint]
+) -> dict[str, Fate]:
+    """Return what became of messages, by locator, of which no more was read; those that it does not tell of are left
+    out."""
+    ids: dict[str, bytes] = {}
+    headers: dict[str, bytes] = {}
+    for locator, one in told.items():
+        if one.provider_id:
+            ids[locator] = identity_of_bytes(context.key, b"", one.provider_id)
+        elif (key := header_key(context.key, one.header)) is not None:
+            headers[locator] = key
+    # By its header is known what was read whole, and what only the header had been read of, too.
+    wanted = Identities([*ids.values(), *headers.values()], list(headers.values()))
     found = await content.read(context.account_id, audits.fates_of, context.mailbox_id, wanted)
-    return _first(found, [*wanted.keys, *map(by_header, wanted.header_keys)])
+    fates = {locator: _first(found, [key]) for locator, key in ids.items()}
+    fates |= {locator: _first(found, [key, by_header(key)]) for locator, key in headers.items()}
+    return {locator: fate for locator, fate in fates.items() if fate is not None}
 
 
 async def fate_of(tools: AuditTools, context: MailboxContext, message: RawMessage) -> Fate | None:

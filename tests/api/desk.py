@@ -27,6 +27,9 @@ from ingestd.api.edge import Edge
 from ingestd.events.courier import Courier
 from ingestd.events.desk import WebhookDesk
 from ingestd.events.feed import EventFeed
+from ingestd.inbound.audit import Audited, AuditTools
+from ingestd.inbound.explain import Looks
+from ingestd.inbound.intake import MailboxContext
 from ingestd.inbound.parser import ParserPool
 from ingestd.linking.browser import BrowserLinking
 from ingestd.linking.link import Linking
@@ -143,15 +146,25 @@ async def api_desk(
     *,
     linking: Linking | None = None,
     parser: ParserPool | None = None,
+    readers: Audited | None = None,
     **edge: Any,
 ) -> AsyncIterator[ApiDesk]:
     """Serve the API of an office. `linking` is needed where mailboxes are linked; without a `parser`, mail is parsed
-    in the test's own process."""
+    in the test's own process. `readers` are those of the office's mailbox, where its provider is asked."""
     chosen = given or settings()
     api = chosen.api
     guard = EgressGuard([], open_to_accounts=[(one.host, one.port or 443) for one in allowed_hosts(chosen)])
     courier = Courier(guard, _tls_context(), lambda: chosen.webhooks)
     bell = Bell()
+
+    async def begin(account_id: UUID, mailbox_id: UUID) -> tuple[MailboxContext, Audited]:
+        assert (account_id, mailbox_id) == (office.held.account_id, office.held.mailbox_id)
+        if readers is None:
+            raise KeyError("local")
+        return office.context, readers
+
+    parses = cast("ParserPool", HereParser()) if parser is None else parser
+    tools = AuditTools(office.stores.content, office.stores.blobs, parses, office.desk.blob_bytes_min, 10, "closed")
     backend = Backend(
         settings=lambda: chosen,
         desk=office.desk,
@@ -174,8 +187,9 @@ async def api_desk(
         ),
         feed=EventFeed(office.stores.content, bell, lambda: chosen.events),
         bell=bell,
-        parser=cast("ParserPool", HereParser()) if parser is None else parser,
+        parser=parses,
         open_context=office.known_of,
+        looks=Looks(lambda: tools, begin, at_once=1),
     )
     office.stores.content.on_wake(backend.bell.ring)
     app = create_app(

@@ -29,6 +29,7 @@ BODIES: Final[Mapping[str, Any]] = {
     f"POST {IN_ACCOUNT}/replies/{{message_id}}/resolve": {"decision": "sent"},
     f"POST {IN_ACCOUNT}/webhooks": {"url": "https://desk.example.com/hook"},
     f"POST {IN_ACCOUNT}/webhooks/{{webhook_id}}/replay": {"after": 0},
+    f"POST {IN_ACCOUNT}/explain": {"message_id_header": "<q1@example.org>"},
     f"POST {IN_ACCOUNT}/erasures": {"address": "nobody@example.org", "dry_run": True},
     "POST /v1/accounts": {"name": "x"},
     "POST /v1/tokens": {"label": "x", "scopes": ["admin"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from storage.types import new_id
@@ -88,3 +89,18 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert desk.run("quarantine", "replay").exit_code == 2
     assert desk.run("quarantine", "replay", new_id(), "--all").exit_code == 2
     assert desk.run("quarantine", "show", new_id()).exit_code == 1
+
+
+def test_where_is_my_mail_finds_it(tmp_path: Path) -> None:
+    desk = stock(tmp_path, mail("poison", message_id="<bad@example.org>"), mail(message_id="<q2@example.org>"))
+    (row,) = desk.json("quarantine", "list")
+    found = desk.run("explain", "bad@example.org", "--json")
+    assert found.exit_code == 1, "it is in no ticket"
+    (told,) = json.loads(found.stdout)
+    assert [(one["quarantine"], one["reason"]) for one in told["quarantined"]] == [(row["quarantine"], "timeout")]
+    assert (told["stored"], told["there"], told["error"]) == ([], None, None)
+    assert "in quarantine since" in desk.run("explain", "<bad@example.org>").output
+    # A mailbox that is not read is not asked.
+    assert desk.run("mailbox", "pause", desk.mailbox_id).exit_code == 0
+    assert "the mailbox is paused" in desk.run("explain", "<nowhere@example.org>").output
+    assert "ticket 1 (open)" in desk.run("explain", "<q2@example.org>").output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from config import Inbound
-from connectors.base import ConnectorError, HistoryPlan, RawMessage, TemporaryError
+from connectors.base import FINGERPRINTS_MAX, ConnectorError, Fingerprint, HistoryPlan, RawMessage, TemporaryError
 from ingestd.inbound.audit import Audit, Audited, AuditTools, audit, take_missed
 from ingestd.inbound.audits import Audits
 from ingestd.inbound.identity import header_key, thread_key
@@ -41,7 +41,8 @@ class Box:
     new: dict[str, bytes] = field(default_factory=dict)
     """By locator."""
     old: dict[str, bytes] = field(default_factory=dict)
-    headers_only: bool = False
+    asked: list[list[str]] = field(default_factory=list)
+    """Of which messages the headers were asked for, together."""
     fetched: list[str] = field(default_factory=list)
     error: ConnectorError | None = None
     closed: int = 0
@@ -54,21 +55,28 @@ class Box:
     async def claimed_history(self, plan: HistoryPlan, cursor: str, changes: str) -> AsyncIterator[Sequence[str]]:
         yield list(self.old)
 
+    async def fingerprints(self, locators: Sequence[str]) -> dict[str, Fingerprint]:
+        self.asked.append(list(locators))
+        there = self.new | self.old
+        return {one: Fingerprint(None, header_of(there[one])) for one in locators if one in there}
+
     async def fetch(self, locator: str) -> RawMessage | None:
         self.fetched.append(locator)
         raw = (self.new | self.old).get(locator)
         if raw is None:
             return None
-        header = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        return RawMessage(locator, "INBOX", len(raw), at, None if self.headers_only else raw, header)
+        return RawMessage(locator, "INBOX", len(raw), datetime(2026, 1, 1, tzinfo=UTC), raw, header_of(raw))
 
     async def close(self) -> None:
         self.closed += 1
 
 
-def readers(box: Box) -> Audited:
-    return Audited(replace(box, headers_only=True, fetched=box.fetched), box)  # type: ignore[arg-type]
+def header_of(raw: bytes) -> bytes:
+    return raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def seen_by(box: Box) -> Audited:
+    return Audited(box)  # type: ignore[arg-type]
 
 
 def tools(office: Office, fetches_max: int = 1000) -> AuditTools:
@@ -83,7 +91,7 @@ def tools(office: Office, fetches_max: int = 1000) -> AuditTools:
 
 
 async def compared(office: Office, box: Box, *, repair: bool = False, fetches_max: int = 1000) -> Audit:
-    return await audit(tools(office, fetches_max), office.context, readers(box), repair=repair)
+    return await audit(tools(office, fetches_max), office.context, seen_by(box), repair=repair)
 
 
 async def take(office: Office, *names: str) -> None:
@@ -121,7 +129,7 @@ async def test_each_message_has_its_fate(stores: Stores) -> None:
     assert found.fates == {Fate.TAKEN: 2, Fate.QUARANTINED: 1, Fate.FORGOTTEN: 1}
     assert (found.listed, found.fetched, found.unaccounted, found.complete) == (5, 3, ["1:6:INBOX"], True)
     # The header did for all that is known; what is not was fetched whole.
-    assert box.fetched == ["9:9:INBOX", "1:5:INBOX", "1:6:INBOX", "1:6:INBOX"]
+    assert (box.asked, box.fetched) == ([["9:9:INBOX", "1:5:INBOX", "1:6:INBOX"]], ["1:6:INBOX"])
     assert await office.event_types() == [
         "ticket.created",
         "message.received",
@@ -222,11 +230,25 @@ async def test_nothing_is_taken_into_a_mailbox_that_is_not_read(stores: Stores) 
     await office.check()
 
 
-async def test_a_comparison_ends_at_its_limit(stores: Stores) -> None:
+async def test_a_comparison_ends_at_its_limits(stores: Stores) -> None:
     office = await Office.open(stores)
     await take(office, "a")
     found = await compared(office, Box({f"7:{n}:INBOX": letter("a") for n in range(9)}), fetches_max=3)
-    assert (found.fetched, found.complete) == (3, False)
+    assert (found.listed, found.fetched, found.complete) == (3, 3, False)
+    lost = Box({f"7:{n}:INBOX": letter(f"lost{n}") for n in range(3)})
+    for unaccounted_max, complete in ((2, False), (3, True)):
+        found = await audit(tools(office), office.context, seen_by(lost), unaccounted_max=unaccounted_max)
+        assert (len(found.unaccounted), found.complete) == (unaccounted_max, complete)
+
+
+async def test_headers_are_asked_for_many_together(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await take(office, "a", "b")
+    box = Box({f"7:{n}:INBOX": letter("ab"[n % 2]) for n in range(2 * FINGERPRINTS_MAX + 1)})
+    found = await compared(office, box)
+    assert (found.fates, found.unaccounted) == ({Fate.TAKEN: 2 * FINGERPRINTS_MAX + 1}, [])
+    assert [len(some) for some in box.asked] == [FINGERPRINTS_MAX, FINGERPRINTS_MAX, 1]
+    assert box.fetched == []
 
 
 async def test_what_goes_meanwhile_is_nobodys_loss(stores: Stores) -> None:
@@ -238,7 +260,7 @@ async def test_what_goes_meanwhile_is_nobodys_loss(stores: Stores) -> None:
         async def fetch(self, locator: str) -> RawMessage | None:
             return None
 
-    found = await audit(tools(office), office.context, Audited(replace(box, headers_only=True), Going()))  # type: ignore[arg-type]
+    found = await audit(tools(office), office.context, seen_by(Going(box.new)))
     assert (found.listed, found.unaccounted) == (1, [])
 
 
@@ -247,7 +269,7 @@ async def test_what_goes_meanwhile_is_nobodys_loss(stores: Stores) -> None:
 
 def turns(office: Office, box: Box, days: float = 7.0) -> Audits:
     async def begin(_account_id: UUID, _mailbox_id: UUID) -> tuple[MailboxContext, Audited]:
-        return office.context, readers(box)
+        return office.context, seen_by(box)
 
     return Audits(
         office.stores.content,

@@ -21,6 +21,7 @@ from uuid import UUID
 import httpx2
 
 from config import Settings, load
+from ingestd.access import Scope, make_token
 from ingestd.accounts import create_account
 from ingestd.build.outside import Outside, new_linking
 from ingestd.build.store import Store, open_store
@@ -139,6 +140,22 @@ class House:
             return found if len(found) >= count else None
 
         return await until(look, f"{count} mails in {folder}")
+
+    async def explained(self, message_id: str, mailbox_id: UUID) -> dict[str, Any]:
+        """Ask the daemon where a mail of a mailbox is, its provider too, as a helpdesk does."""
+        made = await make_token(
+            self.store.content, self.account_id, label="story", scopes=[Scope.READ], expires_at=None, tokens_max=100
+        )
+        body = {"message_id_header": message_id, "mailbox_id": str(mailbox_id), "ask_provider": True}
+        async with httpx2.AsyncClient(trust_env=False, timeout=WAIT_SECONDS) as client:
+            answer = await client.post(
+                f"http://127.0.0.1:{self.port}/v1/accounts/{self.account_id}/explain",
+                headers={"Authorization": f"Bearer {made.text}"},
+                json=body,
+            )
+        assert answer.status_code == 200, answer.text
+        (found,) = answer.json()["items"]
+        return dict(found)
 
     # -- the store -------------------------------------------------------------------------------
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, update
 
-from ingestd.records import CursorRecord
-from storage import mailboxes, tables
+from tests.losing import pass_over
 from tests.stores import StoreUrls
 from tests.story.house import House, Servers, open_house, until
 from tests.story.mails import mail
@@ -30,23 +27,6 @@ async def compared(house: House, status: int = 0) -> dict[str, object]:
 
 async def places(house: House, mailbox_id: UUID) -> list[str]:
     return [one.messages[0].record.locator for one in await house.tickets(mailbox_id, 3)]
-
-
-async def pass_over(house: House, mailbox_id: UUID) -> None:
-    """Put the cursor one message further than it was read."""
-    mailbox = await house.read(mailboxes.get_mailbox, mailbox_id)
-    key = await house.store.keys.mailbox(house.account_id, mailbox_id)
-    assert mailbox.cursor_sealed is not None
-    place = CursorRecord.place(mailbox_id)
-    document = json.loads(key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor)
-    document["folders"]["INBOX"]["uid"] += 1
-    sealed = key.seal_record(place, CursorRecord(json.dumps(document)))
-
-    def write(conn: Connection, account_id: UUID) -> None:
-        here = tables.mailboxes.c.mailbox_id == mailbox_id
-        conn.execute(update(tables.mailboxes).where(here).values(cursor_sealed=sealed))
-
-    await house.store.content.transaction(house.account_id, write)
 
 
 async def test_what_reading_passed_over_is_found(
@@ -76,7 +56,7 @@ async def test_what_reading_passed_over_is_found(
 
         house.deliver(user, mail(customer, user, "Lost", "Nobody reads me."))
         assert (await compared(house))["compared"] == 3  # not passed yet, so nothing is lost
-        await pass_over(house, mailbox_id)
+        assert await pass_over(house.store, house.account_id, mailbox_id) == 1
         found = await compared(house, status=1)
         assert (found["compared"], found["fetched"]) == (4, 1)
         assert len(found["lost"]) == 1  # type: ignore[arg-type]
@@ -152,6 +132,8 @@ async def test_where_is_my_mail(
         assert [one["why"] for one in (await explained(house, old.message_id, 1))["there"]] == ["before_start"]
         (place,) = (await explained(house, aside.message_id, 1))["there"]
         assert (place["folder"], place["why"]) == ("Aside", "folder_not_followed")
+        by_api = await house.explained(aside.message_id, mailbox_id)
+        assert [(one["folder"], one["why"]) for one in by_api["at_provider"]] == [("Aside", "folder_not_followed")]
         assert (await explained(house, "<nowhere@customer.example.net>", 1))["there"] == []
         told = await house.daemon.run_cli("explain", aside.message_id)
         assert "that folder is not followed" in told.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -89,9 +90,9 @@ async def test_the_walk_through_works_as_written(
             missing(program, program)
     port, user, customer = free_port(), new_user(), new_user()
     text = (ROOT / "docs" / "integrate.md").read_text(encoding="utf-8").replace(":8080", f":{port}")
-    token, helpers, refused, link, linked, log, poll, tickets, answer, close, hook, helpdesk, forget = _BLOCK.findall(
-        text
-    )
+    blocks = iter(_BLOCK.findall(text))
+    token, helpers, refused, link, linked, log, poll = itertools.islice(blocks, 7)
+    tickets, sought, answer, close, hook, helpdesk, forget = blocks
     async with open_house(tmp_path, store_urls, servers, egress={"allow": [f"127.0.0.1:{port}"]}) as house:
         await house.daemon.start()
         async with shell(house, port) as typed:
@@ -107,6 +108,7 @@ async def test_the_walk_through_works_as_written(
             house.deliver(user, question)
             assert "message.received" in await typed.type(poll)
             assert "#1 open The printer" in await typed.type(tickets)
+            assert (await typed.type(sought)).startswith("#1 taken ")
             assert '"status"' in await typed.type(answer)
             await house.received(customer)
             assert await typed.type(close) == "closed\n"

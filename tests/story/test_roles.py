@@ -46,6 +46,9 @@ async def test_the_api_and_the_work_in_processes_of_their_own(
             (ticket,) = await house.tickets(mailbox_id)
             reply = await house.reply(ticket.ticket.number, "The worker does.")
             await house.reply_at(ticket.ticket.number, reply, "sent")
+            # The API's process asks the provider by itself, without a mailbox of its own.
+            nowhere = await house.explained("<nowhere@customer.example.net>", mailbox_id)
+            assert (nowhere["at_provider"], nowhere["provider_error"]) == ([], None)
             for shown, hidden in ((worker, api), (api, worker)):
                 what = "mailbox.claimed" if shown is worker else "link.completed"
                 assert what in shown.log_text()

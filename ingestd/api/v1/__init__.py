@@ -12,6 +12,7 @@ from ingestd.api.v1 import (
     backfills,
     erasures,
     events,
+    explain,
     exports,
     linking,
     mailboxes,
@@ -31,7 +32,7 @@ PREFIX = "/v1"
 router = APIRouter(prefix=PREFIX)
 _PARTS = (
     *(accounts, tokens, mailboxes, linking, backfills, receipts, erasures),
-    *(tickets, merging, messages, uploads, replies, quarantine, exports, events, webhooks),
+    *(tickets, merging, messages, explain, uploads, replies, quarantine, exports, events, webhooks),
 )
 for _part in _PARTS:
     router.include_router(_part.router)
