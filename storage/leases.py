@@ -147,8 +147,10 @@ def look(
     _bury(conn, worker_id, dead_before)
     others = _others(conn, worker_id)
     share = _share(conn, worker_id, [room for _, room in others])
-    taken = _take(conn, worker_id, min(limit, share - _count_held(conn, worker_id)[0]))
     found = _count_held(conn, worker_id)
+    taken = _take(conn, worker_id, min(limit, share - found[0]))
+    if taken:
+        found = _count_held(conn, worker_id)
     next_end = min((at for at, _ in others), default=None)
     return Look(
         None if found == known and not taken else list_held(conn, worker_id),
