@@ -228,7 +228,7 @@ async def _sizes(installation: Installation) -> tuple[float, float, float]:
     if installation.is_sqlite:
         with contextlib.closing(sqlite3.connect(installation.database.removeprefix("sqlite:///"))) as conn:
             pages = conn.execute(
-                "SELECT type, dbstat.name, pgsize FROM dbstat JOIN sqlite_schema ON sqlite_schema.name = dbstat.name"
+                "SELECT kept.type, kept.name, pgsize FROM dbstat JOIN sqlite_schema AS kept ON kept.name = dbstat.name"
             ).fetchall()
     else:
         query = (
