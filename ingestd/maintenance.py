@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -33,11 +34,14 @@ log = structlog.get_logger()
 _ERASURE_SECONDS = 5.0
 _REVOCATION_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
+_SWEPT_AT_ONCE = 500
+_LATE = timedelta(hours=1)
+"""How long after its erasure a mailbox is looked at for what a process wrote that had slept through it."""
 _ORPHAN_AGE = timedelta(hours=1)
 """Younger files and keys may belong to a transaction or a linking under way."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Maintenance:
     """Its loops run until cancelled; a store that is away is waited for."""
 
@@ -58,6 +62,8 @@ class Maintenance:
     quarantine: QuarantineRetention
     check_seconds: Callable[[], float]
     """How often these three look."""
+    looked: dict[UUID, timedelta] = field(default_factory=dict)
+    """Of mailboxes that were erased lately: how long after it what they left was looked for last."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -122,12 +128,14 @@ class Maintenance:
         """Wipe what a disconnect left: pages that a reader held open, blobs of a worker that had slept through it."""
         try:
             await self.eraser.clean()
-            done = await self.content.read(None, erasures.list_erasures, unfinished=False)
-            # Only of mailboxes that were erased here: after a restore, other folders may be somebody's last copy.
-            erased = {one.mailbox_id for one in done if one.step == "done"}
-            for account_id, mailbox_id in await asyncio.to_thread(self.blobs.mailboxes):
-                if mailbox_id in erased:
+            # Who sleeps longer leaves it to the sweep. To list what is stored of all mailboxes would take ever longer.
+            at, looked, self.looked = datetime.now(UTC), self.looked, {}
+            for account_id, mailbox_id, done_at in await self.content.read(None, erasures.list_done_since, at - _LATE):
+                before, age = looked.get(mailbox_id, timedelta()), at - done_at
+                if age >= 2 * before:  # a dozen times in all: each is a request to the bucket
                     await asyncio.to_thread(self.blobs.delete_mailbox, account_id, mailbox_id)
+                    before = age
+                self.looked[mailbox_id] = before
         except (StorageUnavailable, OSError) as error:
             log.warning("storage.unavailable", exc_info=error)
 
@@ -173,11 +181,13 @@ class Maintenance:
         before = at - _ORPHAN_AGE
         await asyncio.to_thread(self.blobs.sweep_temporary, before)
         # The files first, then the rows: a blob whose transaction commits meanwhile is younger than `before`.
-        stored = await asyncio.to_thread(lambda: list(self.blobs.list()))
-        owners = await self.content.read(None, messages.blob_owners)
-        for blob in stored:
-            if blob.owner_id not in owners and blob.modified_at < before:
-                await asyncio.to_thread(self.blobs.delete, blob.account_id, blob.mailbox_id, blob.owner_id)
+        stored = self.blobs.list()
+        while some := await asyncio.to_thread(lambda: list(itertools.islice(stored, _SWEPT_AT_ONCE))):
+            old = [(one.account_id, one.mailbox_id, one.owner_id) for one in some if one.modified_at < before]
+            owned = await self.content.read(None, messages.owning_blobs, [(place[0], place[2]) for place in old])
+            for account_id, mailbox_id, owner_id in old:
+                if owner_id not in owned:
+                    await asyncio.to_thread(self.blobs.delete, account_id, mailbox_id, owner_id)
         await self._sweep_keys(before)
         await self.retention.sweep(at)
 

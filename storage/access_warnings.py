@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, tuple_
 
 from storage.database import now
 from storage.grants import scopes_of
@@ -48,14 +48,19 @@ def find_access(conn: Connection, account_id: UUID, mailbox_ids: Sequence[UUID])
     return {one.mailbox_id: one for one in map(_access, conn.execute(query))}
 
 
-def told_of(
-    conn: Connection, account_id: UUID | None, mailbox_ids: Collection[UUID]
-) -> Mapping[UUID, Mapping[str, datetime]]:
-    """Return by mailbox which risks were told, and since when they last; of all accounts with None."""
-    query = select(access_warnings.c.mailbox_id, access_warnings.c.risk, access_warnings.c.since)
-    query = query.where(access_warnings.c.mailbox_id.in_(mailbox_ids))
-    if account_id is not None:
-        query = query.where(access_warnings.c.account_id == account_id)
+def told_of(conn: Connection, account_id: UUID, mailbox_ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, datetime]]:
+    """Return by mailbox which risks were told, and since when they last."""
+    mine = access_warnings.c.account_id == account_id, access_warnings.c.mailbox_id.in_(mailbox_ids)
+    return _told(conn, *mine)
+
+
+def told_of_many(conn: Connection, places: Collection[tuple[UUID, UUID]]) -> Mapping[UUID, Mapping[str, datetime]]:
+    """As `told_of`, of mailboxes of all accounts: each is named by its account and itself."""
+    return _told(conn, tuple_(access_warnings.c.account_id, access_warnings.c.mailbox_id).in_(places))
+
+
+def _told(conn: Connection, *where: ColumnElement[bool]) -> Mapping[UUID, Mapping[str, datetime]]:
+    query = select(access_warnings.c.mailbox_id, access_warnings.c.risk, access_warnings.c.since).where(*where)
     found: dict[UUID, dict[str, datetime]] = defaultdict(dict)
     for mailbox_id, risk, since in conn.execute(query):
         found[mailbox_id][risk] = since

@@ -221,8 +221,3 @@ def note_audit(conn: Connection, account_id: UUID, mailbox_id: UUID, *, fence: i
         .where(is_mailbox(account_id, mailbox_id))
         .values(audited_at=now(conn), unaccounted=unaccounted)
     )
-
-
-def count_unaccounted(conn: Connection) -> int:
-    """Return how many messages the last comparisons of all mailboxes could not account for."""
-    return sum(conn.execute(select(mailboxes.c.unaccounted).where(mailboxes.c.unaccounted > 0)).scalars())

@@ -255,7 +255,8 @@ def insert_references(conn: Connection, account_id: UUID, mailbox_id: UUID, keys
 def tickets_by_reference(
     conn: Connection, account_id: UUID, mailbox_id: UUID, keys: Collection[bytes], limit: int
 ) -> list[tuple[bytes, UUID]]:
-    """Return which of `keys` messages of this mailbox name, each with the ticket of such a message; up to `limit`."""
+    """Return which of `keys` messages of this mailbox name, each with the ticket of such a message, the oldest ticket
+    first; up to `limit`."""
     query = (
         select(reference_keys.c.reference_key, messages.c.ticket_id)
         .join(
@@ -271,10 +272,13 @@ def tickets_by_reference(
             reference_keys.c.reference_key.in_(keys),
         )
         .distinct()
-        .order_by(messages.c.ticket_id)  # the older one first
+        # Of each key the older one first. Asked for the order of the tickets alone, SQLite would go through all of the
+        # account's messages.
+        .order_by(reference_keys.c.reference_key, messages.c.ticket_id)
         .limit(limit)
     )
-    return [(bytes(key), ticket_id) for key, ticket_id in conn.execute(query)]
+    found = [(bytes(key), ticket_id) for key, ticket_id in conn.execute(query)]
+    return sorted(found, key=lambda one: one[1])
 
 
 def delete_references(conn: Connection, account_id: UUID, mailbox_id: UUID, limit: int) -> int:

@@ -168,13 +168,10 @@ def list_of_messages(
 ) -> Mapping[UUID, list[MessageEdit]]:
     """Return the edits of messages, due and failed, in the order in which they were planned."""
     columns = [edits.c[name] for name in MessageEdit.__dataclass_fields__]
-    rows = conn.execute(
-        select(*columns)
-        .where(edits.c.account_id == account_id, edits.c.message_id.in_(message_ids))
-        .order_by(edits.c.edit_id)
-    )
+    rows = conn.execute(select(*columns).where(edits.c.account_id == account_id, edits.c.message_id.in_(message_ids)))
     found: dict[UUID, list[MessageEdit]] = {}
-    for edit_id, message_id, kind, cause, status, reason, sealed in rows:
+    # Sorted here: asked for this order, SQLite would go through all of the account's.
+    for edit_id, message_id, kind, cause, status, reason, sealed in sorted(rows):
         one = MessageEdit(edit_id, message_id, kind, EditCause(cause), EditStatus(status), reason, bytes(sealed))
         found.setdefault(message_id, []).append(one)
     return found

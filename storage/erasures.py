@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, literal_column, select, update
 
 from storage.database import now, wake
 from storage.errors import NotFound
@@ -61,6 +61,8 @@ class Erasure:
 
 
 _COLUMNS = [erasures.c[name] for name in Erasure.__dataclass_fields__]
+UNFINISHED: ColumnElement[bool] = erasures.c.step != literal_column("'done'")
+"""In the words of the index of those alone: what is done stays, and there are ever more of it."""
 
 
 def insert_erasure(conn: Connection, account_id: UUID, mailbox_id: UUID) -> None:
@@ -91,8 +93,15 @@ def get_erasure(conn: Connection, account_id: UUID, mailbox_id: UUID) -> Erasure
 def list_erasures(conn: Connection, *, unfinished: bool = True) -> list[Erasure]:
     query = select(*_COLUMNS).order_by(erasures.c.requested_at)
     if unfinished:
-        query = query.where(erasures.c.step != "done")
+        query = query.where(UNFINISHED)
     return [Erasure(*row) for row in conn.execute(query)]
+
+
+def list_done_since(conn: Connection, since: datetime) -> list[tuple[UUID, UUID, datetime]]:
+    """Return account and mailbox of those that ended at a time or later, and when each did."""
+    ended = erasures.c.step_at >= since, erasures.c.step == "done"
+    rows = conn.execute(select(erasures.c.account_id, erasures.c.mailbox_id, erasures.c.step_at).where(*ended))
+    return [(account_id, mailbox_id, step_at) for account_id, mailbox_id, step_at in rows]
 
 
 def page_of_erasures(conn: Connection, account_id: UUID, *, after: UUID | None, limit: int) -> list[Erasure]:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from storage.access_warnings import count_by_risk
-from storage.audits import count_unaccounted
 from storage.backfills import UNFINISHED
 from storage.database import now
 from storage.deliveries import greatest_lag
 from storage.edits import count_by_status as count_edits
+from storage.erasures import UNFINISHED as UNFINISHED_ERASURE
 from storage.mailboxes import WORKED
-from storage.outbox import ReplyStatus
-from storage.quarantine import QuarantineStatus
+from storage.outbox import OPEN, ReplyStatus
 from storage.tables import accounts, backfills, edits, erasures, mailboxes, messages, outbox, quarantine, workers
 from storage.webhooks import count_by_status as count_webhooks
 
@@ -75,39 +87,35 @@ class Figures:
 
 
 _WORKED = mailboxes.c.state.in_(WORKED)
-_OPEN = or_(outbox.c.due_at.is_not(None), outbox.c.status == ReplyStatus.UNKNOWN)
-"""Something is still to happen with the reply."""
 
 
 def read_figures(conn: Connection) -> Figures:
     at = now(conn)
-    counts, since = _mailboxes(conn)
+    boxes = _mailboxes(conn)
     held, held_since = conn.execute(
-        select(func.count(), func.min(quarantine.c.created_at)).where(quarantine.c.status == QuarantineStatus.HELD)
+        select(func.count(), func.min(quarantine.c.created_at)).where(quarantine.c.status == literal_column("'held'"))
     ).one()
     waiting, requested_at = conn.execute(
-        select(func.count(), func.min(erasures.c.requested_at)).where(erasures.c.step != "done")
+        select(func.count(), func.min(erasures.c.requested_at)).where(UNFINISHED_ERASURE)
     ).one()
     lag = greatest_lag(conn)
     return Figures(
         accounts=_counts(conn.execute(select(accounts.c.status, func.count()).group_by(accounts.c.status))),
-        mailboxes=counts,
-        mailboxes_oldest_seconds=_ages(at, since),
-        mailboxes_in_trouble=_troubles(conn),
-        mailboxes_unheld=_unheld(conn),
-        read_age_seconds=_ages(at, _read_since(conn)),
-        folders_missing=sum(
-            conn.execute(select(mailboxes.c.folders_missing).where(_WORKED, mailboxes.c.folders_missing > 0)).scalars()
-        ),
+        mailboxes=boxes.counts,
+        mailboxes_oldest_seconds=_ages(at, boxes.since),
+        mailboxes_in_trouble=boxes.troubles,
+        mailboxes_unheld=boxes.unheld,
+        read_age_seconds=_ages(at, boxes.read_since),
+        folders_missing=boxes.folders_missing,
         access_warnings=count_by_risk(conn),
-        outbox=_counts(conn.execute(select(outbox.c.status, func.count()).where(_OPEN).group_by(outbox.c.status))),
+        outbox=_counts(conn.execute(select(outbox.c.status, func.count()).where(OPEN).group_by(outbox.c.status))),
         outbox_oldest_seconds=_ages(at, _accepted_since(conn)),
         edits=count_edits(conn),
         edits_oldest_seconds=_ages(at, _taken_since(conn)),
         backfills=_counts(conn.execute(select(backfills.c.status, func.count()).group_by(backfills.c.status))),
         backfills_oldest_seconds=_ages(at, _backfilled_since(conn)),
         backfill_remaining_messages=_remaining(conn),
-        unaccounted_messages=count_unaccounted(conn),
+        unaccounted_messages=boxes.unaccounted,
         quarantine_messages=held,
         quarantine_oldest_seconds=_age(at, held_since) if held_since is not None else 0.0,
         webhooks=count_webhooks(conn),
@@ -118,34 +126,53 @@ def read_figures(conn: Connection) -> Figures:
     )
 
 
-def _mailboxes(conn: Connection) -> tuple[dict[str, int], dict[str, datetime]]:
-    rows = conn.execute(
-        select(mailboxes.c.state, func.count(), func.min(mailboxes.c.state_since)).group_by(mailboxes.c.state)
-    ).all()
-    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+@dataclass(slots=True)
+class _Mailboxes:
+    """What is known of all mailboxes together."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    since: dict[str, datetime] = field(default_factory=dict)
+    """By state: when the one entered it that has been in it longest."""
+    read_since: dict[str, datetime] = field(default_factory=dict)
+    """By state, of those that want work: when the one was read through that waits longest."""
+    troubles: dict[str, int] = field(default_factory=dict)
+    unheld: int = 0
+    folders_missing: int = 0
+    unaccounted: int = 0
 
 
-def _troubles(conn: Connection) -> dict[str, int]:
-    both = union(  # without what is twice in it
-        select(mailboxes.c.mailbox_id, mailboxes.c.trouble.label("trouble")),
-        select(mailboxes.c.mailbox_id, mailboxes.c.send_trouble),
-    ).subquery()
-    found = select(both.c.trouble, func.count()).where(both.c.trouble.is_not(None)).group_by(both.c.trouble)
-    return _counts(conn.execute(found))
+# By the same rule a worker takes a mailbox (`leases.claim`).
+_HELD = exists().where(workers.c.worker_id == mailboxes.c.worker_id)
+_MAILBOXES = select(
+    mailboxes.c.state,
+    mailboxes.c.trouble,
+    mailboxes.c.send_trouble,
+    func.count(),
+    func.min(mailboxes.c.state_since),
+    func.min(func.coalesce(mailboxes.c.read_at, mailboxes.c.created_at)),
+    func.count(case((~_HELD, 1))),
+    # As integers: a sum is of another type on each database.
+    cast(func.sum(mailboxes.c.folders_missing), BigInteger),
+    cast(func.sum(mailboxes.c.unaccounted), BigInteger),
+).group_by(mailboxes.c.state, mailboxes.c.trouble, mailboxes.c.send_trouble)
 
 
-def _unheld(conn: Connection) -> int:
-    """The same rule as that by which a worker takes a mailbox (`leases.claim`)."""
-    alive = exists().where(workers.c.worker_id == mailboxes.c.worker_id)
-    free = or_(mailboxes.c.worker_id.is_(None), ~alive)
-    found = conn.execute(select(func.count()).select_from(mailboxes).where(and_(_WORKED, free)))
-    return found.scalar_one()
-
-
-def _read_since(conn: Connection) -> dict[str, datetime]:
-    read_at = func.coalesce(mailboxes.c.read_at, mailboxes.c.created_at)
-    rows = conn.execute(select(mailboxes.c.state, func.min(read_at)).where(_WORKED).group_by(mailboxes.c.state))
-    return {row[0]: row[1] for row in rows}
+def _mailboxes(conn: Connection) -> _Mailboxes:
+    """Go through all mailboxes, once: nothing else here looks at what is not waiting."""
+    found = _Mailboxes()
+    for state, trouble, send_trouble, count, since, read_since, unheld, missing, unaccounted in conn.execute(
+        _MAILBOXES
+    ):
+        found.counts[state] = found.counts.get(state, 0) + count
+        found.since[state] = min(since, found.since.get(state, since))
+        found.unaccounted += unaccounted
+        for word in {trouble, send_trouble} - {None}:
+            found.troubles[word] = found.troubles.get(word, 0) + count
+        if state in WORKED:
+            found.read_since[state] = min(read_since, found.read_since.get(state, read_since))
+            found.unheld += unheld
+            found.folders_missing += missing
+    return found
 
 
 def _accepted_since(conn: Connection) -> dict[str, datetime]:
@@ -158,7 +185,7 @@ def _accepted_since(conn: Connection) -> dict[str, datetime]:
         select(outbox.c.status, func.min(waits_since))
         .join(messages, _same(messages, outbox, "message_id"))
         .join(mailboxes, _same(mailboxes, outbox, "mailbox_id"))
-        .where(_OPEN, or_(_WORKED, outbox.c.status == ReplyStatus.UNKNOWN))
+        .where(OPEN, or_(_WORKED, outbox.c.status == ReplyStatus.UNKNOWN))
         .group_by(outbox.c.status)
     )
     return dict(rows.all())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from storage import webhooks
 from storage.database import now, wake
@@ -143,13 +143,18 @@ def look(
     `known` says how many mailboxes the process works on, and the sum of their fences. While it takes none, mailboxes
     can only leave it and fences only rise, so where both are the same, nothing has changed.
     """
-    taken = claim(conn, worker_id, lease_seconds, limit)
-    found = _count_held(conn, worker_id)
+    dead_before = now(conn) - timedelta(seconds=lease_seconds)
+    _bury(conn, worker_id, dead_before)
     others = _others(conn, worker_id)
+    share = _share(conn, worker_id, [room for _, room in others])
+    found = _count_held(conn, worker_id)
+    taken = _take(conn, worker_id, min(limit, share - found[0]))
+    if taken:
+        found = _count_held(conn, worker_id)
     next_end = min((at for at, _ in others), default=None)
     return Look(
         None if found == known and not taken else list_held(conn, worker_id),
-        above=max(0, found[0] - _share(conn, worker_id, [room for _, room in others])),
+        above=max(0, found[0] - share),
         more=len(taken) == limit,
         next_end=None if next_end is None else next_end + timedelta(seconds=lease_seconds) - now(conn),
     )
@@ -157,29 +162,43 @@ def look(
 
 def claim(conn: Connection, worker_id: UUID, lease_seconds: float, limit: int) -> list[Held]:
     """Take up to `limit` free mailboxes that want work, no more than the share, raising each one's fence."""
-    dead_before = now(conn) - timedelta(seconds=lease_seconds)
+    _bury(conn, worker_id, now(conn) - timedelta(seconds=lease_seconds))
+    share = _share(conn, worker_id, [room for _, room in _others(conn, worker_id)])
+    return _take(conn, worker_id, min(limit, share - _count_held(conn, worker_id)[0]))
+
+
+def _bury(conn: Connection, worker_id: UUID, dead_before: datetime) -> None:
+    """Remove the rows of the other processes whose leases have run out."""
     conn.execute(delete(workers).where(workers.c.heartbeat_at <= dead_before, workers.c.worker_id != worker_id))
-    room = _share(conn, worker_id, [room for _, room in _others(conn, worker_id)]) - _count_held(conn, worker_id)[0]
-    if room <= 0:
-        return []
-    free = (
-        select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence)
-        .where(
-            mailboxes.c.state.in_(WORKED),
-            or_(
-                mailboxes.c.worker_id.is_(None),
-                ~exists().where(workers.c.worker_id == mailboxes.c.worker_id),
-            ),
-        )
-        .order_by(mailboxes.c.mailbox_id)
-        .limit(min(limit, room))
-    )
-    if conn.dialect.name == "postgresql":
-        free = free.with_for_update(skip_locked=True, of=mailboxes)
-    found = [Held(*row) for row in conn.execute(free)]
+
+
+def _take(conn: Connection, worker_id: UUID, room: int) -> list[Held]:
+    """Take up to `room` free mailboxes that want work, raising each one's fence.
+
+    Free is what no process holds that has a row. Each holder is asked for by its name, in an index: to look for such
+    mailboxes among all would cost more the more there are, each few seconds, in each process.
+    """
+    found: list[Held] = []
+    gone = _list_gone(conn) if room > 0 else []
+    for holder in (None, *gone):
+        if len(found) < room:
+            free = select(mailboxes.c.account_id, mailboxes.c.mailbox_id, mailboxes.c.fence).where(
+                mailboxes.c.worker_id == holder, mailboxes.c.state.in_(WORKED)
+            )
+            if conn.dialect.name == "postgresql":
+                free = free.with_for_update(skip_locked=True)
+            found += [Held(*row) for row in conn.execute(free.limit(room - len(found)))]
     if found:
         conn.execute(_TAKE, [_place(one) | {"by": worker_id} for one in found])
     return [Held(one.account_id, one.mailbox_id, one.fence + 1) for one in found]
+
+
+def _list_gone(conn: Connection) -> list[UUID]:
+    """Return the processes that have no row any more, and hold mailboxes.
+
+    From one holder to the next, in the order of their index: as many steps as there are processes.
+    """
+    return list(conn.execute(_GONE).scalars())
 
 
 def _others(conn: Connection, worker_id: UUID) -> list[tuple[datetime, int]]:
@@ -206,6 +225,26 @@ def _count_held(conn: Connection, worker_id: UUID) -> tuple[int, int]:
     return int(count), int(fences)
 
 
+_HOLDERS = (
+    select(mailboxes.c.worker_id)
+    .where(mailboxes.c.worker_id.is_not(None))
+    .order_by(mailboxes.c.worker_id)
+    .limit(1)
+    .subquery()
+)
+_HOLDER = select(_HOLDERS.c.worker_id).cte("holder", recursive=True)
+_NEXT_HOLDER = (
+    select(mailboxes.c.worker_id)
+    .where(mailboxes.c.worker_id > _HOLDER.c.worker_id)
+    .order_by(mailboxes.c.worker_id)
+    .limit(1)
+    .correlate(_HOLDER)
+    .scalar_subquery()
+)
+_EVERY_HOLDER = _HOLDER.union_all(select(_NEXT_HOLDER).where(_HOLDER.c.worker_id.is_not(None)))
+_GONE = select(_EVERY_HOLDER.c.worker_id).where(
+    _EVERY_HOLDER.c.worker_id.is_not(None), ~exists().where(workers.c.worker_id == _EVERY_HOLDER.c.worker_id)
+)
 _HELD = (
     mailboxes.c.account_id == bindparam("of_account"),
     mailboxes.c.mailbox_id == bindparam("of_mailbox"),

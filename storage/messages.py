@@ -346,11 +346,17 @@ def get_chunks(
     return [bytes(sealed) for (sealed,) in conn.execute(query, place)]
 
 
-def blob_owners(conn: Connection) -> set[UUID]:
-    """Return every message and quarantine row whose bytes lie in the blob store, for the orphan sweep."""
-    owned = select(messages.c.message_id).where(messages.c.raw_place == BLOB)
-    held = select(quarantine.c.quarantine_id).where(quarantine.c.raw_place == BLOB)
-    return {owner for query in (owned, held) for (owner,) in conn.execute(query)}
+def owning_blobs(conn: Connection, owners: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """Return those of the accounts' rows, messages or in quarantine, whose bytes lie in the blob store."""
+    found: set[UUID] = set()
+    by_account: dict[UUID, list[UUID]] = {}
+    for account_id, owner_id in owners:
+        by_account.setdefault(account_id, []).append(owner_id)
+    for account_id, owner_ids in by_account.items():
+        for table, id_column in ((messages, messages.c.message_id), (quarantine, quarantine.c.quarantine_id)):
+            mine = table.c.account_id == account_id, id_column.in_(owner_ids), table.c.raw_place == BLOB
+            found.update(conn.execute(select(id_column).where(*mine)).scalars())
+    return found
 
 
 # Built once: building them takes several times as long as running them.

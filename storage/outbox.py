@@ -10,7 +10,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, and_, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from storage.database import now, wake
 from storage.errors import Conflict, KeyReused, NotFound
@@ -35,6 +49,9 @@ class ReplyStatus(enum.StrEnum):
 
 UNSENT = (ReplyStatus.QUEUED, ReplyStatus.DEFERRED)
 """What waits to be sent."""
+OPEN: ColumnElement[bool] = or_(outbox.c.due_at.is_not(None), outbox.c.status == literal_column("'unknown'"))
+"""The condition that something is still to happen with a reply, by itself or by a person. Only in the words of the
+index of those alone do SQLite and PostgreSQL know that the index has them all."""
 
 
 class SentCopy(enum.StrEnum):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 from storage.types import Id, Instant
@@ -109,7 +110,8 @@ mailboxes = Table(
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     UniqueConstraint("mailbox_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
-    Index(None, "worker_id"),
+    Index(None, "worker_id", "state"),
+    Index(None, "account_id", "state"),
 )
 
 grants = Table(
@@ -305,6 +307,8 @@ raw_chunks = Table(
     comment="raw messages, compressed and sealed in independent chunks; owner is a message or a quarantine row",
 )
 
+_HELD = text("status = 'held'")
+
 quarantine = Table(
     "quarantine",
     metadata,
@@ -326,8 +330,13 @@ quarantine = Table(
     PrimaryKeyConstraint("account_id", "quarantine_id"),
     UniqueConstraint("account_id", "mailbox_id", "identity_key"),
     ForeignKeyConstraint(["account_id", "mailbox_id"], ["mailboxes.account_id", "mailboxes.mailbox_id"]),
+    Index(None, "account_id", "mailbox_id", "header_key"),
+    Index("ix_quarantine_held", "account_id", "quarantine_id", sqlite_where=_HELD, postgresql_where=_HELD),
     comment="messages that could not be understood, with their bytes",
 )
+
+_OPEN = text("due_at IS NOT NULL OR status = 'unknown'")
+"""A reply with which something is still to happen; `outbox.OPEN` says the same, word for word."""
 
 outbox = Table(
     "outbox",
@@ -352,6 +361,8 @@ outbox = Table(
     Index(None, "account_id", "mailbox_id", "due_at"),
     # What the lists of the API are filtered and sorted by.
     Index(None, "account_id", "status", "message_id"),
+    # Of all accounts, and of the few alone that are not over.
+    Index("ix_outbox_open", "status", sqlite_where=_OPEN, postgresql_where=_OPEN),
     comment="replies and where each stands",
 )
 
@@ -555,6 +566,7 @@ webhooks = Table(
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("account_id", "webhook_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
+    Index(None, "worker_id"),
     comment="where events are delivered to; address and secrets are sealed under the account's key",
 )
 
@@ -580,6 +592,8 @@ deliveries = Table(
     comment="each event that a webhook is told, and how that went",
 )
 
+_UNFINISHED = text("step <> 'done'")
+
 erasures = Table(
     "erasures",
     metadata,
@@ -592,6 +606,8 @@ erasures = Table(
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     ForeignKeyConstraint(["account_id"], ["accounts.account_id"]),
     # The account's own row, when it is being closed, has its id as `mailbox_id`.
+    Index("ix_erasures_unfinished", "requested_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    Index(None, "step_at"),
     comment="how far a disconnect has come; what stays is a tombstone without personal data",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.figures import (
     committing,
+    costing,
     delivering,
     disconnecting,
     enqueuing,
@@ -40,6 +41,7 @@ FIGURES: tuple[Figure, ...] = (
     *filling.FIGURES,
     *holding.FIGURES,
     *committing.FIGURES,
+    *costing.FIGURES,
     *sending.FIGURES,
     *enqueuing.FIGURES,
     *delivering.FIGURES,

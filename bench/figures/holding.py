@@ -35,7 +35,7 @@ async def peak_large_mb(workshop: Workshop) -> AsyncIterator[Run]:
             async with installed(workshop, place, "sqlite", _AS_DEFAULT_BUT_LARGE) as house:
                 await house.daemon.start()
                 await asyncio.sleep(2)
-                idle = _held(house)
+                idle = held_bytes(house.daemon.pid)
                 enough = asyncio.Event()
                 looking = asyncio.create_task(_peak(house, enough))
                 workshop.say("delivering large mails")
@@ -49,17 +49,17 @@ async def _peak(house: House, enough: asyncio.Event) -> int:
     """Return the most bytes that were held until there is enough."""
     most = 0
     while not enough.is_set():
-        most = max(most, await asyncio.to_thread(_held, house))
+        most = max(most, await asyncio.to_thread(held_bytes, house.daemon.pid))
         await asyncio.sleep(_LOOK_SECONDS)
     return most
 
 
-def _held(house: House) -> int:
-    """Return the bytes of memory that the daemon and its processes hold; what several share counts once."""
+def held_bytes(pid: int) -> int:
+    """Return the bytes of memory that a process and those below it hold; what several share counts once."""
     total = 0
-    for pid in family(house.daemon.pid):
+    for one in family(pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total

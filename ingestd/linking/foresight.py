@@ -110,7 +110,7 @@ async def foreseen(
 
 def _page(conn: Connection, after: UUID | None) -> list[_Seen]:
     at, found = now(conn), access_warnings.list_access(conn, after=after, limit=_PAGE_ROWS)
-    told = access_warnings.told_of(conn, None, [one.mailbox_id for one in found])
+    told = access_warnings.told_of_many(conn, [(one.account_id, one.mailbox_id) for one in found])
     return [_Seen(at, one, frozenset(told.get(one.mailbox_id, ()))) for one in found]
 
 

@@ -19,6 +19,7 @@ from ingestd.build.store import open_store
 from ingestd.privacy.export import FILES, MAIL, MANIFEST
 from storage import keystore
 from storage.tables import erasures, outbox
+from tests import growth, statements
 from tests.crash import story
 from tests.crash.points import Discovered, Point
 from tests.crash.world import CUSTOMER, Daemon, House, Process, World, link
@@ -60,11 +61,16 @@ async def run(world: World, iterations: Sequence[tuple[str, Iteration]]) -> Tall
 
 
 async def discover(world: World) -> Discovered:
-    """Tell the story without a kill, and return the points that the daemon passed."""
+    """Tell the story without a kill, and return the points that the daemon passed.
+
+    What it asked of its database on the way must not take longer the more that holds.
+    """
     async with world.house() as house:
-        daemon = Daemon(house, record=house.folder / "points")
+        daemon = Daemon(house, record=house.folder / "points", statements=house.folder / "statements")
         await _whole(world, house, daemon)
         assert daemon.record is not None
+        assert daemon.statements is not None
+        await growth.check(house.store.content, house.store.keystore, statements.read_from(daemon.statements))
         return Discovered.read(daemon.record)
 
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from ingestd.cli import main
@@ -21,7 +22,8 @@ from storage import keystore_tables
 from storage.blobs import FolderBlobs
 from storage.bucket import BucketBlobs
 from storage.database import Database
-from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, Point
+from tests import statements
+from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STATEMENTS, Point
 
 
 class Hooks:
@@ -102,6 +104,8 @@ class Hooks:
 
 def run() -> None:
     Hooks().install()
+    if path := os.environ.get(STATEMENTS):
+        statements.write_to(Path(path))
     main()
 
 

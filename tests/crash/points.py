@@ -16,6 +16,8 @@ SIGNAL_AT = "CRASH_SIGNAL_AT"
 """Environment of the launcher: the point at which the process sends itself a signal."""
 SIGNAL = "CRASH_SIGNAL"
 """Environment of the launcher: the number of that signal; SIGKILL where it is left out."""
+STATEMENTS = "CRASH_STATEMENTS"
+"""Environment of the launcher: write the statements that it runs to this file."""
 STAGE = "# "
 
 TAKEN = "recover"

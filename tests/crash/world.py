@@ -35,7 +35,7 @@ from ingestd.demo.local import LocalProvider
 from ingestd.demo.provider import DemoProvider
 from ingestd.linking.link import LinkRequest
 from storage import accounts, schema
-from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, Point
+from tests.crash.points import RECORD, SIGNAL, SIGNAL_AT, STAGE, STATEMENTS, Point
 from tests.secrecy import SECRECY
 from tests.servers import warm
 from tests.servers.postgres import PostgresServer
@@ -306,6 +306,8 @@ class Process:
         self.signal = signal.SIGKILL
         self.record: Path | None = None
         """A file that it writes the points to that it passes."""
+        self.statements: Path | None = None
+        """A file that it writes the statements to that it runs."""
         self._process: WarmProcess | None = None
         self.log = house.folder / "log"
 
@@ -317,6 +319,8 @@ class Process:
             env |= {SIGNAL_AT: str(self.at), SIGNAL: str(int(self.signal))}
         if self.record is not None:
             env[RECORD] = str(self.record)
+        if self.statements is not None:
+            env[STATEMENTS] = str(self.statements)
         with self.log.open("ab") as log:
             self._begun = log.tell()
             if self.arguments[0] == "run":
@@ -369,6 +373,7 @@ class Daemon:
     house: House
     at: Point | None = None
     record: Path | None = None
+    statements: Path | None = None
     kills: int = 0
     timed: bool = False
     """The test itself kills it, at a moment of its own."""
@@ -378,6 +383,7 @@ class Daemon:
         self.process = Process(self.house)
         self.process.at = None if self.kills else self.at
         self.process.record = self.record
+        self.process.statements = self.statements
         await self.process.start()
 
     async def keep(self) -> None:

@@ -20,6 +20,7 @@ from ingestd.inbound.intake import MailboxContext
 from storage import audits, leases, mailboxes, tables
 from storage.audits import Fate
 from storage.errors import Conflict
+from storage.figures import read_figures
 from storage.mailboxes import MailboxState
 from storage.messages import Identities
 from tests.inbound.attic import imported
@@ -291,7 +292,7 @@ async def age(office: Office, days: int) -> None:
 
 
 async def unaccounted(office: Office) -> int:
-    return await office.stores.content.read(None, audits.count_unaccounted)
+    return (await office.stores.content.read(None, read_figures)).unaccounted_messages
 
 
 async def test_each_mailbox_has_its_turn(stores: Stores) -> None:

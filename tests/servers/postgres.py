@@ -71,17 +71,24 @@ class PostgresServer:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
-        for pid in (postmaster, *children_of(postmaster)):
+        for pid in (self.pid, *children_of(self.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server are below."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://ingestd@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, template: str | None = None) -> str:
         """Create an empty database, or a copy of one that nobody uses now, and return its address."""
         name = f"t{uuid.uuid4().hex[:12]}"
         copied = ["-T", template.rpartition("/")[2], *self._by_file] if template is not None else []
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "ingestd", *copied, name)
-        return f"postgresql://ingestd@127.0.0.1:{self.port}/{name}"
+        return self.url_of(name)
 
     def remove(self) -> None:
         if self._running:
