@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from storage import audits
+from storage.figures import read_figures
 from tests.crash import campaign, story
 from tests.crash.campaign import Iteration
 from tests.crash.points import Discovered, Point
@@ -70,7 +70,7 @@ async def repair(world: World, house: House, process: Process) -> None:
 
 async def _check(house: House, delivered: list[str]) -> None:
     assert (await story.stored(house))["in"] == Counter(delivered), "one is missing, or is there twice"
-    assert await house.store.content.read(None, audits.count_unaccounted) == 0
+    assert (await house.store.content.read(None, read_figures)).unaccounted_messages == 0
     await story.check_store(house)
 
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "content_0016"
+revision = "content_0014"
 down_revision = "content_0013"
 branch_labels = None
 depends_on = None
