@@ -56,8 +56,9 @@ async def explain(
     wanted = with_brackets(message_id)
     found: list[Explained] = []
     missing: list[Mailbox] = []
-    for mailbox in await _mailboxes(store, account_id, mailbox_id):
-        known = await explaining(store.desk, mailbox, wanted)
+    asked = await _mailboxes(store, account_id, mailbox_id)
+    for mailbox in asked:
+        known = await explaining(store.desk, mailbox, wanted, among=len(asked))
         if known.is_here or stored:
             found.append(known)
         else:

@@ -34,6 +34,8 @@ from storage.sealing import DataKey
 _KNOWN_MAX: Final = 20
 _HELD_MAX: Final = 200
 """Of what waits in a mailbox's quarantine, the newest so many are looked at."""
+_HELD_TOGETHER_MAX: Final = 1000
+"""Of all the mailboxes that are asked by one request."""
 _HEADER_BYTES: Final = 64 * 1024
 _MESSAGE_ID: Final = re.compile(
     rb"^message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?(<[^<>\r\n]+>)", re.IGNORECASE | re.MULTILINE
@@ -140,11 +142,13 @@ def with_brackets(message_id: str) -> str:
     return f"<{message_id.strip().strip('<>')}>"
 
 
-async def explain(desk: Desk, mailbox: Mailbox, message_id: str) -> Explained:
-    """Return what is stored of a Message-ID in a mailbox. Raises KeyDestroyed where it is being forgotten."""
+async def explain(desk: Desk, mailbox: Mailbox, message_id: str, *, among: int = 1) -> Explained:
+    """Return what is stored of a Message-ID in a mailbox, one `among` so many that are asked. Raises KeyDestroyed
+    where it is being forgotten."""
     key = await desk.keys.mailbox(mailbox.account_id, mailbox.mailbox_id)
     stored = await _stored_of(desk, key, mailbox, message_id)
-    held = [] if stored else await _held_of(desk, key, mailbox, message_id)
+    limit = max(1, min(_HELD_MAX, _HELD_TOGETHER_MAX // among))
+    held = [] if stored else await _held_of(desk, key, mailbox, message_id, limit)
     return Explained(mailbox.mailbox_id, stored, held)
 
 
@@ -162,8 +166,8 @@ async def _stored_of(desk: Desk, key: DataKey, mailbox: Mailbox, message_id: str
     return found
 
 
-async def _held_of(desk: Desk, key: DataKey, mailbox: Mailbox, message_id: str) -> list[HeldMessage]:
-    rows = await desk.content.read(mailbox.account_id, audits.newest_held, mailbox.mailbox_id, _HELD_MAX)
+async def _held_of(desk: Desk, key: DataKey, mailbox: Mailbox, message_id: str, limit: int) -> list[HeldMessage]:
+    rows = await desk.content.read(mailbox.account_id, audits.newest_held, mailbox.mailbox_id, limit)
     found = []
     for row in rows:
         place, size_bytes = RawPlace(row.quarantine_id, row.chunks, row.raw_place), min(row.size_bytes, _HEADER_BYTES)

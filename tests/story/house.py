@@ -146,6 +146,7 @@ class House:
         made = await make_token(
             self.store.content, self.account_id, label="story", scopes=[Scope.READ], expires_at=None, tokens_max=100
         )
+        self.words.add(made.text)
         body = {"message_id_header": message_id, "mailbox_id": str(mailbox_id), "ask_provider": True}
         async with httpx2.AsyncClient(trust_env=False, timeout=WAIT_SECONDS) as client:
             answer = await client.post(

@@ -139,6 +139,10 @@ async def test_where_is_my_mail(
         assert "that folder is not followed" in told.out
         told = await house.daemon.run_cli("explain", answer.message_id)
         assert "ticket 1 (open): customer, read from INBOX" in told.out
+        await house.daemon.cli("mailbox", "pause", mailbox_id)
+        told = await house.daemon.run_cli("explain", aside.message_id)
+        assert "the mailbox is paused" in told.out, "and its provider is not asked"
+        await house.daemon.cli("mailbox", "resume", mailbox_id)
         assert await house.daemon.stop() == 0
         late = mail(customer, user, "Late", "Nobody runs.")
         house.deliver(user, late)

@@ -106,7 +106,7 @@ async def explain_mail(
     items = []
     for one in asked:
         try:
-            found = await explain(here.backend.desk, one, wanted)
+            found = await explain(here.backend.desk, one, wanted, among=len(asked))
         except KeyDestroyed:
             continue  # it was disconnected meanwhile
         if body.ask_provider and not found.is_here:
