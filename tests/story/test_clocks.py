@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import pytest
+
 from ingestd.desk import ReplyView
 from ingestd.outbound.reply import ReplyDraft, create_reply
 from tests.conftest import missing
@@ -36,6 +38,7 @@ def _wrong(house: House, name: str, seconds: float) -> DaemonProcess:
     return replica(house, name, env=env)
 
 
+@pytest.mark.long
 async def test_clocks_that_differ_do_no_harm(
     servers: Servers, new_user: Callable[[], str], postgres: PostgresServer, tmp_path: Path
 ) -> None:
