@@ -41,7 +41,7 @@ EXCEPTIONS: Final[dict[str, tuple[str, str]]] = {
     "storage/leases.py:clear": ("mailboxes", "at the start of the one process on SQLite"),
     "storage/leases.py:_share": (
         "mailboxes",
-        "counted in an index alone: 10 ms of 100,000, every five seconds in each process",
+        "counted in an index alone: 15 ms of 100,000, every five seconds in each process",
     ),
     "storage/accounts.py:list_pinned": ("accounts", "at the start, and where the configuration changed"),
     "storage/outbox.py:list_in_flight": ("outbox", "of an account, those that are being sent just now"),
