@@ -228,10 +228,10 @@ class Inbound(Section):
     """Bytes of raw mail in one batch; a larger message is a batch by itself."""
     message_bytes_max: Bytes = 50 * MIB
     """Of a message that is larger only the header is taken; its ticket message says so."""
-    batches_max: Count = 4
-    """Batches that are parsed and written at the same time, over all mailboxes."""
+    batches_max: Count = 64
+    """Batches that are parsed and written at the same time, over all mailboxes; `bytes_max` limits their bytes."""
     bytes_max: Bytes = 128 * MIB
-    """New mail in memory at once, a quarter of it in batches of up to 4 MiB; a larger mail waits until it is alone."""
+    """New mail in memory at once: a quarter in batches of up to 4 MiB, which up to 256 KiB never wait; larger ones do."""
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0

@@ -2,6 +2,7 @@
 
 Small batches have a lane of their own, so that new mail never stands behind somebody's large one. Within a lane who
 asks first is let in first; but one server has at most half of it, so that one that is slow leaves room for the others.
+A few ordinary mails never wait, whatever others have sent that is slow to parse: what has just come is no more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 SMALL_BYTES: Final = 4 * 1024 * 1024
 """What is not larger is small."""
+_TINY_BYTES: Final = 256 * 1024
 _SMALL_SHARE: Final = 4
 """One part in so many is for the small ones."""
 
@@ -123,7 +125,7 @@ class Room:
     @asynccontextmanager
     async def taken(self, size_bytes: int, server: str) -> AsyncIterator[Hold]:
         """Hold so many bytes for mail of a server (its host and port, say); waits until they are free."""
-        if self._lanes is None:
+        if self._lanes is None or size_bytes <= _TINY_BYTES:
             yield Hold()
             return
         lane = self._lanes[size_bytes > SMALL_BYTES]

@@ -57,8 +57,11 @@ async def test_who_asks_first_is_let_in_first_and_small_ones_have_room_of_their_
     assert holders.order == ["one", "two", "small"], "what is larger than the room waits until it is alone"
     await holders.end("two")
     assert holders.order == ["one", "two", "small", "huge"]
+    await holders.ask("tiny", 100_000, HERE)
+    assert holders.order[-1] == "tiny", "an ordinary mail never waits"
+    await holders.end("tiny")
     await holders.ask("small, too", SMALL_BYTES, THERE)
-    assert holders.order[-1] == "huge", "the room of the small ones has its limit, too"
+    assert holders.order[-1] == "tiny", "the room of the small ones has its limit, too"
     await holders.end("small")
     assert holders.order[-1] == "small, too"
     await holders.end("huge")
