@@ -231,7 +231,7 @@ class Inbound(Section):
     batches_max: Count = 64
     """Batches that are parsed and written at the same time, over all mailboxes; `bytes_max` limits their bytes."""
     bytes_max: Bytes = 128 * MIB
-    """New mail in memory at once: a quarter in batches of up to 4 MiB, which up to 256 KiB never wait; larger ones do."""
+    """New mail in memory at once, a quarter of it in batches of up to 4 MiB; up to 256 KiB are always let in."""
     poll_seconds: Seconds = 60.0
     """How often a mailbox without IDLE is asked; also beneath push, and beneath IDLE where more folders are watched."""
     idle_poll_seconds: Seconds = 1500.0
