@@ -39,7 +39,7 @@ async def test_large_mails_lie_in_the_bucket_and_go_with_their_mailbox(
 
             s3.fail(True)
             house.deliver(user, mail(ANNA, user, "Large too", "See below.", attachment=("film.bin", film)))
-            await house.daemon.wait_log("storage.unavailable")
+            await house.daemon.wait_log("mailbox.read_failed")
             s3.fail(False)
             assert len(await house.tickets(mailbox_id, 2)) == 2
             assert house.store.blobs.count(house.account_id, mailbox_id) == 2
