@@ -137,6 +137,8 @@ async def installed(
         async with open_house(installation.folder, urls, place.servers, **sections) as house:
             place.fill(0)
             await house.daemon.start()
+            # Of several processes any may be the first to say so; the one for the API is beside the workers.
+            await house.daemon.wait_log("http.listening", count=1 + sections.get("workers", 0))
             for address in place.users:
                 await house.linked(address)
             await house.daemon.stop()
