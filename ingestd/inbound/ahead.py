@@ -18,23 +18,6 @@ _AHEAD: Final = 2
 """So many batches are under way behind the one that is being committed."""
 
 
-class Slot:
-    """The place of one batch among those in memory; can be given back more than once."""
-
-    def __init__(self, batches: asyncio.Semaphore) -> None:
-        self._batches = batches
-        self._taken = False
-
-    async def take(self) -> None:
-        await self._batches.acquire()
-        self._taken = True
-
-    def release(self) -> None:
-        if self._taken:
-            self._taken = False
-            self._batches.release()
-
-
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A batch that was fetched and parsed, and waits for its commit. Who has it must release it."""
@@ -45,11 +28,8 @@ class Ready:
     """Those of it that were known."""
     seconds: float
     """What it took to prepare it."""
-    slot: Slot
-
-    def release(self) -> None:
-        self.slot.release()
-        self.batch.hold.release()
+    release: Callable[[], None]
+    """Gives back its place among the batches, and its room."""
 
 
 class Ahead:

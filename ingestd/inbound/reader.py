@@ -19,7 +19,7 @@ from datetime import timedelta
 import structlog
 
 from connectors.base import AuthError, Batch, ConnectorError, CursorInvalid, PermanentError, RateLimited, Reader
-from ingestd.inbound.ahead import Ahead, Ready, Slot
+from ingestd.inbound.ahead import Ahead, Ready
 from ingestd.inbound.commit import Committed, commit_batch
 from ingestd.inbound.edits import MailboxEdits
 from ingestd.inbound.folders import note_missing
@@ -198,16 +198,13 @@ class MailboxReader:
 
     async def _prepare(self, batch: Batch) -> Ready:
         """Parse a batch that was fetched."""
-        slot = Slot(self._tools.batches)
-        try:
-            await slot.take()
+        with contextlib.ExitStack() as held:
+            held.callback(batch.hold.release)
+            await self._tools.batches.acquire()
+            held.callback(self._tools.batches.release)
             started = time.monotonic()
             new, seen = await self._taker.prepare(batch.messages, live=True)
-            return Ready(batch, new, seen, time.monotonic() - started, slot)
-        except BaseException:
-            slot.release()
-            batch.hold.release()
-            raise
+            return Ready(batch, new, seen, time.monotonic() - started, held.pop_all().close)
 
     async def _commit(self, ready: Ready, cursor_sequence: int) -> None:
         """Write one batch."""
