@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, event, func, select, update
+from sqlalchemy import Connection, Engine, event, func, select, update
 
 from config import Outbound
 from connectors.base import RawMessage
@@ -384,6 +384,50 @@ def _renamed(sent: bytes) -> bytes:
 def _bare(sent: bytes) -> bytes:
     """Return it without our own header, as a server that returns a few fields only."""
     return re.sub(rb"(?m)^X-Ingestd-Id: .*?\r\n", b"", sent, count=1)
+
+
+async def test_two_answers_of_one_batch_open_a_ticket_again_once(stores: Stores) -> None:
+    office = await Office.open(stores)
+    await office.take(mail())
+    await _close(office, 1)
+    answers = [
+        mail("Re: Printer", message_id=f"<a{one}@example.org>", headers="In-Reply-To: <q1@example.org>\r\n")
+        for one in range(2)
+    ]
+    await office.take(*answers)
+    assert [one.record.mail.message_id for one in (await office.ticket(1)).messages][1:] == [
+        "<a0@example.org>",
+        "<a1@example.org>",
+    ]
+    assert (await office.event_types()).count("ticket.reopened") == 1
+    await office.check()
+
+
+async def test_a_batch_asks_for_its_messages_together(stores: Stores) -> None:
+    """Each ticket's newest messages alone are asked for one by one: a flood is of a ticket."""
+    office = await Office.open(stores)
+    asked: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    counts = {}
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        for size in (4, 12):
+            senders = [f"{size}-{one}@example.org" for one in range(size)]
+            await office.take(*(mail(sender=one, message_id=f"<{one}>", text=one) for one in senders))
+            answers = [
+                mail(sender=one, message_id=f"<a{one}>", text=f"again {one}", headers=f"In-Reply-To: <{one}>\r\n")
+                for one in senders
+            ]
+            asked.clear()
+            await office.take(*answers)
+            counts[size] = len(asked)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert counts[12] - counts[4] <= 8, counts
+    await office.check()
 
 
 async def _close(office: Office, number: int, *, at: datetime | None = None) -> None:
