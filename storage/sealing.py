@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storage.errors import MasterKeyWrong, SealBroken
+from storage.packing import pack, unpack
 
 KEY_BYTES = 32
 HASH_BYTES = 16
@@ -94,13 +95,14 @@ class DataKey:
             raise SealBroken(f"a record of {place.table} does not open, row {place.row_id}") from None
 
     def seal_record(self, place: Place, record: msgspec.Struct) -> bytes:
-        return self.seal(place, msgspec.msgpack.encode(record))
+        return self.seal(place, pack(record))
 
     def open_record(self, place: Place, sealed: bytes, kind: type[T]) -> T:
         """Return the opened record. Raises SealBroken, also where it is no `kind`."""
+        packed = self.open(place, sealed)
         try:
-            return msgspec.msgpack.decode(self.open(place, sealed), type=kind)
-        except msgspec.DecodeError:
+            return unpack(packed, kind)
+        except ValueError:
             raise SealBroken(f"a record of {place.table} has another form, row {place.row_id}") from None
 
     def hash(self, purpose: str, value: bytes) -> bytes:

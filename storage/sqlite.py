@@ -12,6 +12,10 @@ from sqlalchemy.pool import QueuePool
 
 _READERS = 4
 _CHECKPOINT_WAIT_MS = 100
+_CHECKPOINT_PAGES = 4000
+"""16 MB of WAL are written back together: with the default of 1000 pages that is every other batch of mail."""
+_CACHE_KIB = 16 * 1024
+"""Of pages that one connection keeps, at most: the default of 2 MB does not hold what a batch's indexes touch."""
 
 
 class SqliteEngines:
@@ -57,6 +61,8 @@ class SqliteEngines:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+            f"cache_size=-{_CACHE_KIB}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -44,7 +44,27 @@ MASTER = MasterKey(bytes(range(32)))
 LEASE_SECONDS = 60.0
 
 
-class HereParser:
+class OneByOne:
+    """Of a parser: transforms the messages of a batch as it does each."""
+
+    async def transform(
+        self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> Transformed:
+        raise NotImplementedError
+
+    async def transform_all(
+        self, raws: Sequence[bytes], *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> list[Transformed | ParserRejected]:
+        done: list[Transformed | ParserRejected] = []
+        for raw in raws:
+            try:
+                done.append(await self.transform(raw, live=live, masked=masked, owner=owner))
+            except ParserRejected as rejected:
+                done.append(rejected)
+        return done
+
+
+class HereParser(OneByOne):
     """Parses in the test's own process; a subject of "poison" is given up on."""
 
     async def transform(

@@ -18,6 +18,7 @@ from ingestd.inbound.identity import header_key, identity_key, identity_of, iden
 from ingestd.inbound.parser import ParserPool, ParserRejected
 from ingestd.inbound.rules import Rules
 from ingestd.mail.blobs import compress_chunks
+from ingestd.mail.transform import Transformed
 from ingestd.mail.types import ParsedMail
 from ingestd.mirror import Mirror
 from ingestd.records import MailboxRecord, chunk_place
@@ -113,11 +114,12 @@ async def read_batch(
     `masked` says that card numbers are to be masked; what a message is known by are the bytes that came, so that it
     is the same one whether or not.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_read(parser, context.key, message, live=live, masked=masked)) for message in messages
-        ]
-    unique = {read.identity_key: read for read in reversed([task.result() for task in tasks])}
+    given = [raw for message in messages if (raw := _given(message)) is not None]
+    parsed = iter(await parser.transform_all(given, live=live, masked=masked, owner=context.key.mailbox_id))
+    reads = [
+        await _read(context.key, message, None if _given(message) is None else next(parsed)) for message in messages
+    ]
+    unique = {read.identity_key: read for read in reversed(reads)}
     return list(reversed(unique.values()))
 
 
@@ -155,18 +157,21 @@ async def seal_raw(
     return Raw(BLOB, count, size_bytes)
 
 
-async def _read(parser: ParserPool, key: DataKey, message: RawMessage, *, live: bool, masked: bool) -> Read:
-    truncated = message.content is None
+def _given(message: RawMessage) -> bytes | None:
+    """Return what is to be parsed of a message: all of it, or its header; None where the server gave nothing."""
     raw = message.header if message.content is None else message.content
-    mail, rejected, came = None, "withheld" if message.withheld and not raw else None, None
-    if rejected is None:
-        try:
-            transformed = await parser.transform(raw, live=live, masked=masked, owner=key.mailbox_id)
-            mail, chunks, digest = transformed.mail, transformed.chunks, transformed.raw_sha256
-            size_bytes, came = transformed.size_bytes, transformed.came
-        except ParserRejected as rejection:
-            rejected = rejection.reason
-    if mail is None:
+    return None if message.withheld and not raw else raw
+
+
+async def _read(key: DataKey, message: RawMessage, parsed: Transformed | ParserRejected | None) -> Read:
+    truncated = message.content is None
+    mail, rejected, came = None, None, None
+    if isinstance(parsed, Transformed):
+        mail, chunks, digest = parsed.mail, parsed.chunks, parsed.raw_sha256
+        size_bytes, came = parsed.size_bytes, parsed.came
+    else:
+        rejected = "withheld" if parsed is None else parsed.reason
+        raw = _given(message) or b""
         # Not in the event loop: it can have 50 MB, and new mail of others waits for the loop.
         chunks, digest = await asyncio.to_thread(_compressed, raw)
         size_bytes = len(raw)

@@ -3,7 +3,9 @@
 A message that kills, hangs or starves its process is rejected, with the reason,
 and the process is replaced; the messages of others run in other processes or
 wait, and are not hurt. New mail goes before old (a backfill's), which leaves it one
-process free where there are several. Nothing of a message reaches a log or an error text.
+process free where there are several. Of a batch a few small messages are asked for
+together, which wakes each side once for all; where that fails, each is asked for alone.
+Nothing of a message reaches a log or an error text.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingestd.inbound.parser_main import LENGTH, READY, REQUEST, Header
+from ingestd.inbound.parser_main import FOLLOWED, LENGTH, MASKED, READY, REQUEST, Header
 from ingestd.inbound.parser_places import Places
 from ingestd.mail.blobs import CHUNK_BYTES
 from ingestd.mail.transform import Transformed
@@ -27,8 +29,12 @@ _SLICE_BYTES = 256 * 1024
 """Written at a time, so that the event loop gets its turn between slices of a large message."""
 _PIPE_BYTES = 1024 * 1024
 """What a process without privileges may have (pipe(7), pipe-max-size)."""
-_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
-"""glibc gives large blocks back at once (mallopt(3)), and does not keep room for the next large mail."""
+_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(4 * 1024 * 1024)}
+"""glibc gives large blocks back at once (mallopt(3)), and does not keep room for the next large mail; but a few MB it
+keeps, or it would give back and ask for the same pages with every mail."""
+_TOGETHER_MAX = 8
+"""Messages that are asked for together: others wait for them as for one."""
+_TOGETHER_BYTES_MAX = 256 * 1024
 _START_SECONDS_MAX = 60.0
 _DECODE_IN_THREAD_BYTES = 256 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -107,19 +113,25 @@ class _Worker:
             raise asyncio.IncompleteReadError(b"", length)
         return await self.process.stdout.readexactly(length)
 
-    async def write_request(self, data: bytes, *, masked: bool) -> None:
+    async def transform(self, raws: Sequence[bytes], *, masked: bool) -> list[Transformed]:
+        """Ask for messages together; of several none is large."""
+        await self._write_requests(raws, masked=masked)
+        return [await self._read_answer() for _ in raws]
+
+    async def _write_requests(self, raws: Sequence[bytes], *, masked: bool) -> None:
         stdin = self.process.stdin
         assert stdin is not None
-        view = memoryview(data)
-        # Together with the length, which alone would wake the process for nothing.
-        stdin.write(REQUEST.pack(masked, len(data)) + view[:_SLICE_BYTES])
+        *others, last = raws
+        requests = [part for raw in others for part in (REQUEST.pack(MASKED * masked | FOLLOWED, len(raw)), raw)]
+        view = memoryview(last)
+        # In one piece, as each would wake the process.
+        stdin.write(b"".join([*requests, REQUEST.pack(MASKED * masked, len(last)), view[:_SLICE_BYTES]]))
         for at in range(_SLICE_BYTES, len(view), _SLICE_BYTES):
             await stdin.drain()
             stdin.write(view[at : at + _SLICE_BYTES])
-        await stdin.drain()
+        # What is left is written while we read: the process may answer before it has read all.
 
-    async def transform(self, raw: bytes, *, masked: bool) -> Transformed:
-        await self.write_request(raw, masked=masked)
+    async def _read_answer(self) -> Transformed:
         answer = await self.read_frame(_ANSWER_BYTES_MAX)
         if answer[:1] != b"+":
             raise ParserRejected("memory" if answer[1:] == b"memory" else "crash")
@@ -238,31 +250,65 @@ class ParserPool:
         Raises ParserRejected for a message that the parser cannot survive, and
         ParserUnavailable where no process can be had.
         """
-        if len(raw) > self._message_bytes_max:
-            raise ValueError("message is over message_bytes_max")
-        if not self._started:
-            raise ParserUnavailable("parser pool is not running")
+        self._check([raw])
         try:
-            return await self._in_free_worker(raw, fresh=False, live=live, masked=masked, owner=owner)
+            (done,) = await self._in_free_worker([raw], fresh=False, live=live, masked=masked, owner=owner)
         except ParserRejected as rejected:
             if rejected.reason != "crash":
                 raise
-        # The process may have died of something else (an operator, the kernel): only a message that kills a
-        # fresh one too is guilty.
-        return await self._in_free_worker(raw, fresh=True, live=live, masked=masked, owner=owner)
+            # The process may have died of something else (an operator, the kernel): only a message that kills a
+            # fresh one too is guilty.
+            (done,) = await self._in_free_worker([raw], fresh=True, live=live, masked=masked, owner=owner)
+        return done
+
+    async def transform_all(
+        self, raws: Sequence[bytes], *, live: bool = True, masked: bool = False, owner: Hashable = None
+    ) -> list[Transformed | ParserRejected]:
+        """As `transform`, of each message of a batch, in their order; why one is rejected stands in its place."""
+        self._check(raws)
+        together = 1 if self._places.is_slow(owner) else min(_TOGETHER_MAX, math.ceil(len(raws) / self._processes))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                parts = [
+                    tasks.create_task(self._transform_part(part, live=live, masked=masked, owner=owner))
+                    for part in _parted(raws, together)
+                ]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return [one for part in parts for one in part.result()]
+
+    def _check(self, raws: Sequence[bytes]) -> None:
+        if any(len(raw) > self._message_bytes_max for raw in raws):
+            raise ValueError("message is over message_bytes_max")
+        if not self._started:
+            raise ParserUnavailable("parser pool is not running")
+
+    async def _transform_part(
+        self, raws: Sequence[bytes], *, live: bool, masked: bool, owner: Hashable
+    ) -> list[Transformed | ParserRejected]:
+        if len(raws) > 1:
+            with contextlib.suppress(ParserRejected):
+                return [*await self._in_free_worker(raws, fresh=False, live=live, masked=masked, owner=owner)]
+        done: list[Transformed | ParserRejected] = []
+        for raw in raws:
+            try:
+                done.append(await self.transform(raw, live=live, masked=masked, owner=owner))
+            except ParserRejected as rejected:
+                done.append(rejected)
+        return done
 
     async def _in_free_worker(
-        self, raw: bytes, *, fresh: bool, live: bool, masked: bool, owner: Hashable
-    ) -> Transformed:
-        place = await self._places.take(live=live, owner=owner)
+        self, raws: Sequence[bytes], *, fresh: bool, live: bool, masked: bool, owner: Hashable
+    ) -> list[Transformed]:
+        place = await self._places.take(live=live, owner=owner, messages=len(raws))
         worker = place.process
         try:
             if fresh and worker is not None and worker.messages:
                 await self._discard(worker)
                 worker = None
             worker = await self._alive(worker)
-            worker.messages += 1
-            transformed = await self._attempt(worker, raw, masked)
+            worker.messages += len(raws)
+            transformed = await self._attempt(worker, raws, masked)
             worker = await self._unless_old(worker)
         except BaseException:
             # Also when we are cancelled: the process is in the middle of an answer and cannot be used again.
@@ -300,10 +346,10 @@ class ParserPool:
         self._running.add(worker)
         return worker
 
-    async def _attempt(self, worker: _Worker, raw: bytes, masked: bool) -> Transformed:
+    async def _attempt(self, worker: _Worker, raws: Sequence[bytes], masked: bool) -> list[Transformed]:
         try:
             async with asyncio.timeout(self._seconds_max):
-                return await worker.transform(raw, masked=masked)
+                return await worker.transform(raws, masked=masked)
         except TimeoutError as error:
             raise ParserRejected("timeout") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
@@ -313,3 +359,20 @@ class ParserPool:
         self._running.discard(worker)
         self._replaced()
         await asyncio.shield(worker.kill())
+
+
+def _parted(raws: Sequence[bytes], count_max: int) -> list[list[bytes]]:
+    """Cut into parts of so many messages, and of few bytes; one that is large is alone.
+
+    >>> [len(part) for part in _parted([b"", b"a", b"b", b"c", bytes(_TOGETHER_BYTES_MAX), b"d"], 3)]
+    [3, 1, 1, 1]
+    """
+    parts: list[list[bytes]] = []
+    left = 0
+    for raw in raws:
+        if not parts or len(parts[-1]) >= count_max or len(raw) > left:
+            parts.append([])
+            left = _TOGETHER_BYTES_MAX
+        parts[-1].append(raw)
+        left -= len(raw)
+    return parts

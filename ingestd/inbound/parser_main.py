@@ -6,8 +6,9 @@ raises on each of these, and cannot be removed. Memory, core dumps and open
 files are limited by the kernel.
 
 A frame is a 4-byte big-endian length and so many bytes. A request is one frame
-(the raw message), behind a byte that says whether its card numbers are to be
-masked. An answer is a frame with one status byte: `+` is followed by the msgpack
+(the raw message), behind a byte of flags: whether its card numbers are to be
+masked, and whether another request follows at once, so that its answer may wait
+for that one's. An answer is a frame with one status byte: `+` is followed by the msgpack
 of a Header, and then comes one frame a chunk; `!` is followed by the reason, and
 the process ends.
 """
@@ -28,12 +29,15 @@ from ingestd.mail.transform import Transformed, transform
 from ingestd.mail.types import Came, ParsedMail
 
 LENGTH = struct.Struct(">I")
-REQUEST = struct.Struct(">?I")
-"""What a request begins with: whether to mask, and the length of its frame."""
+REQUEST = struct.Struct(">BI")
+"""What a request begins with: its flags, and the length of its frame."""
+MASKED, FOLLOWED = 1, 2
+"""The flags."""
 OPEN_FILES_MAX = 32
 READY = b"ready"
+_IN_BYTES = 256 * 1024
 _OUT_BYTES = 1024 * 1024
-"""Most answers are one write: each wakes the daemon."""
+"""Most requests are one read, and most answers one write: each wakes the daemon."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -123,14 +127,14 @@ def serve(source: BinaryIO, out: BinaryIO, work: Callable[..., Transformed], sec
     _write(out, READY)
     out.flush()
     while len(prefix := source.read(REQUEST.size)) == REQUEST.size:
-        masked, length = REQUEST.unpack(prefix)
+        flags, length = REQUEST.unpack(prefix)
         try:
             raw = source.read(length)
             if len(raw) != length:
                 return
             # The daemon kills us when it is late; the alarm is for a daemon that is gone.
             signal.alarm(seconds_max)
-            done = work(raw, masked=True) if masked else work(raw)
+            done = work(raw, masked=True) if flags & MASKED else work(raw)
             header = Header(done.mail, len(done.chunks), done.raw_sha256, done.size_bytes, done.came)
             encoded = encoder.encode(header)
         except MemoryError:
@@ -143,7 +147,8 @@ def serve(source: BinaryIO, out: BinaryIO, work: Callable[..., Transformed], sec
         _write(out, b"+" + encoded)
         for chunk in done.chunks:
             _write(out, chunk)
-        out.flush()
+        if not flags & FOLLOWED:
+            out.flush()
         del raw, done, header, encoded  # or a large mail would be kept until the next one comes
 
 
@@ -154,8 +159,9 @@ def main(arguments: list[str], work: Callable[..., Transformed] = transform) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the daemon's to handle
     work(b"Subject: =?koi8-r?B?8NLJ18XU?=\r\n\r\nwarm up: loads what is loaded lazily")
     out = io.BufferedWriter(io.FileIO(sys.stdout.fileno(), "w", closefd=False), _OUT_BYTES)
+    source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False), _IN_BYTES)
     sys.addaudithook(_audit)
-    serve(sys.stdin.buffer, out, work, seconds_max)
+    serve(source, out, work, seconds_max)
 
 
 if __name__ == "__main__":

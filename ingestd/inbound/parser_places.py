@@ -1,6 +1,6 @@
 """Who may use the parser's processes next.
 
-New mail goes before old, and old mail never has all processes. Within both, mailboxes take turns, message by message,
+New mail goes before old, and old mail never has all processes. Within both, mailboxes take turns, a few messages each,
 so that one with thousands waiting is served like one with a single mail. A mailbox whose mail takes long (hostile, or
 huge) goes into the slow lane for a while: all in it share one process less than there are, so that the others find one
 free, and wait for a slow mail at most once.
@@ -26,10 +26,11 @@ _SLOW_MAX = 1000
 
 @dataclass(slots=True, eq=False)
 class Place(Generic[W]):
-    """A place for one message: with a process that is free, or None to start one in."""
+    """A place for one message, or a few: with a process that is free, or None to start one in."""
 
     live: bool
     owner: Hashable
+    messages: int
     future: asyncio.Future[W | None]
     slow: bool = False
     taken_at: float = 0.0
@@ -53,11 +54,12 @@ class Places(Generic[W]):
         self._waiting: dict[bool, OrderedDict[Hashable, deque[Place[W]]]] = {True: OrderedDict(), False: OrderedDict()}
 
     def waiting(self, *, live: bool) -> int:
-        return sum(not one.future.done() for queue in self._waiting[live].values() for one in queue)
+        """Return how many messages wait for a place."""
+        return sum(one.messages for queue in self._waiting[live].values() for one in queue if not one.future.done())
 
-    async def take(self, *, live: bool, owner: Hashable = None) -> Place[W]:
+    async def take(self, *, live: bool, owner: Hashable = None, messages: int = 1) -> Place[W]:
         """Wait for a place. Who has one must `give` it back."""
-        place: Place[W] = Place(live, owner, asyncio.get_running_loop().create_future())
+        place: Place[W] = Place(live, owner, messages, asyncio.get_running_loop().create_future())
         self._waiting[live].setdefault(owner, deque()).append(place)
         self._deal()
         try:
@@ -103,7 +105,7 @@ class Places(Generic[W]):
                 if not queue:
                     del turns[owner]
                     continue
-                slow = self._is_slow(owner)
+                slow = self.is_slow(owner)
                 if slow and self._slow >= self._few:
                     continue
                 place = queue.popleft()
@@ -112,7 +114,8 @@ class Places(Generic[W]):
                 return place
         return None
 
-    def _is_slow(self, owner: Hashable) -> bool:
+    def is_slow(self, owner: Hashable) -> bool:
+        """Whether it is in the slow lane."""
         until = self._slow_until.get(owner)
         if until is not None and until <= self._clock():
             del self._slow_until[owner]

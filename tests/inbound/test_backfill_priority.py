@@ -26,8 +26,10 @@ CHILD = [sys.executable, "-I", "-B", str(Path(__file__).with_name("parser_child.
 
 
 def waiting(name: str, path: Path) -> bytes:
-    """Return a mail that a parser process does not get done before the file is there."""
-    return mail(name, message_id=f"<{name}@x.example>", headers=f"X-Wait-For: {path}\r\n")
+    """Return a mail that a parser process does not get done before the file is there; so large that it is asked for
+    alone."""
+    raw = mail(name, message_id=f"<{name}@x.example>", headers=f"X-Wait-For: {path}\r\n")
+    return raw + b"x" * 200_000
 
 
 async def take(office: Office, used: BackfillTools, raw: bytes) -> None:

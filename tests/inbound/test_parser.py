@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ async def test_the_environment_tells_nothing(hostile: ParserPool, monkeypatch: p
     async with ParserPool(command=CHILD) as pool:
         subject = (await pool.transform(b"environment\r\n\r\n")).mail.subject
     # Python itself sets LC_CTYPE when it coerces the C locale (PEP 538).
-    assert subject.replace("'LC_CTYPE', ", "") == "['MALLOC_MMAP_THRESHOLD_'] /"
+    assert subject.replace("'LC_CTYPE', ", "") == "['MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'] /"
 
 
 async def test_core_dumps_and_files_are_limited(hostile: ParserPool) -> None:
@@ -170,3 +171,73 @@ async def test_a_message_over_the_limit_is_refused_before_it_is_sent() -> None:
     async with ParserPool(message_bytes_max=10) as pool:
         with pytest.raises(ValueError, match="message_bytes_max"):
             await pool.transform(MESSAGE)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_messages_of_a_batch_come_back_in_their_order(processes: int) -> None:
+    raws = [b"Subject: %d\r\n\r\n%s" % (number, bytes(300_000 * (number == 5))) for number in range(20)]
+    async with ParserPool(processes=processes) as pool:
+        assert await pool.transform_all(raws) == [transform(raw) for raw in raws]
+        assert await pool.transform_all([]) == []
+
+
+async def test_a_batch_is_masked_where_it_is_to_be() -> None:
+    paid = [b"Subject: %d\r\n\r\nMy card is 4111 1111 1111 1111.\r\n" % number for number in range(3)]
+    async with ParserPool(processes=1) as pool:
+        masked = await pool.transform_all(paid, masked=True)
+        assert masked == [transform(raw, masked=True) for raw in paid]
+        assert await pool.transform_all(paid) == [transform(raw) for raw in paid]
+
+
+@pytest.mark.parametrize(("command", "reason"), [("crash", "crash"), ("abort", "crash"), ("memory", "memory")])
+async def test_the_guilty_message_of_a_batch_alone_is_rejected(hostile: ParserPool, command: str, reason: str) -> None:
+    raws = [MESSAGE, MESSAGE, command.encode() + b"\r\n\r\n", MESSAGE]
+    done = await hostile.transform_all(raws)
+    assert [one.reason if isinstance(one, ParserRejected) else one.mail.subject for one in done] == [
+        "Hello",
+        "Hello",
+        reason,
+        "Hello",
+    ]
+
+
+async def test_a_message_of_a_batch_that_takes_too_long_costs_the_others_nothing() -> None:
+    async with ParserPool(processes=1, seconds_max=2.0, command=CHILD) as pool:
+        done = await pool.transform_all([MESSAGE, b"sleep\r\n\r\n", MESSAGE], owner="hostile")
+        assert [isinstance(one, ParserRejected) for one in done] == [False, True, False]
+        assert pool._places.is_slow("hostile")
+
+
+async def test_a_mailbox_in_the_slow_lane_has_its_messages_asked_for_one_by_one(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with ParserPool(processes=1, command=CHILD) as pool:
+        busy = asyncio.create_task(pool.transform(b"X-Wait-For: %s\r\n\r\n" % str(gate).encode()))
+        while pool._places._free:
+            await asyncio.sleep(0)
+        pool._places._slow_until["slow"] = time.monotonic() + 60
+        batches = [asyncio.create_task(pool.transform_all([MESSAGE] * 8, owner=owner)) for owner in ("slow", "quick")]
+        while pool.waiting(live=True) < 16:
+            await asyncio.sleep(0)
+        queues = pool._places._waiting[True]
+        waiting = {owner: [place.messages for place in queues[owner]] for owner in ("slow", "quick")}
+        gate.touch()
+        await asyncio.gather(busy, *batches)
+    assert waiting == {"slow": [1] * 8, "quick": [8]}
+
+
+async def test_a_batch_finds_a_pool_that_cannot_start_unavailable(tmp_path: Path) -> None:
+    command = tmp_path / "parser"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(CHILD)} "$@"\n')
+    command.chmod(0o755)
+    async with ParserPool(processes=1, command=[str(command)]) as pool:
+        command.unlink()
+        with pytest.raises(ParserUnavailable):
+            await pool.transform_all([b"abort\r\n\r\n"])
+    with pytest.raises(ParserUnavailable):
+        await pool.transform_all([MESSAGE])
+
+
+async def test_a_batch_with_a_message_over_the_limit_is_refused_before_any_is_sent() -> None:
+    async with ParserPool(message_bytes_max=100) as pool:
+        with pytest.raises(ValueError, match="message_bytes_max"):
+            await pool.transform_all([MESSAGE, MESSAGE + bytes(100)])

@@ -25,7 +25,7 @@ from storage import edits, mailboxes, messages
 from storage.errors import Conflict, NotFound
 from storage.quarantine import Quarantined, QuarantineStatus
 from tests.connectors.mailbox import Mailbox, raw_mail
-from tests.office import Office, mail
+from tests.office import Office, OneByOne, mail
 from tests.stores import Stores
 
 CHILD = [sys.executable, str(Path(__file__).with_name("parser_child.py"))]
@@ -33,7 +33,7 @@ HELD = (QuarantineStatus.HELD,)
 ANY = tuple(QuarantineStatus)
 
 
-class Parser:
+class Parser(OneByOne):
     """Parses in the test's own process, or gives up for this reason."""
 
     def __init__(self, rejects: str = "") -> None:

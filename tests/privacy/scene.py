@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -126,10 +126,10 @@ def make_mail(witness: Witness, customer: str, address: str, number: int) -> byt
 
 
 class _RejectingParser:
-    """What the pool does with a mail that no parser survives."""
+    """What the pool does with mail that no parser survives."""
 
-    async def transform(self, raw: bytes, *, live: bool, masked: bool, owner: object) -> object:
-        raise ParserRejected("timeout")
+    async def transform_all(self, raws: Sequence[bytes], **_: object) -> list[ParserRejected]:
+        return [ParserRejected("timeout") for _ in raws]
 
 
 async def _quarantine(house: House, content: bytes) -> None:
