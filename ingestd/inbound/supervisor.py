@@ -174,12 +174,8 @@ class Supervisor:
         look = await self.content.transaction(
             None, leases.look, self.lease.worker_id, self.settings.lease_seconds, _CLAIMS_MAX, known
         )
-        working_on = [one.held for one in self._running.values()]
-        held = {one.mailbox_id: one for one in (working_on if look.held is None else look.held)}
-        gone = [one for mailbox_id, one in self._running.items() if held.get(mailbox_id) != one.held]
-        outdated, self._outdated = [one for one in self._outdated if one not in gone], []
-        await asyncio.gather(*(self._let_go(one) for one in gone), *(self._renew(one) for one in outdated))
-        await self._start_all([one for mailbox_id, one in held.items() if mailbox_id not in self._running])
+        if look.held is not None or self._outdated:
+            await self._follow([one.held for one in self._running.values()] if look.held is None else look.held)
         if look.above:
             return await self._make_room(look.above)
         if look.more:
@@ -188,6 +184,14 @@ class Supervisor:
             return _CLAIM_SECONDS
         spread = random.random() * _SPREAD_SECONDS  # noqa: S311  (jitter, not a secret)
         return min(_CLAIM_SECONDS, max(look.next_end.total_seconds(), 0.0) + spread)
+
+    async def _follow(self, held: Sequence[Held]) -> None:
+        """Begin and end work, so that it is done on what is held, as it is now."""
+        places = {one.mailbox_id: one for one in held}
+        gone = [one for mailbox_id, one in self._running.items() if places.get(mailbox_id) != one.held]
+        outdated, self._outdated = [one for one in self._outdated if one not in gone], []
+        await asyncio.gather(*(self._let_go(one) for one in gone), *(self._renew(one) for one in outdated))
+        await self._start_all([one for mailbox_id, one in places.items() if mailbox_id not in self._running])
 
     async def _make_room(self, above: int) -> float:
         """Give some mailboxes back to a process that has joined; return when it is time for the next."""
