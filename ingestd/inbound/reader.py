@@ -51,6 +51,16 @@ _NOTE_SECONDS = 300.0
 """How often an idle mailbox's last reading is written down: each time would be a write a poll for nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where reading stands."""
+
+    sequence: int
+    """The number of the next batch."""
+    cursor: str | None
+    """The connector's."""
+
+
 @dataclass(slots=True)
 class _Repair:
     """A reading anew, because the cursor had lost its meaning."""
@@ -98,6 +108,8 @@ class MailboxReader:
         """Failures since a whole round went well: a server that always ends our waiting is not asked at once each
         time, although reading works."""
         self._repair: _Repair | None = None
+        self._reached: _Place | None = None
+        """Where the last round came to an end: nobody else moves the cursor of what we hold, so a poll need not ask."""
         self._log = log.bind(mailbox_id=str(held.mailbox_id), fence=held.fence)
 
     async def run(self) -> None:
@@ -161,40 +173,42 @@ class MailboxReader:
         self._waited_out = True
 
     async def _catch_up(self) -> None:
-        sequence, cursor = await self._place()
+        place, self._reached = self._reached or await self._place(), None
         try:
-            await self._take_changes(sequence, cursor)
+            reached = await self._take_changes(place)
         except CursorInvalid as error:
             # From the linking on, then: what we have is known by its identity, what we lack comes in.
             self._log.warning("mailbox.read_failed", exc_info=error, attempt=self._attempts + 1, delay_seconds=0.0)
             self._repair = _Repair(whole=True)
-            sequence, _ = await self._place()
-            await self._take_changes(sequence, None)
+            place = await self._place()
+            reached = await self._take_changes(_Place(place.sequence, None))
         if self._repair is not None:
             await self._end_repair(self._repair)
+        self._reached = reached
 
-    async def _place(self) -> tuple[int, str | None]:
-        """Return where reading stands: the number of the next batch, and the connector's cursor."""
+    async def _place(self) -> _Place:
         mailbox = await self._tools.content.read(self._held.account_id, mailboxes.get_mailbox, self._held.mailbox_id)
-        if mailbox.cursor_sealed is None:
-            return mailbox.cursor_sequence, None
-        place = CursorRecord.place(self._held.mailbox_id)
-        return mailbox.cursor_sequence, self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
+        cursor = None
+        if mailbox.cursor_sealed is not None:
+            place = CursorRecord.place(self._held.mailbox_id)
+            cursor = self._context.key.open_record(place, mailbox.cursor_sealed, CursorRecord).cursor
+        return _Place(mailbox.cursor_sequence, cursor)
 
-    async def _take_changes(self, sequence: int, cursor: str | None) -> None:
-        """Take batch after batch in; what was not committed at a failure is read again."""
-        async with contextlib.aclosing(self._reader.changes(cursor)) as batches:  # type: ignore[type-var]
+    async def _take_changes(self, place: _Place) -> _Place:
+        """Take batch after batch in; what was not committed at a failure is read again. Return where that led."""
+        async with contextlib.aclosing(self._reader.changes(place.cursor)) as batches:  # type: ignore[type-var]
             ahead = Ahead(batches, self._prepare, self._connection, reads_ahead=self._reader.reads_ahead)
             async with contextlib.aclosing(ahead):
                 while (ready := await ahead.next()) is not None:
                     try:
-                        await self._commit(ready, sequence)
+                        await self._commit(ready, place.sequence)
                     finally:
                         ready.release()
-                    sequence += 1
+                    place = _Place(place.sequence + 1, ready.batch.cursor)
                     # While a folder is read anew, what is to be edited may lie in what is still to come.
                     if self._repair is None:
                         await self._edits.run_due()
+        return place
 
     async def _prepare(self, batch: Batch) -> Ready:
         """Parse a batch that was fetched."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from config import Backoff, Inbound
 from connectors.base import (
@@ -30,6 +32,7 @@ from ingestd.inbound.taking import ReaderTools
 from ingestd.records import FoldersRecord
 from ingestd.telemetry.metrics import Metrics
 from storage import events, mailboxes
+from storage.database import Database
 from storage.mailboxes import WORKED, Mailbox, MailboxState
 from tests.office import HereParser, Office, mail
 from tests.stores import Stores
@@ -325,6 +328,38 @@ def batch(cursor: str, *subjects: str, recovering: bool = False) -> Batch:
         for number, raw in enumerate(raws)
     ]
     return Batch(found, cursor, more=False, recovering=recovering)
+
+
+async def test_a_poll_that_finds_nothing_asks_the_database_nothing(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    places: list[str] = []
+    once = Database._once
+
+    async def counted(self: Database, read_only: bool, name: str, call: Callable[[Connection], Any]) -> Any:
+        asked.append(name)
+        places.extend([name] * (name == "get_mailbox"))
+        return await once(self, read_only, name, call)
+
+    class Counting(ScriptedReader):
+        async def changes(self, cursor: str | None) -> AsyncIterator[Batch]:
+            asked.clear()
+            async for one in super().changes(cursor):
+                yield one
+
+        async def wait(self, timeout_seconds: float) -> bool:
+            asked_for.append(list(asked))
+            return await super().wait(timeout_seconds)
+
+    asked_for: list[list[str]] = []
+    monkeypatch.setattr(Database, "_once", counted)
+    one = Reading(await Office.open(stores), Counting([batch("1", "a"), batch("2", "b")], (), (), LOST, (), ()))
+    await one.run()
+    assert asked_for[0].count("commit_batch") == 2
+    assert asked_for[1:] == [[], [], ["change_state"], []]
+    assert one.script.cursors == [None, "2", "2", "2", "2", "2"]
+    assert len(places) == 2  # behind a failure, what it knew is not trusted
 
 
 async def subjects(office: Office) -> list[str]:
