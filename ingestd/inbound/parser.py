@@ -35,6 +35,8 @@ keeps, or it would give back and ask for the same pages with every mail."""
 _TOGETHER_MAX = 8
 """Messages that are asked for together: others wait for them as for one."""
 _TOGETHER_BYTES_MAX = 256 * 1024
+_TOGETHER_SECONDS_MAX = 2.0
+"""A hundred times what they take: where one of them is hostile, little is lost until each is asked for alone."""
 _START_SECONDS_MAX = 60.0
 _DECODE_IN_THREAD_BYTES = 256 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -347,8 +349,9 @@ class ParserPool:
         return worker
 
     async def _attempt(self, worker: _Worker, raws: Sequence[bytes], masked: bool) -> list[Transformed]:
+        several = len(raws) > 1
         try:
-            async with asyncio.timeout(self._seconds_max):
+            async with asyncio.timeout(min(self._seconds_max, _TOGETHER_SECONDS_MAX) if several else self._seconds_max):
                 return await worker.transform(raws, masked=masked)
         except TimeoutError as error:
             raise ParserRejected("timeout") from error
