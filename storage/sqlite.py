@@ -14,8 +14,8 @@ _READERS = 4
 _CHECKPOINT_WAIT_MS = 100
 _CHECKPOINT_PAGES = 4000
 """16 MB of WAL are written back together: with the default of 1000 pages that is every other batch of mail."""
-_CACHE_KIB = 16 * 1024
-"""Of pages that one connection keeps, at most: the default of 2 MB does not hold what a batch's indexes touch."""
+_WRITER_CACHE_KIB = 16 * 1024
+"""Of pages that the writer keeps, at most: the default of 2 MB does not hold what a batch's indexes touch."""
 
 
 class SqliteEngines:
@@ -29,6 +29,7 @@ class SqliteEngines:
         self._write_engine = self._engine(url, 1, "BEGIN IMMEDIATE")
         self._read_engine = self._engine(url, _READERS + 1, "BEGIN")
         event.listen(self._read_engine, "connect", _query_only)
+        event.listen(self._write_engine, "connect", _keep_more)
         self._watch: sqlite3.Connection | None = None
         self._url = url
 
@@ -62,7 +63,6 @@ class SqliteEngines:
             "synchronous=FULL",
             "foreign_keys=ON",
             f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-            f"cache_size=-{_CACHE_KIB}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -97,6 +97,10 @@ class SqliteEngines:
             self._watch.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+def _keep_more(conn: Any, _record: Any) -> None:
+    conn.execute(f"PRAGMA cache_size=-{_WRITER_CACHE_KIB}")
 
 
 def _query_only(conn: Any, _record: Any) -> None:

@@ -34,6 +34,7 @@ def pragma(conn: Connection, name: str) -> object:
         ("journal_mode", "wal"),
         ("synchronous", 2),
         ("foreign_keys", 1),
+        ("wal_autocheckpoint", 4000),
     ],
 )
 @pytest.mark.parametrize("which", ["content", "keystore"])
@@ -41,6 +42,11 @@ async def test_pragmas(sqlite: Stores, which: str, name: str, value: object) -> 
     database = getattr(sqlite, which)
     assert await database.transaction(None, pragma, name) == value
     assert await database.read(None, pragma, name) == value
+
+
+async def test_the_writer_keeps_more_pages_than_the_readers(sqlite: Stores) -> None:
+    assert await sqlite.content.transaction(None, pragma, "cache_size") == -16 * 1024
+    assert await sqlite.content.read(None, pragma, "cache_size") == -2000
 
 
 async def test_readers_cannot_write(sqlite: Stores) -> None:
