@@ -104,6 +104,8 @@ class Subscribed:
             daemon.stage("renew")
             self._standing()[await self._known_id()].fields["expirationDateTime"] = _NEVER
             await self._lifecycle("reauthorizationRequired", self._is_renewed, "it is renewed")
+            # Where a kill came over it, that was told twice.
+            await daemon.until(self._stands, "what was told is looked at")
 
             daemon.stage("fail")
             self._refusing.ports.add(self._port)
