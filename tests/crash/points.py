@@ -23,8 +23,8 @@ STAGE = "# "
 TAKEN = "recover"
 """What a worker does first with a mailbox that it has taken; before it, it only starts."""
 TIMED = frozenset({"heartbeat", "look", "postpone_copy", "mark_read_through", "advance_cursor", "delete_mailbox"})
-"""Steps of clocks: how often they come differs from run to run, so only their first passing is a sure point. A mailbox's
-blobs are deleted again now and then, for who slept through its disconnect."""
+"""Steps of clocks: how often they come differs from run to run, so only their first passing is a sure point. The blobs
+of a mailbox are deleted again now and then, for who slept through its disconnect."""
 ORDINALS_MAX = 3
 
 
