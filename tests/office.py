@@ -4,6 +4,7 @@ daemon's own functions, on real databases."""
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,13 +45,13 @@ MASTER = MasterKey(bytes(range(32)))
 LEASE_SECONDS = 60.0
 
 
-class OneByOne:
-    """Of a parser: transforms the messages of a batch as it does each."""
+class OneByOne(ABC):
+    """A parser that asks for each message of a batch alone, as the pool does where that is needed."""
 
+    @abstractmethod
     async def transform(
         self, raw: bytes, *, live: bool = True, masked: bool = False, owner: Hashable = None
-    ) -> Transformed:
-        raise NotImplementedError
+    ) -> Transformed: ...
 
     async def transform_all(
         self, raws: Sequence[bytes], *, live: bool = True, masked: bool = False, owner: Hashable = None

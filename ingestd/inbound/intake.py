@@ -114,10 +114,12 @@ async def read_batch(
     `masked` says that card numbers are to be masked; what a message is known by are the bytes that came, so that it
     is the same one whether or not.
     """
-    given = [raw for message in messages if (raw := _given(message)) is not None]
+    raws = [_given(message) for message in messages]
+    given = [raw for raw in raws if raw is not None]
     parsed = iter(await parser.transform_all(given, live=live, masked=masked, owner=context.key.mailbox_id))
     reads = [
-        await _read(context.key, message, None if _given(message) is None else next(parsed)) for message in messages
+        await _read(context.key, message, raw or b"", None if raw is None else next(parsed))
+        for message, raw in zip(messages, raws, strict=True)
     ]
     unique = {read.identity_key: read for read in reversed(reads)}
     return list(reversed(unique.values()))
@@ -163,7 +165,7 @@ def _given(message: RawMessage) -> bytes | None:
     return None if message.withheld and not raw else raw
 
 
-async def _read(key: DataKey, message: RawMessage, parsed: Transformed | ParserRejected | None) -> Read:
+async def _read(key: DataKey, message: RawMessage, raw: bytes, parsed: Transformed | ParserRejected | None) -> Read:
     truncated = message.content is None
     mail, rejected, came = None, None, None
     if isinstance(parsed, Transformed):
@@ -171,7 +173,6 @@ async def _read(key: DataKey, message: RawMessage, parsed: Transformed | ParserR
         size_bytes, came = parsed.size_bytes, parsed.came
     else:
         rejected = "withheld" if parsed is None else parsed.reason
-        raw = _given(message) or b""
         # Not in the event loop: it can have 50 MB, and new mail of others waits for the loop.
         chunks, digest = await asyncio.to_thread(_compressed, raw)
         size_bytes = len(raw)
